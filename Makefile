@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: ISC
+# make [all] check check-all demo bench format lint install uninstall clean deps
+#
+#   make CC=clang BUILD=build/clang            another compiler, its own directory
+#   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
+#   make check TEST=lease                      one test program; see tests/README.md
+#   make WERROR=1                              warnings are errors (also where CI is set)
+#   make NO_INSTALL=1                          never install what is missing: print the line to run
+
+prefix     ?= /usr/local
+bindir     ?= $(prefix)/bin
+sbindir    ?= $(prefix)/sbin
+libdir     ?= $(prefix)/lib
+includedir ?= $(prefix)/include
+mandir     ?= $(prefix)/share/man
+sysconfdir ?= /etc
+unitdir    ?= $(prefix)/lib/systemd/system
+BUILD      ?= build
+SANITIZE   ?=
+CFLAGS     ?= -O2 -g
+ifeq ($(origin CC),default)
+CC = gcc
+endif
+
+WARN = -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wvla
+ifneq ($(CI)$(WERROR),)
+WARN += -Werror
+endif
+ifneq ($(SANITIZE),)
+HARDEN = -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+else
+HARDEN = -fstack-protector-strong -D_FORTIFY_SOURCE=2
+LINK   = -Wl,-z,defs
+endif
+LINK += -Wl,-z,relro,-z,now -Wl,--as-needed
+
+ifneq ($(shell uname -s),Linux)
+$(error pglend runs on Linux only: it needs SCM_RIGHTS with SEQPACKET, pidfds and futexes; this is $(shell uname -s))
+endif
+
+# What daemon and library both need lives in client/ and is linked into both.
+SHARED  = lease segment wire pgwire nearest
+CLI     = $(patsubst client/%.c,%,client/pglend.c $(wildcard client/cli*.c))
+LIBRARY = $(filter-out $(CLI),$(patsubst client/%.c,%,$(wildcard client/*.c)))
+DAEMON  = $(patsubst daemon/%.c,%,$(wildcard daemon/*.c))
+TESTS   = $(patsubst tests/%_test.c,%,$(wildcard tests/*_test.c))
+FIXTURE = $(filter-out %_test,$(patsubst tests/%.c,%,$(wildcard tests/*.c)))
+
+shared_o  = $(SHARED:%=$(BUILD)/client/%.o)
+cli_o     = $(CLI:%=$(BUILD)/client/%.o)
+library_o = $(LIBRARY:%=$(BUILD)/client/%.o)
+daemon_o  = $(DAEMON:%=$(BUILD)/daemon/%.o)
+fixture_o = $(FIXTURE:%=$(BUILD)/tests/%.o)
+tests_bin = $(TESTS:%=$(BUILD)/tests/%_test)
+
+VERSION := $(shell sed -n 's/^\#define PGLEND_VERSION *"\(.*\)"/\1/p' include/pglend.h)
+
+# Asked once, and not before the packages are there.
+once   = $(eval $(1) := $(2))$($(1))
+pq_c   = $(call once,pq_c,$(shell pkg-config --cflags libpq))
+pq_l   = $(call once,pq_l,$(shell pkg-config --libs libpq))
+libs_l = $(call once,libs_l,$(shell pkg-config --libs libpq libuv jansson libcrypto))
+test_l = $(call once,test_l,$(shell pkg-config --libs check))
+
+compile = $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude -Iclient -Idaemon -Itests $(pq_c) $(WARN) $(HARDEN) -fPIC -pthread \
+          $(CPPFLAGS) $(CFLAGS)
+link    = $(CC) $(HARDEN) $(CFLAGS) -pthread $(LINK) $(LDFLAGS)
+
+all: $(BUILD)/pglendd $(BUILD)/pglend $(BUILD)/libpglend.so $(BUILD)/libpglend.a $(BUILD)/pglend.pc
+
+$(BUILD)/pglendd: $(daemon_o) $(shared_o)
+	$(link) -o $@ $^ $(libs_l)
+
+$(BUILD)/pglend: $(cli_o) $(BUILD)/libpglend.a
+	$(link) -o $@ $^ $(libs_l)
+
+$(BUILD)/libpglend.so.0: $(library_o) client/libpglend.map
+	$(link) -shared -Wl,-soname,libpglend.so.0 -Wl,--version-script=client/libpglend.map -o $@ $(library_o) $(pq_l)
+
+$(BUILD)/libpglend.so: $(BUILD)/libpglend.so.0
+	ln -sf libpglend.so.0 $@
+
+$(BUILD)/libpglend.a: $(library_o)
+	rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/pglend.pc: force
+	@mkdir -p $(@D)
+	@printf '%s\n' 'prefix=$(prefix)' 'libdir=$(libdir)' 'includedir=$(includedir)' '' 'Name: pglend' \
+	    'Description: borrow PostgreSQL connections from a pglend supervisor' 'Version: $(VERSION)' \
+	    'Requires: libpq' 'Cflags: -I$${includedir}' 'Libs: -L$${libdir} -lpglend' 'Libs.private: -pthread' > $@
+
+$(BUILD)/client/%.o: compile += -fvisibility=hidden
+$(BUILD)/%.o: %.c $(BUILD)/flags | $(BUILD)/have-build
+	@mkdir -p $(@D)
+	$(compile) -MMD -MP -c -o $@ $<
+
+# Other flags, other objects.
+$(BUILD)/flags: force
+	@mkdir -p $(@D)
+	@printf '%s\n' '$(CC) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) $(LINK) $(LDFLAGS)' | cmp -s - $@ || \
+	    printf '%s\n' '$(CC) $(WARN) $(HARDEN) $(CPPFLAGS) $(CFLAGS) $(LINK) $(LDFLAGS)' > $@
+
+# What each goal needs from the system, once a build directory.
+$(BUILD)/have-%:
+	@mkdir -p $(@D)
+	@CC='$(CC)' NO_INSTALL='$(NO_INSTALL)' sh .ci/deps $*
+	@touch $@
+
+deps:
+	@CC='$(CC)' NO_INSTALL='$(NO_INSTALL)' sh .ci/deps build check demo lint
+
+# ---- Tests. Live tests are what an application is: linked to the shared library. ----
+
+$(BUILD)/tests/daemon.a: $(filter-out %/main.o,$(daemon_o))
+	rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/tests/fixtures.a: $(fixture_o)
+	rm -f $@ && $(AR) rcs $@ $^
+
+$(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/fixtures.a $(BUILD)/tests/daemon.a $(BUILD)/libpglend.a \
+                       $(BUILD)/libpglend.so
+	$(link) -o $@ $(filter %.o,$^) $(BUILD)/tests/fixtures.a $(if $(filter live_%,$*),-L$(BUILD) -lpglend \
+	    -Wl$(comma)-rpath$(comma)$(abspath $(BUILD))) $(BUILD)/tests/daemon.a $(BUILD)/libpglend.a $(test_l) $(libs_l)
+comma = ,
+
+$(tests_bin:=.o) $(fixture_o): | $(BUILD)/have-check
+
+check: all $(tests_bin)
+	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
+	    tests/run $(if $(TEST),$(TEST),$(TESTS))
+
+# Also the slow ones: more rounds of what is left to chance.
+check-all: export PGLEND_TEST_ROUNDS ?= 10
+check-all: check
+
+demo bench: all $(BUILD)/have-demo
+	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/$@/run.sh
+
+sources = $(wildcard client/*.[ch] daemon/*.[ch] include/*.h tests/*.[ch] tests/*/*.[ch])
+format: | $(BUILD)/have-lint
+	clang-format -i $(sources)
+
+lint: | $(BUILD)/have-lint
+	clang-format --dry-run --Werror $(sources)
+	clang-tidy --quiet $(filter %.c,$(sources)) -- -std=gnu11 -D_GNU_SOURCE -Iinclude -Iclient -Idaemon -Itests $(pq_c)
+	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
+	    --suppress=missingIncludeSystem -Iinclude -Iclient -Idaemon client daemon
+
+pages  = $(wildcard daemon/*.[58] client/*.[13])
+units  = $(wildcard config/*.service)
+sysusers = $(wildcard config/*sysusers*.conf)
+tmpfiles = $(wildcard config/*tmpfiles*.conf)
+
+install: all
+	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)
+	install -m 755 $(BUILD)/pglend $(DESTDIR)$(bindir)
+	install -m 755 $(BUILD)/pglendd $(DESTDIR)$(sbindir)
+	install -m 644 $(BUILD)/libpglend.so.0 $(BUILD)/libpglend.a $(DESTDIR)$(libdir)
+	ln -sf libpglend.so.0 $(DESTDIR)$(libdir)/libpglend.so
+	install -m 644 $(BUILD)/pglend.pc $(DESTDIR)$(libdir)/pkgconfig
+	install -m 644 include/pglend.h $(DESTDIR)$(includedir)
+	$(foreach p,$(pages),install -D -m 644 $(p) $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)) &&) :
+	$(foreach u,$(units),install -D -m 644 $(u) $(DESTDIR)$(unitdir)/$(notdir $(u)) &&) :
+	$(foreach u,$(sysusers),install -D -m 644 $(u) $(DESTDIR)$(prefix)/lib/sysusers.d/pglend.conf &&) :
+	$(foreach t,$(tmpfiles),install -D -m 644 $(t) $(DESTDIR)$(prefix)/lib/tmpfiles.d/pglend.conf &&) :
+	[ -n '$(DESTDIR)' ] || ldconfig $(libdir) || :
+
+uninstall:
+	rm -f $(DESTDIR)$(bindir)/pglend $(DESTDIR)$(sbindir)/pglendd $(DESTDIR)$(includedir)/pglend.h \
+	    $(DESTDIR)$(libdir)/libpglend.so $(DESTDIR)$(libdir)/libpglend.so.0 $(DESTDIR)$(libdir)/libpglend.a \
+	    $(DESTDIR)$(libdir)/pkgconfig/pglend.pc $(units:config/%=$(DESTDIR)$(unitdir)/%) \
+	    $(DESTDIR)$(prefix)/lib/sysusers.d/pglend.conf $(DESTDIR)$(prefix)/lib/tmpfiles.d/pglend.conf \
+	    $(foreach p,$(pages),$(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
+
+clean:
+	rm -rf $(BUILD)
+
+.PHONY: all check check-all demo bench format lint install uninstall clean deps force
+.DELETE_ON_ERROR:
+.SECONDARY:
+-include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(library_o) $(fixture_o) $(tests_bin:=.o))

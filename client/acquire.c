@@ -1,0 +1,465 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * acquire.c - borrow: find a slot, or wait for one; make its session ready; put it under a PGconn.
+ *
+ * The hard thing: one deadline over everything. A slot that is won but turns out dead goes to the supervisor and the
+ * search goes on; one that cannot be used because the supervisor is away goes untouched to the next waiter, and the
+ * search goes on among the slots this process has cached.
+ */
+#include "client.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#define LOOK_AFTER_NS  UINT64_C(20000000) /* the supervisor sees a backend's end within this time: no look needed */
+#define SETTLED_MIN_NS UINT64_C(20000)    /* no reset's answer comes faster */
+#define GRACE_NS       UINT64_C(10000000) /* for an answer that is on its way, where one does not want to wait */
+#define RECONNECT_NS   UINT64_C(10000000) /* between attempts to reach a supervisor that is needed */
+#define WANT_EVERY_NS  UINT64_C(1000000000)
+#define ATTACH_NS      UINT64_C(5000000000) /* for the first hello, where the pool's own time-out is not known yet */
+
+struct request {
+    pglend *pool;
+    struct attachment *at;
+    const char *actor, *purpose;
+    uint64_t started, until;
+    int timeout_ms;
+    uint32_t borrower;
+    struct policy policy;
+    uint64_t cached[SLOTS_MAX / 64]; /* filled only when the supervisor is away */
+    bool only_cached;
+    bool unsupervised; /* the supervisor was needed and away */
+    bool again;        /* the segment was retired meanwhile: attach anew */
+};
+
+static bool text_is_fit(const char *text)
+{
+    size_t left = 0;
+
+    if (text == NULL)
+        return true;
+    if (strlen(text) > ACTOR_MAX)
+        return false;
+    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
+        if (left > 0) {
+            if ((*c & 0xc0) != 0x80)
+                return false;
+            left--;
+        } else if (*c < 0x20 || *c == 0x7f || (*c >= 0x80 && *c < 0xc2) || *c > 0xf4) {
+            return false;
+        } else if (*c >= 0x80) {
+            /* C1 controls, overlong forms, surrogates and what lies above U+10FFFF (RFC 3629, section 4) */
+            if ((*c == 0xc2 && c[1] < 0xa0) || (*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
+                (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f))
+                return false;
+            left = *c < 0xe0 ? 1 : *c < 0xf0 ? 2 : 3;
+        }
+    }
+    return left == 0;
+}
+
+/* A borrower entry, and the policy as it is now. False with the error set. */
+static bool begin_borrowing(struct request *r)
+{
+    struct attachment *at = r->at;
+    bool have;
+
+    (void)pthread_mutex_lock(&r->pool->lock);
+    r->policy = at->policy;
+    have = at->spares > 0;
+    if (have)
+        r->borrower = at->spare[--at->spares];
+    (void)pthread_mutex_unlock(&r->pool->lock);
+    if (r->timeout_ms < 0)
+        r->until = r->started + (uint64_t)r->policy.acquire_timeout_ms * 1000000;
+    if (have || borrower_claim(&at->segment, at->worker, &r->borrower) == 0)
+        return true;
+    (void)error_set(r->pool, PGLEND_SYSTEM, "pool \"%s\": all %u borrower entries are taken: raise max_workers",
+                    r->pool->name, at->segment.borrowers);
+    return false;
+}
+
+/* ---- why there is none ---- */
+
+struct picture {
+    uint32_t total, leased, idle, waiting;
+    uint64_t longest; /* ns */
+    int32_t longest_pid;
+};
+
+static void look_at_slots(const struct attachment *at, uint32_t max, uint64_t now, struct picture *look)
+{
+    const struct segment *s = &at->segment;
+    uint64_t oldest;
+
+    *look = (struct picture){0};
+    look->waiting = lease_waiting(s, &oldest);
+    for (uint32_t i = 0; i < max; i++) {
+        uint64_t word = slot_word(s, i), since, owner;
+        uint32_t b = word_borrower(word), worker;
+
+        look->total += word_state(word) != SLOT_EMPTY;
+        look->idle += word_state(word) == SLOT_IDLE;
+        if (word_state(word) != SLOT_LEASED && word_state(word) != SLOT_GRANTED)
+            continue;
+        look->leased++;
+        since = atomic_load_explicit(&s->slot[i].since, memory_order_relaxed);
+        if (since >= now || now - since <= look->longest || b >= s->borrowers)
+            continue;
+        owner = atomic_load(&s->borrower[b].owner);
+        worker = (uint32_t)(owner & 0xffff) - 1;
+        look->longest = now - since;
+        look->longest_pid = worker < s->borrowers ? s->worker[worker].pid : 0;
+    }
+}
+
+static void explain_timeout(struct request *r)
+{
+    char error[SEGMENT_ERROR_MAX + 1], longest[80] = "";
+    uint64_t now = clock_ns();
+    struct picture look;
+
+    look_at_slots(r->at, r->policy.max, now, &look);
+    segment_get_error(&r->at->segment, error);
+    if (look.longest > 0)
+        (void)snprintf(longest, sizeof longest, "; longest lease %llu s by pid %d",
+                       (unsigned long long)(look.longest / 1000000000), look.longest_pid);
+    (void)error_set(r->pool, PGLEND_TIMEOUT,
+                    "pool \"%s\": no connection within %llu ms (%u total, %u leased, %u idle, %u waiting%s)%s%s",
+                    r->pool->name, (unsigned long long)((r->until - r->started) / 1000000), look.total, look.leased,
+                    look.idle, look.waiting, longest, error[0] != '\0' ? "; last database error: " : "", error);
+}
+
+/* Has nothing been connected for so long that waiting is in vain? Sets the error. */
+static bool database_is_down(struct request *r, uint64_t now)
+{
+    const struct segment *s = &r->at->segment;
+    uint64_t since = atomic_load_explicit(&s->header->down_since, memory_order_acquire);
+    char error[SEGMENT_ERROR_MAX + 1];
+
+    if (since == 0 || now < since || now - since < (uint64_t)r->policy.unavailable_after_ms * 1000000)
+        return false;
+    segment_get_error(s, error);
+    (void)error_set(r->pool, PGLEND_NO_DATABASE, "pool \"%s\": nothing is connected, for %llu s: %s", r->pool->name,
+                    (unsigned long long)((now - since) / 1000000000), error);
+    return true;
+}
+
+/* ---- finding a slot ---- */
+
+static bool has_room(const struct request *r)
+{
+    for (uint32_t i = 0; i < r->policy.max; i++)
+        if (word_state(slot_word(&r->at->segment, i)) == SLOT_EMPTY)
+            return true;
+    return false;
+}
+
+static struct lease_wish make_wish(const struct request *r, uint64_t now)
+{
+    uint64_t reset = atomic_load_explicit(&r->at->segment.header->reset_ns, memory_order_relaxed);
+
+    return (struct lease_wish){
+        .own = r->at->own,
+        .max = r->policy.max,
+        .among = r->only_cached ? r->cached : NULL,
+        .now = now,
+        .settled = reset < SETTLED_MIN_NS ? SETTLED_MIN_NS
+                   : reset > GRACE_NS     ? GRACE_NS
+                                          : reset,
+    };
+}
+
+/* Wait in the queue. A slot, or NO_SLOT with the error set or R->again. */
+static uint32_t wait_in_queue(struct request *r, uint64_t *word)
+{
+    const struct segment *s = &r->at->segment;
+    uint64_t now = clock_ns(), wanted = 0;
+    struct lease_wish wish = make_wish(r, now);
+    uint32_t slot = NO_SLOT;
+    bool over = false, supervised = true;
+
+    lease_enqueue(s, r->borrower, &wish);
+    while (slot == NO_SLOT && !over && now < r->until) {
+        if (has_room(r) && now - wanted >= WANT_EVERY_NS) {
+            supervised = attachment_has_supervisor(r->at);
+            attachment_tell(r->at, WIRE_WANT, 0);
+            wanted = supervised ? now : 0;
+        }
+        slot = lease_wait(s, r->borrower, &wish, r->until, word);
+        now = wish.now = clock_ns();
+        r->again = attachment_retired(r->at);
+        over = r->again || (slot == NO_SLOT && database_is_down(r, now));
+    }
+    if (slot == NO_SLOT)
+        slot = lease_leave(s, r->borrower, word);
+    if (slot != NO_SLOT || over)
+        return slot;
+    if (!supervised || (r->unsupervised && !attachment_has_supervisor(r->at)))
+        (void)error_set(r->pool, PGLEND_NO_SUPERVISOR,
+                        "pool \"%s\": no pglend supervisor answers at %s/worker.sock, and without one nothing more can "
+                        "be lent here; is pglendd running?",
+                        r->pool->name, r->pool->runtime_dir);
+    else
+        explain_timeout(r);
+    return NO_SLOT;
+}
+
+static uint32_t find_slot(struct request *r, uint64_t *word)
+{
+    uint64_t now = clock_ns();
+    struct lease_wish wish = make_wish(r, now);
+    uint32_t slot;
+
+    if (r->policy.mode >= POOL_DISABLED) {
+        (void)error_set(r->pool, PGLEND_SHUTDOWN, "pool \"%s\" is %s", r->pool->name,
+                        r->policy.mode == POOL_DISABLED ? "disabled" : "shutting down");
+        return NO_SLOT;
+    }
+    if (r->unsupervised && attachment_has_supervisor(r->at)) {
+        r->unsupervised = r->only_cached = false;
+        wish.among = NULL;
+    }
+    slot = lease_try(&r->at->segment, r->borrower, &wish, word);
+    if (slot != NO_SLOT)
+        return slot;
+    if (now >= r->until) {
+        if (has_room(r))
+            attachment_tell(r->at, WIRE_WANT, 0);
+        explain_timeout(r);
+        return NO_SLOT;
+    }
+    if (database_is_down(r, now))
+        return NO_SLOT;
+    return wait_in_queue(r, word);
+}
+
+/* This process's loan of SLOT, now leased, if it is of this generation. */
+static struct loan *cached_loan(struct request *r, uint32_t slot, uint32_t generation)
+{
+    struct attachment *at = r->at;
+    struct loan *loan, *stale = NULL;
+
+    (void)pthread_mutex_lock(&r->pool->lock);
+    loan = at->loan[slot];
+    if (loan != NULL) {
+        at->cached--;
+        loan->state = LOAN_LEASED;
+        loan->borrower = r->borrower;
+        if (loan->generation != generation) {
+            at->loan[slot] = NULL;
+            stale = loan;
+            loan = NULL;
+        }
+    }
+    (void)pthread_mutex_unlock(&r->pool->lock);
+    if (stale != NULL)
+        adopt_free(stale);
+    return loan;
+}
+
+/* Fetch the backend's socket and put a PGconn round it. NULL with the error set. */
+static struct loan *fetch_loan(struct request *r, uint32_t slot)
+{
+    struct attachment *at = r->at;
+    uint64_t now = clock_ns(), until = r->until > now + GRACE_NS ? r->until : now + GRACE_NS;
+    struct loan *loan = calloc(1, sizeof *loan);
+    struct wire_backend backend;
+    char why[700];
+    int fd = -1;
+
+    if (loan == NULL) {
+        (void)error_set(r->pool, PGLEND_SYSTEM, "out of memory");
+        return NULL;
+    }
+    if (attachment_fetch(at, slot, r->borrower, until, &backend, &fd) != PGLEND_OK) {
+        free(loan);
+        return NULL;
+    }
+    loan->at = at;
+    loan->slot = slot;
+    loan->generation = backend.generation;
+    loan->lent = fd;
+    loan->socket = -1;
+    loan->borrower = r->borrower;
+    loan->state = LOAN_ENDING; /* not a lease before it is whole */
+    if (!adopt_shell(loan, r->pool->runtime_dir, &backend, until, why, sizeof why)) {
+        (void)error_set(r->pool, PGLEND_SYSTEM, "pool \"%s\": %s", r->pool->name, why);
+        adopt_free(loan);
+        return NULL;
+    }
+    loan->state = LOAN_LEASED;
+    (void)pthread_mutex_lock(&r->pool->lock);
+    at->loan[slot] = loan;
+    (void)pthread_mutex_unlock(&r->pool->lock);
+    return loan;
+}
+
+/* The slot was won but cannot be used: on to the next, as it is. */
+static void pass_untouched(struct request *r, uint32_t slot, uint64_t word)
+{
+    unsigned flags = word_flags(word) & SLOT_RESET_PENDING;
+
+    if (lease_give(&r->at->segment, r->borrower, slot, flags) == LEASE_SUPERVISOR)
+        attachment_tell(r->at, WIRE_RETURNED, slot);
+}
+
+/* Read what came since the last borrower. True: the session is clean and alive. */
+static bool settle(struct request *r, struct loan *loan, uint64_t word, uint64_t idle_since)
+{
+    uint64_t now = clock_ns(), until = now + (uint64_t)r->policy.reset_timeout_ms * 1000000, took;
+    struct segment_header *header = r->at->segment.header;
+
+    if ((word_flags(word) & SLOT_RESET_PENDING) == 0)
+        return now - idle_since < LOOK_AFTER_NS || adopt_settle(loan, false, false, now) == READER_CLEAN;
+    if (until > r->until)
+        until = r->until > now + GRACE_NS ? r->until : now + GRACE_NS;
+    if (adopt_settle(loan, true, r->policy.reset == RESET_FULL, until) != READER_CLEAN)
+        return false;
+    /* What it took, or an upper bound of it: others should leave a reset that long before they take its slot. */
+    took = clock_ns() - idle_since;
+    if (clock_ns() - now > SETTLED_MIN_NS || took < atomic_load_explicit(&header->reset_ns, memory_order_relaxed))
+        atomic_store_explicit(&header->reset_ns, took, memory_order_relaxed);
+    return true;
+}
+
+enum made { MADE, TRY_ANOTHER, GIVE_UP };
+
+/* What this process has cached, as a bitmap. False: nothing. */
+static bool list_cached(struct request *r)
+{
+    const struct attachment *at = r->at;
+    bool any = false;
+
+    (void)pthread_mutex_lock(&r->pool->lock);
+    (void)memset(r->cached, 0, sizeof r->cached);
+    for (uint32_t i = 0; i < at->segment.slots; i++)
+        if (at->loan[i] != NULL && at->loan[i]->state == LOAN_CACHED) {
+            r->cached[i / 64] |= UINT64_C(1) << (i % 64);
+            any = true;
+        }
+    (void)pthread_mutex_unlock(&r->pool->lock);
+    return any;
+}
+
+/* A descriptor could not be fetched: go on with what is cached, or until a supervisor is there, while there is time. */
+static enum made fall_back(struct request *r, pglend_status status)
+{
+    const struct timespec pause = {.tv_nsec = (long)RECONNECT_NS};
+    bool again = r->only_cached;
+
+    r->unsupervised = status == PGLEND_NO_SUPERVISOR;
+    r->only_cached = list_cached(r);
+    if ((!r->only_cached && !r->unsupervised) || clock_ns() + RECONNECT_NS >= r->until)
+        return GIVE_UP;
+    if (again || !r->only_cached)
+        (void)nanosleep(&pause, NULL);
+    return TRY_ANOTHER;
+}
+
+static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uint64_t idle_since, struct loan **made)
+{
+    struct attachment *at = r->at;
+    uint32_t generation = atomic_load_explicit(&at->segment.slot[slot].generation, memory_order_relaxed);
+    struct loan *loan = cached_loan(r, slot, generation);
+
+    if (loan != NULL && PQstatus(loan->conn) != CONNECTION_OK) {
+        loan_unlink(loan); /* it was used after its release */
+        adopt_free(loan);
+        loan = NULL;
+    }
+    if (loan == NULL && (loan = fetch_loan(r, slot)) == NULL) {
+        pglend_status status = pglend_errcode(r->pool);
+
+        pass_untouched(r, slot, word);
+        if (status == PGLEND_LOST)
+            return TRY_ANOTHER;
+        return status == PGLEND_NO_SUPERVISOR || status == PGLEND_SYSTEM ? fall_back(r, status) : GIVE_UP;
+    }
+    if (settle(r, loan, word, idle_since) && adopt_arm(loan)) {
+        *made = loan;
+        return MADE;
+    }
+    loan_unlink(loan);
+    loan_surrender(at, r->borrower, slot, SLOT_BROKEN);
+    adopt_free(loan);
+    if (clock_ns() < r->until)
+        return TRY_ANOTHER;
+    explain_timeout(r);
+    return GIVE_UP;
+}
+
+static void note_assertions(const struct request *r)
+{
+    struct asserted *said = &r->at->segment.asserted[r->borrower];
+
+    /* Only where there is something to say or to wipe: the table's pages are touched by those who use it. */
+    if (r->actor != NULL || said->actor[0] != '\0')
+        (void)snprintf(said->actor, sizeof said->actor, "%s", r->actor != NULL ? r->actor : "");
+    if (r->purpose != NULL || said->purpose[0] != '\0')
+        (void)snprintf(said->purpose, sizeof said->purpose, "%s", r->purpose != NULL ? r->purpose : "");
+}
+
+/* A loan that is ready, or NULL with the error set or R->again. */
+static struct loan *borrow(struct request *r)
+{
+    struct attachment *at = r->at;
+    struct loan *loan = NULL;
+    enum made made = GIVE_UP;
+
+    if (!begin_borrowing(r))
+        return NULL;
+    note_assertions(r);
+    do {
+        uint64_t word = 0, idle_since;
+        uint32_t slot = find_slot(r, &word);
+
+        if (slot == NO_SLOT)
+            break;
+        idle_since = atomic_load_explicit(&at->segment.slot[slot].idle_since, memory_order_relaxed);
+        made = make_ready(r, slot, word, idle_since, &loan);
+    } while (made == TRY_ANOTHER);
+    if (made == MADE) {
+        error_clear(r->pool);
+        return loan;
+    }
+    (void)pthread_mutex_lock(&r->pool->lock);
+    loan_spare_borrower(at, r->borrower);
+    (void)pthread_mutex_unlock(&r->pool->lock);
+    return NULL;
+}
+
+PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int timeout_ms)
+{
+    struct request r = {.pool = p, .actor = actor, .purpose = purpose, .timeout_ms = timeout_ms};
+
+    error_clear(p);
+    if (!text_is_fit(actor) || !text_is_fit(purpose)) {
+        (void)error_set(p, PGLEND_USAGE,
+                        "actor and purpose must be UTF-8 of at most %d bytes, without control characters", ACTOR_MAX);
+        return NULL;
+    }
+    r.started = clock_ns();
+    r.until = r.started + (timeout_ms < 0 ? ATTACH_NS : (uint64_t)timeout_ms * 1000000);
+    do {
+        struct loan *loan;
+
+        r.again = false;
+        r.at = attachment_get(p, r.until > r.started ? r.until : r.started + GRACE_NS);
+        if (r.at == NULL)
+            return NULL;
+        loan = borrow(&r);
+        if (loan != NULL)
+            return loan->conn; /* the lease keeps the attachment */
+        attachment_put(r.at);
+    } while (r.again);
+    return NULL;
+}
+
+PGconn *pglend_acquire(pglend *p, int timeout_ms)
+{
+    return pglend_acquire_as(p, NULL, NULL, timeout_ms);
+}

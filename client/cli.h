@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * cli.h - the command line: parse (pglend.c), send (cli_send.c, cli_check.c), print (cli_print.c).
+ */
+#ifndef PGLEND_CLI_H
+#define PGLEND_CLI_H
+
+#include "pglend.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdio.h>
+
+#define CLI_MESSAGE_MAX        1024
+#define CLI_TIMEOUT_DEFAULT_MS 10000
+
+enum cli_exit { CLI_OK, CLI_FAILED, CLI_USAGE, CLI_NO_SUPERVISOR, CLI_DENIED, CLI_TIMED_OUT };
+
+/* What the words on the command line came to. */
+struct cli {
+    const char *runtime_dir;
+    const char *word; /* the command's argument, or NULL */
+    const struct cli_format *format;
+    bool fast;
+    bool timeout_given;
+    int timeout_ms;
+};
+
+/* How a result is shown to people: a line for each object, a table of rows, or both; neither: as JSON. */
+enum cli_kind { CLI_TEXT, CLI_NUMBER, CLI_SECONDS, CLI_FLAG };
+struct cli_column {
+    const char *title;
+    const char *key;
+    enum cli_kind kind;
+};
+struct cli_view {
+    void (*line)(FILE *out, const json_t *object);
+    const char *rows; /* the result's member that is the table; NULL: the result itself */
+    const char *none; /* said instead of an empty table */
+    const struct cli_column *column;
+    size_t columns;
+};
+
+/* An output format. A new one is one more function. False: it could not show the result, and has said so. */
+struct cli_format {
+    const char *name;
+    bool (*print)(FILE *out, const struct cli_view *view, const json_t *result);
+};
+extern const struct cli_format cli_format_table, cli_format_json;
+
+/* cli_print.c */
+void cli_duration(char *text, size_t size, double seconds); /* "340 ms", "31 s", "2 m 5 s", "3 h 12 m", "4 d 3 h" */
+char *cli_clean(char *text); /* control characters, which a terminal would obey, become '?'; in place */
+void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+
+/* cli_view.c: the view of each command's result */
+extern const struct cli_view cli_view_status, cli_view_pools, cli_view_slots, cli_view_workers, cli_view_waiters,
+    cli_view_config, cli_view_reload, cli_view_shutdown, cli_view_check, cli_view_version;
+
+/*
+ * cli_send.c: send COMMAND with ARGS (borrowed, may be NULL) and wait for the answer until the timeout. CLI_OK with
+ * the caller's *RESULT, or another exit code with what went wrong in MESSAGE.
+ */
+enum cli_exit cli_request(const struct cli *cli, const char *command, json_t *args, json_t **result,
+                          char message[CLI_MESSAGE_MAX]);
+/* Milliseconds left until DEADLINE (cli_now_ms), never negative. */
+int cli_left_ms(int64_t deadline);
+int64_t cli_now_ms(void); /* CLOCK_MONOTONIC */
+
+/* cli_check.c: borrow from cli->word or from every pool, ask, return. */
+enum cli_exit cli_check(const struct cli *cli, json_t **result, char message[CLI_MESSAGE_MAX]);
+
+#endif

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * client.h - the library's table of contents. Nothing here is exported; nothing here logs, prints or exits.
+ */
+#ifndef PGLEND_CLIENT_H
+#define PGLEND_CLIENT_H
+
+#include "lease.h"
+#include "pglend.h"
+#include "pgwire.h"
+#include "wire.h"
+#include <libpq-events.h>
+#include <pthread.h>
+#include <sys/types.h>
+
+#define RUNTIME_DIR_MAX 88 /* so that runtime_dir/.s.PGSQL.6432 fits sockaddr_un */
+#define DOOR_PORT       "6432"
+
+/*
+ * error.c: the calling thread's last call. error_set() returns its STATUS.
+ */
+void error_clear(const pglend *p);
+pglend_status error_set(const pglend *p, pglend_status status, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/*
+ * adopt.c: a lent socket under a PGconn.
+ */
+enum loan_state { LOAN_CACHED, LOAN_LEASED, LOAN_ENDING };
+
+#define PARAMETERS_CHECKED 15
+
+struct hooks {
+    PQnoticeReceiver receiver;
+    PQnoticeProcessor processor;
+    size_t events; /* size of an empty result: grows with every event procedure that is registered */
+};
+
+/* What this process has for one slot: a connection object, and the backend's socket while its generation lives. */
+struct loan {
+    struct attachment *at;
+    uint32_t slot;
+    uint32_t generation;
+    _Atomic int lent;   /* the backend's socket */
+    _Atomic int socket; /* PQsocket(conn), as it was made; what is under it now is the dead or the lent socket */
+    _Atomic bool armed; /* the lent socket is under it */
+    enum loan_state state;
+    uint32_t borrower;
+    uint64_t used; /* for least recently used */
+    PGconn *conn;
+    struct hooks hooks;
+    int encoding;
+    char *parameter[PARAMETERS_CHECKED]; /* as the server reported them at login; NULL: it did not */
+    char lease_id[POOL_NAME_MAX + 40];
+};
+
+/*
+ * Make the connection object: libpq connects to the supervisor's door as TOKEN and learns the backend's start-up
+ * facts. UNTIL: ns. False with MESSAGE filled.
+ */
+bool adopt_shell(struct loan *loan, const char *runtime_dir, const struct wire_backend *backend, uint64_t until,
+                 char *message, size_t size);
+bool adopt_arm(struct loan *loan);    /* the lent socket under the PGconn; false: the PGconn is no longer whole */
+void adopt_disarm(struct loan *loan); /* a dead one; touches only what is still the PGconn's */
+void adopt_free(struct loan *loan);   /* disarm, PQfinish, close */
+
+enum rest { AT_REST, IN_TRANSACTION, CHANGED, BUSY, WRECKED };
+enum rest adopt_rest(struct loan *loan, bool all_parameters);
+bool adopt_restore_hooks(struct loan *loan); /* false: an event procedure was added, which libpq cannot take back */
+/* Bring the session back through the PGconn itself, awaited. SQL: the reset, or NULL: only roll back. */
+bool adopt_mend(struct loan *loan, const char *sql, uint64_t until);
+/* Get what was begun to be sent out whole, so that the backend can be found at a message's boundary. */
+bool adopt_flush(struct loan *loan, uint64_t until);
+/* Write the reset and do not wait. */
+bool adopt_send_reset(const struct loan *loan, const char *sql);
+/* Read the reset's answer (DUE), or whatever came while idle. CLEAN, BROKEN, or MORE: not there by UNTIL. */
+enum reader_state adopt_settle(struct loan *loan, bool due, bool discard_all, uint64_t until);
+int adopt_dead_socket(void); /* every operation on it fails at once; made once a process */
+
+/*
+ * attach.c: this process's tie to one run of a pool: the segment, and the dialogue with the supervisor.
+ */
+struct attachment {
+    struct attachment *next;
+    pglend *pool;
+    struct segment segment;
+    uint64_t inode; /* of the segment: tells another one of the same name */
+    uint32_t worker;
+    _Atomic int sock;         /* the same number for life: a new connection is duplicated over it */
+    _Atomic bool gone;        /* a new supervisor does not know this segment */
+    pthread_mutex_t dialogue; /* one request at a time */
+    uint32_t serial;
+
+    /* Below: under pool->lock. */
+    unsigned users; /* calls and leases that need it */
+    uint32_t own;   /* slot used last */
+    size_t cached;
+    uint64_t clock;  /* for least recently used */
+    uint16_t *spare; /* borrower entries this process owns and does not use */
+    size_t spares, spare_size;
+    struct policy policy;
+    uint32_t policy_seq;
+    struct loan *loan[]; /* by slot */
+};
+
+struct pglend {
+    pglend *next; /* all handles of this process, for the fork handler */
+    char runtime_dir[RUNTIME_DIR_MAX + 1];
+    char name[POOL_NAME_MAX + 1];
+    pthread_mutex_t lock;
+    struct attachment *at;        /* NULL: not attached */
+    struct attachment *all;       /* it, and retired ones whose leases are still out */
+    struct attachment *inherited; /* over fork: never used, never freed; PGconns of the parent point into them */
+};
+
+/* Attach, or attach anew where the segment was retired. Sets the error. Blocks until UNTIL. */
+struct attachment *attachment_get(pglend *p, uint64_t until);
+void attachment_put(struct attachment *at);
+bool attachment_retired(const struct attachment *at);
+/*
+ * The descriptor of SLOT's backend, which BORROWER holds. OK, NO_SUPERVISOR (not reachable just now), LOST or another
+ * status, with the error set. Blocks until UNTIL only where a supervisor is there.
+ */
+pglend_status attachment_fetch(struct attachment *at, uint32_t slot, uint32_t borrower, uint64_t until,
+                               struct wire_backend *backend, int *fd);
+/* Tell the supervisor, without blocking; what does not get through it finds out by itself within a second. */
+void attachment_tell(struct attachment *at, enum wire_type type, uint32_t slot);
+/* Is a supervisor there? Connects to a new one if need be; never waits for one. */
+bool attachment_has_supervisor(struct attachment *at);
+/* Forget AT once nobody needs it: call under pool->lock. */
+void attachment_release_locked(struct attachment *at);
+
+/* pool.c: the table of loans */
+/* The lease that CONN is of, or NULL. Under pool->lock. The pointer is compared, never followed: it may be freed. */
+struct loan *loan_find(const pglend *p, const PGconn *conn);
+void loan_unlink(struct loan *loan);
+/* Keep the entry for this process's next borrower. Under pool->lock. */
+void loan_spare_borrower(struct attachment *at, uint32_t borrower);
+/* The slot goes to the supervisor, with SLOT_BROKEN or 0, and it is told. */
+void loan_surrender(struct attachment *at, uint32_t borrower, uint32_t slot, unsigned flags);
+
+/* release.c: libpq tells of PQfinish() on a lent connection */
+int lease_event(PGEventId event, void *info, void *loan);
+
+/* fork.c: what a child must not keep. */
+void fork_guard(pglend *p); /* from pglend_open() */
+void fork_forget(pglend *p);
+
+#endif

@@ -1,0 +1,579 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * lease.c - every transition of a slot and of a waiter, one compare-and-swap each.
+ *
+ * No system calls but futex and the clock, no lock, no allocation. A process may die, or be stopped for good, between
+ * any two instructions here: what it leaves behind names its owner, and lease_sweep() puts it right.
+ *
+ * Memory order: sequentially consistent wherever a slot word, a wait word or the bitmap is touched. A waiter
+ * publishes its wait and then looks at the slots; a giver makes its slot idle and then looks at the waiters. Each
+ * writes one location and reads the other's: with anything weaker both could miss the other, and a waiter would sleep
+ * beside an idle slot. On x86-64 a compare-and-swap is a full barrier anyway. Reports (since, lease, uses) are relaxed.
+ */
+#include "lease.h"
+
+#include <errno.h>
+#include <limits.h>
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The supervisor gives up on a slot, until its next sweep, when a hostile worker keeps changing words under its hand.
+ */
+#define SUPERVISOR_TRIES 10000
+
+/* A sleeper looks again after this long without a wake: whoever should have woken it may have been stopped. */
+#define SLEEP_MAX_NS UINT64_C(100000000)
+
+uint64_t clock_ns(void)
+{
+    struct timespec ts;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &ts);
+    return (uint64_t)ts.tv_sec * UINT64_C(1000000000) + (uint64_t)ts.tv_nsec;
+}
+
+const char *slot_state_name(enum slot_state state)
+{
+    static const char *const names[SLOT_STATES] = {
+        [SLOT_EMPTY] = "empty",   [SLOT_SUPERVISOR] = "supervisor", [SLOT_IDLE] = "idle",
+        [SLOT_LEASED] = "leased", [SLOT_GRANTED] = "granted",
+    };
+
+    return (unsigned)state < SLOT_STATES ? names[state] : "invalid";
+}
+
+uint64_t slot_word(const struct segment *s, uint32_t slot)
+{
+    return atomic_load(&s->slot[slot].word);
+}
+
+static bool slot_swap(const struct segment *s, uint32_t slot, uint64_t from, uint64_t to)
+{
+    return atomic_compare_exchange_strong(&s->slot[slot].word, &from, to);
+}
+
+static bool wait_swap(const struct segment *s, uint32_t borrower, uint64_t from, uint64_t to)
+{
+    return atomic_compare_exchange_strong(&s->borrower[borrower].wait, &from, to);
+}
+
+/* Does WORD name ME as owner? NO_BORROWER stands for the supervisor. */
+static bool owned_by(uint64_t word, uint32_t me)
+{
+    if (me == NO_BORROWER)
+        return word_state(word) == SLOT_SUPERVISOR;
+    return word_state(word) == SLOT_LEASED && word_borrower(word) == me;
+}
+
+static uint64_t own_word(uint64_t word, unsigned flags, uint32_t me)
+{
+    return word_next(word, me == NO_BORROWER ? SLOT_SUPERVISOR : SLOT_LEASED, flags, me);
+}
+
+/* Number of borrower entries that were ever claimed, within the limits of the mapping. */
+static uint32_t borrowers_used(const struct segment *s)
+{
+    uint32_t high = atomic_load(&s->header->borrowers_high);
+
+    return high < s->borrowers ? high : s->borrowers;
+}
+
+/* ---- sleeping and waking ---- */
+
+static void futex_wake(_Atomic uint32_t *word)
+{
+    (void)atomic_fetch_add(word, 1);
+    (void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+/* False when the time was up. Not FUTEX_PRIVATE: the waker is another process. */
+static bool futex_sleep(_Atomic uint32_t *word, uint32_t seen, uint64_t ns)
+{
+    struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
+
+    return syscall(SYS_futex, word, FUTEX_WAIT, seen, &ts, NULL, 0) == 0 || errno != ETIMEDOUT;
+}
+
+/* ---- borrower entries ---- */
+
+#define OWNER_NONE(owner)         (((owner)&0xffff) == 0)
+#define OWNER_WORKER(owner)       ((uint32_t)((owner)&0xffff) - 1)
+#define OWNER_NEXT(owner, worker) (((((owner) >> 16) + 1) << 16) | (((uint64_t)(worker) + 1) & 0xffff))
+
+static void raise_borrowers_high(const struct segment *s, uint32_t to)
+{
+    uint32_t high = atomic_load(&s->header->borrowers_high);
+
+    while (high < to && !atomic_compare_exchange_weak(&s->header->borrowers_high, &high, to))
+        continue;
+}
+
+int borrower_claim(const struct segment *s, uint32_t worker, uint32_t *borrower)
+{
+    for (uint32_t b = 0; b < s->borrowers; b++) {
+        uint64_t owner = atomic_load(&s->borrower[b].owner);
+
+        if (!OWNER_NONE(owner) ||
+            !atomic_compare_exchange_strong(&s->borrower[b].owner, &owner, OWNER_NEXT(owner, worker)))
+            continue;
+        raise_borrowers_high(s, b + 1);
+        *borrower = b;
+        return 0;
+    }
+    return -1;
+}
+
+void borrower_free(const struct segment *s, uint32_t borrower)
+{
+    uint64_t owner = atomic_load(&s->borrower[borrower].owner);
+
+    atomic_store(&s->borrower[borrower].owner, OWNER_NEXT(owner, UINT32_MAX));
+}
+
+/* ---- who waits ---- */
+
+static void show_waiting(const struct segment *s, uint32_t borrower)
+{
+    (void)atomic_fetch_or(&s->header->waiting[borrower / 64], UINT64_C(1) << (borrower % 64));
+}
+
+static void hide_waiting(const struct segment *s, uint32_t borrower)
+{
+    (void)atomic_fetch_and(&s->header->waiting[borrower / 64], ~(UINT64_C(1) << (borrower % 64)));
+}
+
+/* The borrower that has been WAITING longest, with its wait word; NO_BORROWER: nobody. */
+static uint32_t oldest_waiter(const struct segment *s, uint64_t *wait)
+{
+    uint32_t used = borrowers_used(s), oldest = NO_BORROWER;
+
+    for (uint32_t base = 0; base < used; base += 64)
+        for (uint64_t bits = atomic_load(&s->header->waiting[base / 64]); bits != 0; bits &= bits - 1) {
+            uint32_t b = base + (uint32_t)__builtin_ctzll(bits);
+            uint64_t word;
+
+            if (b >= used)
+                break;
+            word = atomic_load(&s->borrower[b].wait);
+            if (wait_state(word) != WAIT_WAITING || (oldest != NO_BORROWER && wait_ticket(word) >= wait_ticket(*wait)))
+                continue;
+            oldest = b;
+            *wait = word;
+        }
+    return oldest;
+}
+
+/* ---- giving ---- */
+
+/*
+ * ME claimed waiter TO (CLAIM is its wait word now; WAIT was) for SLOT, whose word is WORD. Carry it out. False: not
+ * carried out, the slot is still ME's or was taken from it.
+ */
+static bool grant(const struct segment *s, uint32_t slot, uint64_t word, unsigned flags, uint32_t me, uint32_t to,
+                  uint64_t wait, uint64_t claim)
+{
+    uint64_t granted = word_next(word, SLOT_GRANTED, flags, to);
+
+    if (!slot_swap(s, slot, word, granted)) {
+        (void)wait_swap(s, to, claim, wait);
+        return false;
+    }
+    /* A waiter whose deadline passed between claim and grant has left, and will not look at the slot again. */
+    if (atomic_load(&s->borrower[to].wait) != claim && slot_swap(s, slot, granted, own_word(granted, flags, me)))
+        return false;
+    futex_wake(&s->borrower[to].wake);
+    return true;
+}
+
+/* ME owns SLOT and lets it go: to the oldest waiter, else idle. */
+static enum lease_end pass_on(const struct segment *s, uint32_t slot, unsigned flags, uint32_t me)
+{
+    uint64_t now = clock_ns();
+
+    atomic_store_explicit(&s->slot[slot].since, now, memory_order_relaxed);
+    atomic_store_explicit(&s->slot[slot].idle_since, now, memory_order_relaxed);
+    for (unsigned tries = 0; me != NO_BORROWER || tries < SUPERVISOR_TRIES; tries++) {
+        uint64_t word = slot_word(s, slot), idle, wait = 0, claim;
+        uint32_t to;
+
+        if (!owned_by(word, me))
+            return LEASE_LOST;
+        if (me != NO_BORROWER && (word_flags(word) & (SLOT_RETIRE | SLOT_CANCELLING)) != 0) {
+            unsigned marked = word_flags(word) & (SLOT_RETIRE | SLOT_CANCELLING);
+
+            if (slot_swap(s, slot, word, word_next(word, SLOT_SUPERVISOR, marked | flags, NO_BORROWER)))
+                return LEASE_SUPERVISOR;
+            continue;
+        }
+        to = oldest_waiter(s, &wait);
+        if (to != NO_BORROWER) {
+            claim = wait_make(WAIT_CLAIMED, slot, wait_ticket(wait));
+            if (wait_swap(s, to, wait, claim) && grant(s, slot, word, flags, me, to, wait, claim))
+                return LEASE_GIVEN;
+            continue;
+        }
+        idle = word_next(word, SLOT_IDLE, flags, NO_BORROWER);
+        if (!slot_swap(s, slot, word, idle))
+            continue;
+        /* Look again: who published its wait before the slot was idle may have looked at the slots before that, too. */
+        if (oldest_waiter(s, &wait) == NO_BORROWER || !slot_swap(s, slot, idle, own_word(idle, flags, me)))
+            return LEASE_GIVEN;
+    }
+    return LEASE_LOST;
+}
+
+enum lease_end lease_give(const struct segment *s, uint32_t borrower, uint32_t slot, unsigned flags)
+{
+    return pass_on(s, slot, flags, borrower);
+}
+
+enum lease_end lease_surrender(const struct segment *s, uint32_t borrower, uint32_t slot, unsigned flags)
+{
+    uint64_t word;
+
+    do {
+        word = slot_word(s, slot);
+        if (!owned_by(word, borrower))
+            return LEASE_LOST;
+    } while (!slot_swap(s, slot, word, word_next(word, SLOT_SUPERVISOR, word_flags(word) | flags, NO_BORROWER)));
+    return LEASE_SUPERVISOR;
+}
+
+bool lease_held(const struct segment *s, uint32_t borrower, uint32_t slot)
+{
+    return owned_by(slot_word(s, slot), borrower);
+}
+
+/* ---- taking ---- */
+
+static void lease_began(const struct segment *s, uint32_t slot, uint64_t word, uint64_t now)
+{
+    struct slot *at = &s->slot[slot];
+    uint32_t uses = atomic_load_explicit(&at->uses, memory_order_relaxed);
+
+    atomic_store_explicit(&at->lease, word_version(word), memory_order_relaxed);
+    atomic_store_explicit(&at->since, now, memory_order_relaxed);
+    atomic_store_explicit(&at->uses, uses + 1, memory_order_relaxed);
+}
+
+static bool take_idle(const struct segment *s, uint32_t borrower, uint32_t slot, uint64_t *word)
+{
+    uint64_t seen = slot_word(s, slot), leased;
+
+    if (word_state(seen) != SLOT_IDLE)
+        return false;
+    leased = word_next(seen, SLOT_LEASED, word_flags(seen), borrower);
+    if (!slot_swap(s, slot, seen, leased))
+        return false;
+    *word = leased;
+    return true;
+}
+
+/* Idle, and the last reset's answer is in as far as its age tells. */
+static bool is_settled(const struct segment *s, uint32_t slot, const struct lease_wish *wish)
+{
+    uint64_t word = slot_word(s, slot);
+
+    if (word_state(word) != SLOT_IDLE)
+        return false;
+    return (word_flags(word) & SLOT_RESET_PENDING) == 0 ||
+           wish->now - atomic_load_explicit(&s->slot[slot].since, memory_order_relaxed) >= wish->settled;
+}
+
+static bool is_wished(const struct lease_wish *wish, uint32_t slot)
+{
+    return wish->among == NULL || (wish->among[slot / 64] >> (slot % 64) & 1) != 0;
+}
+
+/* In this order: own and settled, any settled, own, lowest. High slots go idle and age out. */
+static uint32_t take_any(const struct segment *s, uint32_t borrower, const struct lease_wish *wish, uint64_t *word)
+{
+    uint32_t max = wish->max < s->slots ? wish->max : s->slots;
+    bool own = wish->own < max && is_wished(wish, wish->own);
+
+    if (own && is_settled(s, wish->own, wish) && take_idle(s, borrower, wish->own, word))
+        return wish->own;
+    for (uint32_t i = 0; i < max; i++)
+        if (is_wished(wish, i) && is_settled(s, i, wish) && take_idle(s, borrower, i, word))
+            return i;
+    if (own && take_idle(s, borrower, wish->own, word))
+        return wish->own;
+    for (uint32_t i = 0; i < max; i++)
+        if (is_wished(wish, i) && take_idle(s, borrower, i, word))
+            return i;
+    return NO_SLOT;
+}
+
+uint32_t lease_try(const struct segment *s, uint32_t borrower, const struct lease_wish *wish, uint64_t *word)
+{
+    uint64_t wait;
+    uint32_t slot;
+
+    /* A newcomer must not overtake a waiter. */
+    if (oldest_waiter(s, &wait) != NO_BORROWER)
+        return NO_SLOT;
+    slot = take_any(s, borrower, wish, word);
+    if (slot != NO_SLOT)
+        lease_began(s, slot, *word, wish->now);
+    return slot;
+}
+
+/* ---- waiting ---- */
+
+/* Idle slots beside waiters go to the oldest of them, until there are none or this one's turn has come. */
+static void serve_waiters(const struct segment *s, uint32_t borrower, const struct lease_wish *wish)
+{
+    uint64_t word;
+    uint32_t slot;
+
+    while (wait_state(atomic_load(&s->borrower[borrower].wait)) == WAIT_WAITING) {
+        slot = take_any(s, borrower, wish, &word);
+        if (slot == NO_SLOT)
+            return;
+        (void)pass_on(s, slot, word_flags(word), borrower);
+    }
+}
+
+void lease_enqueue(const struct segment *s, uint32_t borrower, const struct lease_wish *wish)
+{
+    struct borrower *me = &s->borrower[borrower];
+    uint64_t ticket = atomic_fetch_add(&s->header->next_ticket, 1);
+
+    atomic_store_explicit(&me->wait_since, wish->now, memory_order_relaxed);
+    show_waiting(s, borrower);
+    atomic_store(&me->wait, wait_make(WAIT_WAITING, 0, ticket));
+    serve_waiters(s, borrower, wish);
+}
+
+static void wait_over(const struct segment *s, uint32_t borrower)
+{
+    atomic_store(&s->borrower[borrower].wait, 0);
+    hide_waiting(s, borrower);
+}
+
+/* Take what was granted: GRANTED(me) → LEASED(me), then the wait ends. */
+static uint32_t accept_grant(const struct segment *s, uint32_t borrower, uint64_t *word)
+{
+    uint64_t wait = atomic_load(&s->borrower[borrower].wait), seen, leased;
+    uint32_t slot = wait_slot(wait);
+
+    if (wait_state(wait) != WAIT_CLAIMED || slot >= s->slots)
+        return NO_SLOT;
+    do {
+        seen = slot_word(s, slot);
+        if (word_state(seen) != SLOT_GRANTED || word_borrower(seen) != borrower)
+            return NO_SLOT;
+        leased = word_next(seen, SLOT_LEASED, word_flags(seen), borrower);
+    } while (!slot_swap(s, slot, seen, leased));
+    wait_over(s, borrower);
+    lease_began(s, slot, leased, clock_ns());
+    *word = leased;
+    return slot;
+}
+
+uint32_t lease_wait(const struct segment *s, uint32_t borrower, const struct lease_wish *wish, uint64_t until,
+                    uint64_t *word)
+{
+    struct borrower *me = &s->borrower[borrower];
+    uint32_t seen = atomic_load(&me->wake), slot = accept_grant(s, borrower, word);
+    uint64_t now = clock_ns();
+    bool woken;
+
+    if (slot != NO_SLOT || now >= until)
+        return slot;
+    woken = futex_sleep(&me->wake, seen, until - now < SLEEP_MAX_NS ? until - now : SLEEP_MAX_NS);
+    slot = accept_grant(s, borrower, word);
+    if (slot != NO_SLOT || woken)
+        return slot;
+    /* Nobody woke us. A giver may be stopped for good between making its slot idle and looking again. */
+    if (wait_state(atomic_load(&me->wait)) == WAIT_NONE)
+        lease_enqueue(s, borrower, wish); /* taken for dead, or corrupted: back to the end of the queue */
+    else
+        serve_waiters(s, borrower, wish);
+    return accept_grant(s, borrower, word);
+}
+
+uint32_t lease_leave(const struct segment *s, uint32_t borrower, uint64_t *word)
+{
+    for (;;) {
+        uint32_t slot = accept_grant(s, borrower, word);
+        uint64_t wait;
+
+        if (slot != NO_SLOT)
+            return slot;
+        wait = atomic_load(&s->borrower[borrower].wait);
+        if (wait_swap(s, borrower, wait, 0)) {
+            hide_waiting(s, borrower);
+            return NO_SLOT;
+        }
+    }
+}
+
+uint32_t lease_waiting(const struct segment *s, uint64_t *oldest_ns)
+{
+    uint32_t used = borrowers_used(s), count = 0;
+
+    *oldest_ns = 0;
+    for (uint32_t b = 0; b < used; b++) {
+        uint64_t since;
+
+        if (wait_state(atomic_load(&s->borrower[b].wait)) == WAIT_NONE)
+            continue;
+        count++;
+        since = atomic_load_explicit(&s->borrower[b].wait_since, memory_order_relaxed);
+        if (*oldest_ns == 0 || since < *oldest_ns)
+            *oldest_ns = since;
+    }
+    return count;
+}
+
+void lease_wake_all(const struct segment *s)
+{
+    uint32_t used = borrowers_used(s);
+
+    for (uint32_t b = 0; b < used; b++)
+        if (wait_state(atomic_load(&s->borrower[b].wait)) != WAIT_NONE)
+            futex_wake(&s->borrower[b].wake);
+}
+
+/* ---- the supervisor ---- */
+
+bool lease_take(const struct segment *s, uint32_t slot, uint64_t expected, unsigned flags)
+{
+    return slot_swap(s, slot, expected, word_next(expected, SLOT_SUPERVISOR, flags, NO_BORROWER));
+}
+
+bool lease_mark(const struct segment *s, uint32_t slot, uint64_t expected, unsigned set, unsigned clear)
+{
+    unsigned flags = (word_flags(expected) | set) & ~clear;
+
+    return slot_swap(s, slot, expected, word_next(expected, word_state(expected), flags, word_borrower(expected)));
+}
+
+void lease_empty(const struct segment *s, uint32_t slot)
+{
+    atomic_store(&s->slot[slot].word, word_next(slot_word(s, slot), SLOT_EMPTY, 0, NO_BORROWER));
+}
+
+bool lease_fill(const struct segment *s, uint32_t slot)
+{
+    uint64_t word = slot_word(s, slot);
+
+    return word_state(word) == SLOT_EMPTY && slot_swap(s, slot, word, word_next(word, SLOT_SUPERVISOR, 0, NO_BORROWER));
+}
+
+void lease_supply(const struct segment *s, uint32_t slot, unsigned flags)
+{
+    (void)pass_on(s, slot, flags, NO_BORROWER);
+}
+
+/* ---- the sweep ---- */
+
+/* The live worker that owns entry B, or NO_WORKER_INDEX. */
+#define NO_WORKER_INDEX UINT32_MAX
+static uint32_t live_owner(const struct segment *s, const struct sweep *sweep, uint32_t b)
+{
+    uint64_t owner;
+
+    if (b >= s->borrowers)
+        return NO_WORKER_INDEX;
+    owner = atomic_load(&s->borrower[b].owner);
+    if (OWNER_NONE(owner) || !sweep->alive(sweep->context, OWNER_WORKER(owner)))
+        return NO_WORKER_INDEX;
+    return OWNER_WORKER(owner);
+}
+
+static void sweep_wait(const struct segment *s, const struct sweep *sweep, uint32_t b)
+{
+    uint64_t wait = atomic_load(&s->borrower[b].wait), word;
+    uint32_t slot = wait_slot(wait);
+
+    if (live_owner(s, sweep, b) == NO_WORKER_INDEX) {
+        /* A claim on it by a live giver: the giver looks again and takes its slot back. */
+        wait_over(s, b);
+        return;
+    }
+    if (wait_state(wait) != WAIT_CLAIMED)
+        return;
+    word = slot < s->slots ? slot_word(s, slot) : 0;
+    if (word_state(word) == SLOT_GRANTED && word_borrower(word) == b)
+        return;
+    if (word_state(word) == SLOT_LEASED && live_owner(s, sweep, word_borrower(word)) != NO_WORKER_INDEX)
+        return; /* its giver lives, or it is accepting just now */
+    (void)wait_swap(s, b, wait, wait_make(WAIT_WAITING, 0, wait_ticket(wait)));
+}
+
+static uint32_t recorded_owner(const struct segment *s, uint32_t b)
+{
+    uint64_t owner = b < s->borrowers ? atomic_load(&s->borrower[b].owner) : 0;
+
+    return OWNER_NONE(owner) ? NO_WORKER_INDEX : OWNER_WORKER(owner);
+}
+
+static void sweep_slot(const struct segment *s, const struct sweep *sweep, uint32_t slot)
+{
+    uint64_t word = slot_word(s, slot), wait;
+    uint32_t b = word_borrower(word);
+
+    switch (word_state(word)) {
+    case SLOT_EMPTY:
+    case SLOT_SUPERVISOR:
+        return;
+    case SLOT_IDLE:
+        if (oldest_waiter(s, &wait) != NO_BORROWER && lease_take(s, slot, word, word_flags(word)))
+            (void)pass_on(s, slot, word_flags(word), NO_BORROWER);
+        return;
+    case SLOT_GRANTED:
+        wait = b < s->borrowers ? atomic_load(&s->borrower[b].wait) : 0;
+        if (live_owner(s, sweep, b) != NO_WORKER_INDEX && wait_state(wait) == WAIT_CLAIMED && wait_slot(wait) == slot)
+            return;
+        /* Nobody has touched the session since it was given: it is as good as it was. */
+        if (lease_take(s, slot, word, word_flags(word))) {
+            if ((word_flags(word) & SLOT_RETIRE) != 0)
+                sweep->taken(sweep->context, slot, word_flags(word), NO_WORKER_INDEX);
+            else
+                (void)pass_on(s, slot, word_flags(word), NO_BORROWER);
+        }
+        return;
+    case SLOT_LEASED:
+        if (live_owner(s, sweep, b) == NO_WORKER_INDEX && lease_take(s, slot, word, word_flags(word)))
+            sweep->taken(sweep->context, slot, word_flags(word), recorded_owner(s, b));
+        return;
+    case SLOT_STATES:
+        break;
+    }
+    if (lease_take(s, slot, word, SLOT_BROKEN))
+        sweep->taken(sweep->context, slot, SLOT_BROKEN, NO_WORKER_INDEX);
+}
+
+/* May be given to another worker only while no word names it. */
+static bool is_named(const struct segment *s, uint32_t b)
+{
+    for (uint32_t i = 0; i < s->slots; i++) {
+        uint64_t word = slot_word(s, i);
+
+        if ((word_state(word) == SLOT_LEASED || word_state(word) == SLOT_GRANTED) && word_borrower(word) == b)
+            return true;
+    }
+    return wait_state(atomic_load(&s->borrower[b].wait)) != WAIT_NONE;
+}
+
+void lease_sweep(const struct segment *s, const struct sweep *sweep)
+{
+    uint32_t used = borrowers_used(s);
+
+    for (uint32_t b = 0; b < used; b++)
+        if (wait_state(atomic_load(&s->borrower[b].wait)) != WAIT_NONE)
+            sweep_wait(s, sweep, b);
+    for (uint32_t i = 0; i < s->slots; i++)
+        sweep_slot(s, sweep, i);
+    for (uint32_t b = 0; b < used; b++) {
+        uint64_t owner = atomic_load(&s->borrower[b].owner);
+
+        if (!OWNER_NONE(owner) && live_owner(s, sweep, b) == NO_WORKER_INDEX && !is_named(s, b))
+            borrower_free(s, b);
+    }
+    lease_wake_all(s);
+}

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * release.c - give a connection back.
+ *
+ * The hard thing: a lease ends in one of four ways, decided from the state the PGconn is in: kept (reset pipelined or
+ * none needed), mended through the PGconn itself, handed to the supervisor (busy: it finds the protocol position
+ * again), or replaced. Whatever the way, the PGconn is disarmed before the slot is given: from then on it is somebody
+ * else's session.
+ */
+#include "client.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+enum fate { KEEP, KEEP_RESETTING, HAND_OVER, REPLACE };
+
+static const char *reset_statement(const struct policy *policy)
+{
+    return policy->reset == RESET_FULL ? "DISCARD ALL" : policy->reset == RESET_QUERY ? policy->reset_query : NULL;
+}
+
+/* What becomes of the backend, given the state that the borrower left the PGconn in; mends it where it can. */
+static enum fate tidy(struct loan *loan, const struct policy *policy)
+{
+    uint64_t until = clock_ns() + (uint64_t)policy->reset_timeout_ms * 1000000;
+    const char *reset = reset_statement(policy);
+
+    if (policy->reset == RESET_REPLACE)
+        return REPLACE;
+    switch (adopt_rest(loan, reset != NULL)) {
+    case AT_REST:
+        if (reset == NULL)
+            return KEEP;
+        return adopt_send_reset(loan, reset) ? KEEP_RESETTING : REPLACE;
+    case IN_TRANSACTION:
+        if (adopt_mend(loan, reset, until) && adopt_rest(loan, reset != NULL) == AT_REST)
+            return KEEP;
+        return REPLACE;
+    case CHANGED:
+        if (adopt_mend(loan, reset != NULL ? reset : "RESET ALL", until) && adopt_rest(loan, reset != NULL) == AT_REST)
+            return KEEP;
+        return REPLACE;
+    case BUSY:
+        return policy->reset != RESET_NONE && adopt_flush(loan, until) ? HAND_OVER : REPLACE;
+    case WRECKED:
+        break;
+    }
+    return REPLACE;
+}
+
+/* Under the lock: no more than cache_per_worker, least recently used out first. Returns one to free, or NULL. */
+static struct loan *trim_cache(struct attachment *at)
+{
+    struct loan *oldest = NULL;
+
+    if (at->cached <= at->policy.cache_per_worker)
+        return NULL;
+    for (uint32_t i = 0; i < at->segment.slots; i++) {
+        struct loan *loan = at->loan[i];
+
+        if (loan != NULL && loan->state == LOAN_CACHED && (oldest == NULL || loan->used < oldest->used))
+            oldest = loan;
+    }
+    if (oldest != NULL) {
+        at->loan[oldest->slot] = NULL;
+        at->cached--;
+    }
+    return oldest;
+}
+
+/* The PGconn goes back to the cache, or is freed where it cannot be made as it was. */
+static void put_away(struct loan *loan, bool reusable)
+{
+    struct attachment *at = loan->at;
+    struct loan *out = loan;
+
+    (void)pthread_mutex_lock(&at->pool->lock);
+    if (reusable) {
+        loan->state = LOAN_CACHED;
+        loan->used = ++at->clock;
+        at->own = loan->slot;
+        at->cached++;
+        out = trim_cache(at);
+    } else {
+        at->loan[loan->slot] = NULL;
+    }
+    (void)pthread_mutex_unlock(&at->pool->lock);
+    if (out != NULL)
+        adopt_free(out);
+}
+
+/* The lease's last use of borrower entry and attachment. */
+static void lease_is_over(struct attachment *at, uint32_t borrower)
+{
+    pglend *p = at->pool;
+
+    (void)pthread_mutex_lock(&p->lock);
+    loan_spare_borrower(at, borrower);
+    attachment_release_locked(at);
+    (void)pthread_mutex_unlock(&p->lock);
+}
+
+static enum lease_end give_back(struct loan *loan, enum fate fate, bool reusable)
+{
+    struct attachment *at = loan->at;
+    uint32_t slot = loan->slot, borrower = loan->borrower;
+    enum lease_end end;
+
+    if (at->policy.guard || fate >= HAND_OVER || !reusable)
+        adopt_disarm(loan);
+    put_away(loan, fate <= KEEP_RESETTING && reusable);
+    if (fate <= KEEP_RESETTING)
+        end = lease_give(&at->segment, borrower, slot, fate == KEEP_RESETTING ? SLOT_RESET_PENDING : 0);
+    else
+        end = lease_surrender(&at->segment, borrower, slot, fate == REPLACE ? SLOT_BROKEN : 0);
+    if (end == LEASE_SUPERVISOR)
+        attachment_tell(at, WIRE_RETURNED, slot);
+    lease_is_over(at, borrower);
+    return end;
+}
+
+/* The daemon that owned it is gone for good: this was the backend's last user, and ends it. */
+static void end_orphan(struct loan *loan)
+{
+    struct attachment *at = loan->at;
+    uint32_t borrower = loan->borrower;
+
+    loan_unlink(loan);
+    loan->state = LOAN_ENDING;
+    if (PQsocket(loan->conn) == loan->socket)
+        PQfinish(loan->conn), loan->conn = NULL; /* still armed: says Terminate to the backend itself */
+    adopt_free(loan);
+    lease_is_over(at, borrower);
+}
+
+static int end_lease(pglend *p, PGconn *conn, bool discard)
+{
+    struct loan *loan;
+    struct policy policy = {0};
+    bool reusable;
+    enum fate fate;
+
+    error_clear(p);
+    (void)pthread_mutex_lock(&p->lock);
+    loan = loan_find(p, conn);
+    if (loan != NULL) {
+        loan->state = LOAN_ENDING;
+        policy = loan->at->policy;
+    }
+    (void)pthread_mutex_unlock(&p->lock);
+    if (loan == NULL)
+        return (int)error_set(p, PGLEND_USAGE,
+                              "this PGconn is not leased from pool \"%s\" by this process: released before, ended by "
+                              "PQfinish(), inherited over fork(), or never lent",
+                              p->name);
+    if (attachment_retired(loan->at)) {
+        end_orphan(loan);
+        return PGLEND_OK;
+    }
+    if (discard) {
+        reusable = false;
+        fate = REPLACE;
+    } else {
+        reusable = adopt_restore_hooks(loan);
+        fate = lease_held(&loan->at->segment, loan->borrower, loan->slot) ? tidy(loan, &policy) : REPLACE;
+    }
+    if (give_back(loan, fate, reusable) == LEASE_LOST)
+        return (int)error_set(p, PGLEND_LOST, "the lease had been taken away before it was given back");
+    return PGLEND_OK;
+}
+
+int pglend_release(pglend *p, PGconn *conn)
+{
+    return end_lease(p, conn, false);
+}
+
+int pglend_discard(pglend *p, PGconn *conn)
+{
+    return end_lease(p, conn, true);
+}
+
+/* The borrower called PQfinish() on a lent connection: libpq is about to free it, and has ended the backend. */
+int lease_event(PGEventId event, void *info, void *pass)
+{
+    struct loan *loan = pass;
+    struct attachment *at;
+    uint32_t borrower, slot;
+
+    (void)info;
+    if (event != PGEVT_CONNDESTROY || loan->state != LOAN_LEASED || loan->lent == -1)
+        return 1;
+    at = loan->at;
+    borrower = loan->borrower;
+    slot = loan->slot;
+    loan_unlink(loan);
+    loan->conn = NULL;
+    adopt_free(loan);
+    loan_surrender(at, borrower, slot, SLOT_BROKEN);
+    lease_is_over(at, borrower);
+    return 1;
+}

@@ -1,0 +1,226 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * segment.c - create, map and verify a pool's shared memory; publish and read its policy.
+ *
+ * The hard thing: nothing in it can be trusted after it was lent. Sizes are checked against the file's once, when it
+ * is mapped, and live in struct segment from then on.
+ */
+#include "segment.h"
+#include "lease.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Different builds must not share a segment: the sizes are the layout's name. */
+#define SEGMENT_LAYOUT                                                                                                 \
+    (((uint64_t)sizeof(struct segment_header) << 40) ^ ((uint64_t)sizeof(struct slot) << 32) ^                         \
+     ((uint64_t)sizeof(struct borrower) << 24) ^ ((uint64_t)sizeof(struct asserted) << 12) ^                           \
+     (uint64_t)sizeof(struct worker_record) ^ ((uint64_t)sizeof(struct policy) << 4))
+
+static size_t segment_size(uint32_t slots, uint32_t borrowers)
+{
+    return sizeof(struct segment_header) + (size_t)slots * sizeof(struct slot) +
+           (size_t)borrowers * (sizeof(struct borrower) + sizeof(struct asserted) + sizeof(struct worker_record));
+}
+
+/* FNV-1a (Fowler, Noll, Vo): names need to differ between directories, not to resist anybody. */
+void segment_instance(const char *runtime_dir, char instance[17])
+{
+    uint64_t hash = UINT64_C(0xcbf29ce484222325);
+
+    for (const char *c = runtime_dir; *c != '\0'; c++)
+        hash = (hash ^ (unsigned char)*c) * UINT64_C(0x100000001b3);
+    (void)snprintf(instance, 17, "%016llx", (unsigned long long)hash);
+}
+
+int segment_name(char name[SEGMENT_NAME_MAX], const char *instance, const char *pool)
+{
+    int length = snprintf(name, SEGMENT_NAME_MAX, "/pglend.%s.%s", instance, pool);
+
+    if (length < 0 || length >= SEGMENT_NAME_MAX) {
+        errno = ENAMETOOLONG;
+        return -1;
+    }
+    return 0;
+}
+
+static int write_header(int fd, const char *pool, uint32_t slots, uint32_t borrowers)
+{
+    size_t size = segment_size(slots, borrowers);
+    struct segment_header *h = mmap(NULL, sizeof *h, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+
+    if (h == MAP_FAILED)
+        return -1;
+    h->layout = SEGMENT_LAYOUT;
+    h->size = size;
+    h->slots = slots;
+    h->borrowers = borrowers;
+    (void)snprintf(h->pool, sizeof h->pool, "%s", pool);
+    h->magic = SEGMENT_MAGIC;
+    return munmap(h, sizeof *h);
+}
+
+int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t borrowers)
+{
+    int fd, error;
+
+    if (slots == 0 || slots > SLOTS_MAX || borrowers == 0 || borrowers > BORROWERS_MAX) {
+        errno = EINVAL;
+        return -1;
+    }
+    fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    if (fd == -1)
+        return -1;
+    /* All space now: a full /dev/shm must fail here, not as SIGBUS in somebody's acquire. */
+    error = posix_fallocate(fd, 0, (off_t)segment_size(slots, borrowers));
+    if (error != 0)
+        errno = error;
+    else if (write_header(fd, pool, slots, borrowers) == 0)
+        return fd;
+    error = errno;
+    (void)close(fd);
+    (void)shm_unlink(name);
+    errno = error;
+    return -1;
+}
+
+int segment_retire(int fd)
+{
+    uint32_t yes = 1;
+    struct stat st;
+    off_t at = (off_t)offsetof(struct segment_header, retired);
+
+    if (fstat(fd, &st) == -1)
+        return -1;
+    if (!S_ISREG(st.st_mode) || st.st_size < at + (off_t)sizeof yes) {
+        errno = EPROTO;
+        return -1;
+    }
+    return pwrite(fd, &yes, sizeof yes, at) == (ssize_t)sizeof yes ? 0 : -1;
+}
+
+/* The header's claims, read once: they may change under a hostile writer's hand while they are looked at. */
+static int check_header(const struct segment_header *h, off_t file_size, struct segment *s)
+{
+    const volatile struct segment_header *v = h;
+    uint64_t magic = v->magic, layout = v->layout;
+    uint32_t slots = v->slots, borrowers = v->borrowers;
+
+    if (magic != SEGMENT_MAGIC || layout != SEGMENT_LAYOUT) {
+        errno = EPROTO;
+        return -1;
+    }
+    if (slots == 0 || slots > SLOTS_MAX || borrowers == 0 || borrowers > BORROWERS_MAX ||
+        (off_t)segment_size(slots, borrowers) != file_size) {
+        errno = EINVAL;
+        return -1;
+    }
+    s->slots = slots;
+    s->borrowers = borrowers;
+    return 0;
+}
+
+int segment_map(struct segment *s, int fd)
+{
+    struct stat st;
+    char *base;
+
+    if (fstat(fd, &st) == -1)
+        return -1;
+    if (st.st_size < (off_t)sizeof(struct segment_header)) {
+        errno = EPROTO;
+        return -1;
+    }
+    base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (base == MAP_FAILED)
+        return -1;
+    s->header = (struct segment_header *)base;
+    s->size = (size_t)st.st_size;
+    if (check_header(s->header, st.st_size, s) == -1) {
+        int error = errno;
+
+        segment_unmap(s);
+        errno = error;
+        return -1;
+    }
+    s->slot = (struct slot *)(base + sizeof(struct segment_header));
+    s->borrower = (struct borrower *)(s->slot + s->slots);
+    s->asserted = (struct asserted *)(s->borrower + s->borrowers);
+    s->worker = (struct worker_record *)(s->asserted + s->borrowers);
+    return 0;
+}
+
+void segment_unmap(struct segment *s)
+{
+    if (s->header != NULL)
+        (void)munmap(s->header, s->size);
+    *s = (struct segment){0};
+}
+
+/*
+ * Sequence locks: the supervisor is the only honest writer. Odd means "being written". The fences order the plain
+ * copy between the two looks at the sequence; a torn copy is then seen and thrown away.
+ */
+static void publish(_Atomic uint32_t *seq, void *to, const void *from, size_t size)
+{
+    uint32_t now = atomic_load_explicit(seq, memory_order_relaxed) | 1;
+
+    atomic_store_explicit(seq, now, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    memcpy(to, from, size);
+    atomic_store_explicit(seq, now + 1, memory_order_release);
+}
+
+static bool collect(_Atomic uint32_t *seq, void *to, const void *from, size_t size, uint32_t *read)
+{
+    for (int tries = 0; tries < 64; tries++) {
+        uint32_t before = atomic_load_explicit(seq, memory_order_acquire);
+
+        memcpy(to, from, size);
+        atomic_thread_fence(memory_order_acquire);
+        if ((before & 1) == 0 && atomic_load_explicit(seq, memory_order_relaxed) == before) {
+            *read = before;
+            return true;
+        }
+    }
+    return false;
+}
+
+void segment_set_policy(const struct segment *s, const struct policy *policy)
+{
+    publish(&s->header->policy_seq, &s->header->policy, policy, sizeof *policy);
+}
+
+bool segment_get_policy(const struct segment *s, struct policy *policy, uint32_t *seq)
+{
+    if (!collect(&s->header->policy_seq, policy, &s->header->policy, sizeof *policy, seq))
+        return false;
+    policy->reset_query[RESET_QUERY_MAX] = '\0';
+    if (policy->max > s->slots)
+        policy->max = s->slots;
+    if (policy->reset >= RESET_KINDS)
+        policy->reset = RESET_REPLACE;
+    return true;
+}
+
+void segment_set_error(const struct segment *s, const char *text)
+{
+    char copy[SEGMENT_ERROR_MAX + 1] = {0};
+
+    (void)snprintf(copy, sizeof copy, "%s", text);
+    publish(&s->header->error_seq, s->header->error, copy, sizeof copy);
+}
+
+void segment_get_error(const struct segment *s, char text[SEGMENT_ERROR_MAX + 1])
+{
+    uint32_t seq;
+
+    if (!collect(&s->header->error_seq, text, s->header->error, SEGMENT_ERROR_MAX + 1, &seq))
+        text[0] = '\0';
+    text[SEGMENT_ERROR_MAX] = '\0';
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * admin_server.h - the supervisor's side of admin.sock: connections (admin.c), requests (admin_request.c), commands
+ * (admin_commands.c) and what they show (admin_report.c, admin_text.c).
+ */
+#ifndef PGLEND_ADMIN_SERVER_H
+#define PGLEND_ADMIN_SERVER_H
+
+#include "admin.h"
+#include "supervisor.h"
+
+#define ADMIN_CONNECTIONS_MAX 64
+
+/*
+ *  READING ──a line──► (its command runs) ──► WRITING ──all taken──► READING, or closed
+ *                             └─reload─► QUEUED ──► ASKED ──keeper's answer──► WRITING
+ */
+enum admin_phase { ADMIN_READING, ADMIN_QUEUED, ADMIN_ASKED, ADMIN_WRITING, ADMIN_CLOSING, ADMIN_PHASES };
+
+struct admin_connection {
+    struct supervisor *supervisor;
+    struct admin_connection *next;
+    enum admin_phase phase;
+    uv_pipe_t pipe;
+    uv_timer_t timer; /* how long the phase may last */
+    int handles_open;
+    struct identity peer; /* its pidfd is closed already */
+    bool denial_logged;
+    bool last;    /* close when the answer has been taken */
+    json_t *id;   /* of the request that is being answered */
+    json_t *args; /* its arguments: strings, of the names its row has */
+    uv_write_t write;
+    char *output;
+    size_t length;
+    char line[ADMIN_LINE_MAX];
+};
+
+/* admin.c: send ANSWER (taken; NULL: out of memory) as one line, which ends the request. */
+void admin_send(struct admin_connection *c, json_t *answer);
+/* Ask the keeper to reload; the request is answered when the keeper has. */
+void admin_ask_reload(struct admin_connection *c);
+
+/* admin_request.c: understand LINE, check who may, run the command. The request is answered exactly once. */
+void admin_request(struct admin_connection *c, const char *line, size_t length);
+/* The highest role of C's peer, or -1. */
+int admin_peer_role(const struct admin_connection *c);
+void admin_answer(struct admin_connection *c, json_t *result); /* takes RESULT; NULL: out of memory */
+void admin_fail(struct admin_connection *c, const char *code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* admin_commands.c */
+struct admin_command {
+    const char *name;
+    const char *arguments; /* names, separated by blanks */
+    const char *usage;
+    enum admin_role role;
+    const char *help;
+    void (*run)(struct admin_connection *c);
+};
+extern const struct admin_command admin_commands[];
+extern const size_t admin_command_count;
+/* The row called NAME, or NULL with the nearest name, or NULL, in *NEAR. */
+const struct admin_command *admin_command_find(const char *name, const char **near);
+
+/*
+ * admin_text.c: at most SIZE bytes of TEXT, up to its NUL, as a JSON string. Whoever wrote TEXT need not have written
+ * UTF-8: what is not becomes U+FFFD, as do control characters; line ends become blanks.
+ */
+json_t *admin_text(const char *text, size_t size);
+
+/* admin_report.c: append what there is of POOL to ARRAY. False: out of memory. */
+bool admin_report_pool(json_t *array, struct pool *pool);
+bool admin_report_slots(json_t *array, struct pool *pool);
+bool admin_report_waiters(json_t *array, struct pool *pool);
+/* Several handles of one process are one row. */
+bool admin_report_workers(json_t *array, struct pool *const *pool, size_t pools);
+
+#endif

@@ -1,0 +1,540 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * backend.c - one PostgreSQL session from its login to its end; the only writer of its phase.
+ *
+ * The hard thing: a borrower that died, or let go in the middle of something, leaves the session at an unknown place
+ * in the protocol. It is found again by sending CopyFail, Sync, ROLLBACK and a SELECT of a random nonce: whatever was
+ * going on, the answer ends in a tail that is known byte for byte. A cancel request ends what still runs. Where the
+ * tail does not come, the session is closed and replaced.
+ */
+#include "supervisor.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CANCEL_AFTER_MS 2                    /* a session that was idle has answered by then */
+#define CANCEL_EVERY_MS 25                   /* one cancel does not empty a pipeline of several synced statements */
+#define SYNC_BOUND_NS   UINT64_C(150000000)  /* after the first cancel was delivered */
+#define SYNC_TOTAL_NS   UINT64_C(1000000000) /* whatever the keeper is doing */
+#define CLOSE_CANCEL_MS 10                   /* an idle session ends faster than this */
+#define CLOSE_BOUND_NS  UINT64_C(5000000000)
+
+static void on_backend_event(uv_poll_t *poll, int status, int events);
+static void on_backend_timer(uv_timer_t *timer);
+
+static const char *const phase_names[BACKEND_PHASES] = {
+    [BACKEND_NONE] = "empty",       [BACKEND_CONNECTING] = "connecting", [BACKEND_LENDABLE] = "lendable",
+    [BACKEND_SYNCING] = "checking", [BACKEND_RESETTING] = "resetting",   [BACKEND_CLOSING] = "closing",
+};
+
+const char *backend_state_name(const struct backend *b, uint64_t word)
+{
+    if (b->phase == BACKEND_LENDABLE && word_state(word) != SLOT_SUPERVISOR)
+        return slot_state_name(word_state(word));
+    return b->phase == BACKEND_LENDABLE ? "checking" : phase_names[b->phase];
+}
+
+/* Every line about a connection says which, and how old. */
+static void log_backend(const struct backend *b, const char *what)
+{
+    log_info("pool=%s slot=%u generation=%u backend=%d: %s (age=%llus)", b->pool->config->name, b->slot, b->generation,
+             b->pid, what,
+             b->connected == 0 ? 0 : (unsigned long long)((clock_ns() - b->connected) / UINT64_C(1000000000)));
+}
+
+static void set_phase(struct backend *b, enum backend_phase phase)
+{
+    log_debug("pool=%s slot=%u: %s -> %s", b->pool->config->name, b->slot, phase_names[b->phase], phase_names[phase]);
+    b->phase = phase;
+    b->since = clock_ns();
+    b->cancels = 0;
+    b->cancelled = 0;
+    (void)uv_timer_stop(&b->timer);
+}
+
+void backend_init(struct backend *b, struct pool *pool, uint32_t slot)
+{
+    b->pool = pool;
+    b->slot = slot;
+    b->fd = -1;
+    (void)uv_timer_init(&pool->supervisor->loop, &b->timer);
+    b->timer.data = b;
+}
+
+/* ---- watching the socket ---- */
+
+static void free_handle(uv_handle_t *handle)
+{
+    free(handle);
+}
+
+static void unwatch(struct backend *b)
+{
+    if (b->poll == NULL)
+        return;
+    (void)uv_poll_stop(b->poll);
+    uv_close((uv_handle_t *)b->poll, free_handle);
+    b->poll = NULL;
+}
+
+/*
+ * While it can be lent only UV_DISCONNECT (EPOLLRDHUP): watched for input, the open file that the worker shares would
+ * wake the supervisor at every query.
+ */
+static void watch(struct backend *b, int events)
+{
+    if (b->poll == NULL) {
+        b->poll = calloc(1, sizeof *b->poll);
+        if (b->poll == NULL || uv_poll_init_socket(&b->pool->supervisor->loop, b->poll, b->fd) != 0) {
+            /* Not fatal: the borrower, or the next sweep's use of the slot, sees a dead backend too. */
+            log_warning("pool=%s slot=%u: cannot watch its socket", b->pool->config->name, b->slot);
+            free(b->poll);
+            b->poll = NULL;
+            return;
+        }
+        b->poll->data = b;
+    }
+    (void)uv_poll_start(b->poll, events, on_backend_event);
+}
+
+/* ---- login ---- */
+
+void backend_login(struct backend *b)
+{
+    if (b->phase != BACKEND_NONE || !lease_fill(&b->pool->segment, b->slot))
+        return;
+    set_phase(b, BACKEND_CONNECTING);
+    supervisor_tell(b->pool->supervisor, MESSAGE_LOGIN, b->pool->config->name, b->slot, 0);
+}
+
+static void take_facts(struct backend *b, const struct message *m, int fd)
+{
+    struct slot *slot = &b->pool->segment.slot[b->slot];
+
+    if (b->fd != -1) {
+        unwatch(b);
+        (void)close(b->fd);
+    }
+    b->fd = fd;
+    b->generation = m->generation;
+    b->pid = m->backend_pid;
+    b->connected = clock_ns();
+    free(b->facts);
+    b->facts = strdup(m->text);
+    atomic_store_explicit(&slot->generation, b->generation, memory_order_relaxed);
+    atomic_store_explicit(&slot->backend_pid, b->pid, memory_order_relaxed);
+}
+
+static void become_lendable(struct backend *b)
+{
+    set_phase(b, BACKEND_LENDABLE);
+    watch(b, UV_DISCONNECT);
+    lease_supply(&b->pool->segment, b->slot, 0);
+}
+
+void backend_connected(struct backend *b, const struct message *m, int fd)
+{
+    char how[16];
+
+    if (b->phase != BACKEND_CONNECTING) {
+        /* Asked for by a predecessor, or not at all: the keeper's copy must not keep it alive. */
+        (void)shutdown(fd, SHUT_RDWR);
+        (void)close(fd);
+        return;
+    }
+    take_facts(b, m, fd);
+    atomic_store_explicit(&b->pool->segment.slot[b->slot].uses, 0, memory_order_relaxed);
+    b->pool->cancel_by_query = backend_fact(b, ".cancel", how, sizeof how) != NULL && strcmp(how, "query") == 0;
+    log_backend(b, "connected");
+    become_lendable(b);
+}
+
+/* What its slot's word says decides; that is pool_recover()'s to look at. */
+void backend_adopt(struct backend *b, const struct message *m, int fd)
+{
+    take_facts(b, m, fd);
+    set_phase(b, BACKEND_LENDABLE);
+    watch(b, UV_DISCONNECT);
+}
+
+void backend_login_failed(struct backend *b)
+{
+    if (b->phase != BACKEND_CONNECTING)
+        return;
+    set_phase(b, BACKEND_NONE);
+    lease_empty(&b->pool->segment, b->slot);
+}
+
+const char *backend_fact(const struct backend *b, const char *name, char *value, size_t size)
+{
+    size_t length = strlen(name), at = 0;
+    const char *line = b->facts;
+
+    for (; line != NULL; line = strchr(line, '\n')) {
+        line += *line == '\n';
+        if (strncmp(line, name, length) == 0 && line[length] == '=')
+            break;
+    }
+    if (line == NULL)
+        return NULL;
+    for (line += length + 1; *line != '\0' && *line != '\n' && at + 1 < size; line++) {
+        if (*line == '\\' && line[1] != '\0')
+            line++;
+        value[at++] = *line == 'n' && line[-1] == '\\' ? '\n' : *line;
+    }
+    value[at] = '\0';
+    return value;
+}
+
+/* ---- cancel ---- */
+
+void backend_cancel(struct backend *b)
+{
+    if (b->cancelling || b->fd == -1)
+        return;
+    b->cancelling = true;
+    b->cancels++;
+    supervisor_tell(b->pool->supervisor, MESSAGE_CANCEL, b->pool->config->name, b->slot, 0);
+}
+
+static void ask_again(struct backend *b);
+
+/* The server has closed the cancel connection: from here on it hits nobody. */
+void backend_cancelled(struct backend *b)
+{
+    uint64_t word = slot_word(&b->pool->segment, b->slot);
+
+    b->cancelling = false;
+    if (b->cancelled == 0)
+        b->cancelled = clock_ns();
+    door_cancelled(b);
+    switch (b->phase) {
+    case BACKEND_LENDABLE:
+        /* A release that comes between reading and marking finds the flag, and the slot comes to us. */
+        while ((word_state(word) == SLOT_LEASED && (word_flags(word) & SLOT_CANCELLING) != 0) &&
+               !lease_mark(&b->pool->segment, b->slot, word, 0, SLOT_CANCELLING))
+            word = slot_word(&b->pool->segment, b->slot);
+        break;
+    case BACKEND_SYNCING:
+        ask_again(b);
+        break;
+    case BACKEND_NONE:
+    case BACKEND_CONNECTING:
+    case BACKEND_RESETTING:
+    case BACKEND_CLOSING:
+    case BACKEND_PHASES:
+        break;
+    }
+}
+
+/* ---- sending and receiving while it is ours ---- */
+
+static void queue(struct backend *b, const struct pg_buffer *more)
+{
+    if (more->overflow || more->length > sizeof b->out - b->out_length) {
+        backend_close(b, "reset too long");
+        return;
+    }
+    memmove(b->out + b->out_length, more->at, more->length);
+    b->out_length += more->length;
+    watch(b, UV_READABLE | UV_WRITABLE | UV_DISCONNECT);
+}
+
+static bool send_queued(struct backend *b)
+{
+    while (b->out_sent < b->out_length) {
+        ssize_t sent = send(b->fd, b->out + b->out_sent, b->out_length - b->out_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        if (sent == -1)
+            return errno == EAGAIN || errno == EINTR;
+        b->out_sent += (size_t)sent;
+    }
+    b->out_length = b->out_sent = 0;
+    watch(b, UV_READABLE | UV_DISCONNECT);
+    return true;
+}
+
+/* ---- finding the position again ---- */
+
+static void make_nonce(char nonce[TOKEN_HEX + 1])
+{
+    unsigned char bytes[TOKEN_HEX / 2];
+
+    /* 16 bytes never block or come short once the kernel's generator is seeded (getrandom(2)). */
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        fatal(1, "getrandom: %s", strerror(errno));
+    for (size_t i = 0; i < sizeof bytes; i++)
+        (void)snprintf(nonce + 2 * i, 3, "%02x", bytes[i]);
+}
+
+static void select_nonce(struct backend *b, struct pg_buffer *out)
+{
+    char sql[TOKEN_HEX + 16];
+
+    make_nonce(b->nonce);
+    (void)snprintf(sql, sizeof sql, "SELECT '%s'", b->nonce);
+    pg_query(out, sql);
+    b->synced = false;
+}
+
+static void start_sync(struct backend *b)
+{
+    unsigned char bytes[256];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+    size_t begun;
+
+    set_phase(b, BACKEND_SYNCING);
+    b->tail_length = b->out_length = b->out_sent = 0;
+    begun = pg_begin(&out, 'f'); /* CopyFail: ignored where no COPY is open */
+    pg_string(&out, "the borrower is gone");
+    pg_end(&out, begun);
+    pg_end(&out, pg_begin(&out, 'S'));
+    pg_query(&out, "ROLLBACK");
+    select_nonce(b, &out);
+    queue(b, &out);
+    (void)uv_timer_start(&b->timer, on_backend_timer, b->cancelling ? CANCEL_EVERY_MS : CANCEL_AFTER_MS, 0);
+}
+
+/* A cancel may have hit the question itself. */
+static void ask_again(struct backend *b)
+{
+    unsigned char bytes[64];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+
+    select_nonce(b, &out);
+    queue(b, &out);
+    if (b->phase == BACKEND_SYNCING)
+        (void)uv_timer_start(&b->timer, on_backend_timer, CANCEL_EVERY_MS, 0);
+}
+
+static bool parameter_as_reported(void *context, const char *name, const char *value)
+{
+    const struct backend *b = context;
+    char known[256];
+
+    return backend_fact(b, name, known, sizeof known) != NULL && strcmp(known, value) == 0;
+}
+
+/*
+ * Whatever the pool's reset is, a session whose borrower vanished is reset in full: nobody knows what was changed.
+ */
+static void start_reset(struct backend *b)
+{
+    unsigned char bytes[32];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+
+    set_phase(b, BACKEND_RESETTING);
+    b->reader =
+        (struct reset_reader){.due = true, .discard_all = true, .parameter = parameter_as_reported, .context = b};
+    pg_query(&out, "DISCARD ALL");
+    queue(b, &out);
+    (void)uv_timer_start(&b->timer, on_backend_timer, (uint64_t)b->pool->config->reset_timeout_ms, 0);
+}
+
+/* DataRow of the nonce, CommandComplete, ReadyForQuery 'I': what the newest question ends in (documentation, 55.7). */
+static size_t expected_tail(const struct backend *b, unsigned char tail[SYNC_TAIL_MAX])
+{
+    struct pg_buffer out = {.at = tail, .size = SYNC_TAIL_MAX};
+    size_t begun = pg_begin(&out, 'D');
+
+    pg_bytes(&out, "\0\1", 2);
+    pg_int32(&out, TOKEN_HEX);
+    pg_bytes(&out, b->nonce, TOKEN_HEX);
+    pg_end(&out, begun);
+    begun = pg_begin(&out, 'C');
+    pg_string(&out, "SELECT 1");
+    pg_end(&out, begun);
+    begun = pg_begin(&out, 'Z');
+    pg_bytes(&out, "I", 1);
+    pg_end(&out, begun);
+    return out.length;
+}
+
+/* Look for the tail in what came, a part of which may have come before. */
+static void sync_input(struct backend *b, const unsigned char *bytes, size_t length)
+{
+    unsigned char tail[SYNC_TAIL_MAX], window[SYNC_TAIL_MAX + 16384];
+    size_t wanted = expected_tail(b, tail), have = b->tail_length;
+
+    memcpy(window, b->tail, have);
+    memcpy(window + have, bytes, length);
+    have += length;
+    if (memmem(window, have, tail, wanted) == NULL) {
+        b->tail_length = have < wanted - 1 ? have : wanted - 1;
+        memcpy(b->tail, window + have - b->tail_length, b->tail_length);
+        return;
+    }
+    b->tail_length = 0;
+    b->synced = true;
+    /* While a cancel is on its way the next question may be what it hits: ask once more when it is through. */
+    if (!b->cancelling)
+        start_reset(b);
+}
+
+static void reset_input(struct backend *b, const unsigned char *bytes, size_t length)
+{
+    switch (reset_reader_take(&b->reader, bytes, length)) {
+    case READER_MORE:
+        break;
+    case READER_CLEAN:
+        become_lendable(b);
+        break;
+    case READER_BROKEN:
+        backend_close(b, "reset failed");
+        break;
+    }
+}
+
+void backend_returned(struct backend *b, unsigned flags)
+{
+    if (b->phase != BACKEND_LENDABLE)
+        return;
+    if ((flags & SLOT_BROKEN) != 0)
+        backend_close(b, "broken");
+    else if ((flags & SLOT_RETIRE) != 0)
+        backend_close(b, b->reason != NULL ? b->reason : "retired");
+    else if (b->pool->config->reset == RESET_REPLACE)
+        backend_close(b, "replaced after each lease");
+    else
+        start_sync(b);
+}
+
+/* ---- the end ---- */
+
+static void closed(struct backend *b)
+{
+    unwatch(b);
+    if (b->fd != -1) {
+        /* A plain close would leave the session alive for as long as a worker has a duplicate. */
+        (void)shutdown(b->fd, SHUT_RDWR);
+        (void)close(b->fd);
+        b->fd = -1;
+        supervisor_tell(b->pool->supervisor, MESSAGE_FORGET, b->pool->config->name, b->slot, 0);
+    }
+    log_backend(b, b->reason);
+    set_phase(b, BACKEND_NONE);
+    b->connected = 0;
+    b->reason = NULL;
+    lease_empty(&b->pool->segment, b->slot);
+    pool_balance(b->pool);
+}
+
+void backend_close(struct backend *b, const char *reason)
+{
+    unsigned char bytes[8];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+
+    if (b->phase == BACKEND_NONE || b->phase == BACKEND_CLOSING || b->phase == BACKEND_CONNECTING)
+        return;
+    set_phase(b, BACKEND_CLOSING);
+    b->reason = reason;
+    pg_terminate(&out);
+    (void)send(b->fd, bytes, out.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    /* Only our side: the server's end of file says that the session is over. */
+    (void)shutdown(b->fd, SHUT_WR);
+    watch(b, UV_READABLE | UV_DISCONNECT);
+    (void)uv_timer_start(&b->timer, on_backend_timer, CLOSE_CANCEL_MS, 0);
+}
+
+void backend_retire(struct backend *b, const char *reason)
+{
+    const struct segment *s = &b->pool->segment;
+
+    if (b->phase != BACKEND_LENDABLE)
+        return;
+    b->reason = reason;
+    for (;;) {
+        uint64_t word = slot_word(s, b->slot);
+
+        switch (word_state(word)) {
+        case SLOT_IDLE:
+            if (!lease_take(s, b->slot, word, word_flags(word)))
+                continue;
+            backend_close(b, reason);
+            return;
+        case SLOT_LEASED:
+        case SLOT_GRANTED:
+            if ((word_flags(word) & SLOT_RETIRE) == 0 && !lease_mark(s, b->slot, word, SLOT_RETIRE, 0))
+                continue;
+            return;
+        case SLOT_EMPTY:
+        case SLOT_SUPERVISOR:
+        case SLOT_STATES:
+            return; /* on its way to us: the sweep decides */
+        }
+        return;
+    }
+}
+
+/* ---- events ---- */
+
+static void on_backend_event(uv_poll_t *poll, int status, int events)
+{
+    struct backend *b = poll->data;
+    unsigned char bytes[16384];
+    ssize_t got;
+
+    if (b->phase == BACKEND_LENDABLE) {
+        unwatch(b); /* level-triggered: it would not be quiet again */
+        backend_retire(b, "server closed the connection");
+        return;
+    }
+    if ((events & UV_WRITABLE) != 0 && !send_queued(b)) {
+        backend_close(b, "server closed the connection");
+        return;
+    }
+    if (status == 0 && (events & (UV_READABLE | UV_DISCONNECT)) == 0)
+        return;
+    got = recv(b->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    if (got == -1 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0) {
+        if (b->phase != BACKEND_CLOSING)
+            b->reason = "server closed the connection";
+        closed(b);
+    } else if (b->phase == BACKEND_SYNCING) {
+        sync_input(b, bytes, (size_t)got);
+    } else if (b->phase == BACKEND_RESETTING) {
+        reset_input(b, bytes, (size_t)got);
+    }
+}
+
+static void on_backend_timer(uv_timer_t *timer)
+{
+    struct backend *b = timer->data;
+    uint64_t now = clock_ns();
+
+    switch (b->phase) {
+    case BACKEND_SYNCING:
+        if ((b->cancelled != 0 && now - b->cancelled > SYNC_BOUND_NS) || now - b->since > SYNC_TOTAL_NS) {
+            backend_close(b, "protocol position lost");
+            return;
+        }
+        backend_cancel(b);
+        (void)uv_timer_start(timer, on_backend_timer, CANCEL_EVERY_MS, 0);
+        return;
+    case BACKEND_RESETTING:
+        backend_close(b, "reset timed out");
+        return;
+    case BACKEND_CLOSING:
+        if (now - b->since > CLOSE_BOUND_NS) {
+            closed(b);
+            return;
+        }
+        /* It runs a statement, and would finish and commit it before it looked at its socket. */
+        if (b->cancels < 3)
+            backend_cancel(b);
+        (void)uv_timer_start(timer, on_backend_timer, 100, 0);
+        return;
+    case BACKEND_NONE:
+    case BACKEND_CONNECTING:
+    case BACKEND_LENDABLE:
+    case BACKEND_PHASES:
+        return;
+    }
+}

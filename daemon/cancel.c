@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * cancel.c - send one CancelRequest to where a backend's socket leads.
+ *
+ * The server answers nothing; it closes the connection when it has passed the request on. Only then is it known that
+ * a later query cannot be hit by it, so the end is waited for, but not for ever.
+ */
+#include "login.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#define CANCEL_REQUEST_CODE 80877102
+#define CANCEL_BOUND_MS     2000
+#define CANCEL_HEAD         12
+
+static int64_t now_ms(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Bytes of the job's KEY, which is hexadecimal; 0 if it is not, or does not fit. */
+static size_t job_bytes(const struct job *job, const char *key, unsigned char *bytes, size_t size)
+{
+    const char *hex = json_string_value(json_object_get(job->json, key));
+    size_t length = hex == NULL ? 0 : strlen(hex);
+    unsigned byte;
+
+    if (length % 2 != 0 || length / 2 > size)
+        return 0;
+    for (size_t i = 0; i < length; i += 2) {
+        if (sscanf(hex + i, "%2x", &byte) != 1)
+            return 0;
+        bytes[i / 2] = (unsigned char)byte;
+    }
+    return length / 2;
+}
+
+static void put32(unsigned char *to, uint32_t number)
+{
+    for (int i = 0; i < 4; i++)
+        to[i] = (unsigned char)(number >> (24 - 8 * i));
+}
+
+static int wait_for(int sock, short events, int64_t until)
+{
+    struct pollfd p = {.fd = sock, .events = events};
+    int64_t left = until - now_ms();
+    int ready = left <= 0 ? 0 : poll(&p, 1, (int)left);
+
+    if (ready == 0)
+        errno = ETIMEDOUT;
+    return ready == 1 ? 0 : -1;
+}
+
+static int connect_within(int sock, const struct sockaddr_storage *peer, socklen_t length, int64_t until)
+{
+    int error = 0;
+    socklen_t size = sizeof error;
+
+    if (connect(sock, (const struct sockaddr *)peer, length) == 0)
+        return 0;
+    /* EAGAIN: a Unix socket's backlog is full, and nothing tells when it is not; the caller's caller tries again. */
+    if (errno != EINPROGRESS || wait_for(sock, POLLOUT, until) == -1 ||
+        getsockopt(sock, SOL_SOCKET, SO_ERROR, &error, &size) == -1)
+        return -1;
+    errno = error;
+    return error == 0 ? 0 : -1;
+}
+
+static int read_to_end(int sock, int64_t until)
+{
+    char ignored[64];
+    ssize_t got;
+
+    do {
+        if (wait_for(sock, POLLIN, until) == -1)
+            return -1;
+        got = read(sock, ignored, sizeof ignored);
+    } while (got > 0 || (got == -1 && (errno == EAGAIN || errno == EINTR)));
+    /* A reset is an end too. */
+    return got == 0 || errno == ECONNRESET ? 0 : -1;
+}
+
+static int cancel(const struct sockaddr_storage *peer, socklen_t length, const unsigned char *request, size_t size)
+{
+    int64_t until = now_ms() + CANCEL_BOUND_MS;
+    int sock = socket(peer->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), status = -1;
+
+    /* So few bytes fit into an empty socket, or the connection is broken. */
+    if (sock != -1 && connect_within(sock, peer, length, until) == 0 &&
+        send(sock, request, size, MSG_NOSIGNAL) == (ssize_t)size)
+        status = read_to_end(sock, until);
+    return status;
+}
+
+int cancel_main(void)
+{
+    static struct message answer;
+    unsigned char request[CANCEL_HEAD + TRACE_KEY_MAX / 2];
+    struct sockaddr_storage peer = {0};
+    size_t key, address;
+    struct job job;
+
+    job_take("cancel", &job);
+    job_settle(&job);
+    address = job_bytes(&job, "peer", (unsigned char *)&peer, sizeof peer);
+    key = job_bytes(&job, "key", request + CANCEL_HEAD, sizeof request - CANCEL_HEAD);
+    put32(request, (uint32_t)(CANCEL_HEAD + key));
+    put32(request + 4, CANCEL_REQUEST_CODE);
+    put32(request + 8, (uint32_t)json_integer_value(json_object_get(job.json, "pid")));
+    message_make(&answer, MESSAGE_CANCELLED, job.name, 0, NULL);
+    errno = EINVAL;
+    if (address == 0 || key == 0 || cancel(&peer, (socklen_t)address, request, CANCEL_HEAD + key) == -1) {
+        char text[256];
+
+        (void)snprintf(text, sizeof text, "cancel request: %s", strerror(errno));
+        message_make(&answer, MESSAGE_CANCELLED, job.name, 0, text);
+        answer.status = 1;
+    }
+    job_answer(&answer, -1);
+}

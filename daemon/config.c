@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config.c - read the configuration file into a struct config.
+ *
+ * A pool is filled three times over: from the table, from "defaults", from its own object; what comes later wins. A
+ * config is built whole and checked before anybody sees it, so a bad one never replaces a good one.
+ */
+#include "config_table.h"
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CONFIG_FILE_MAX 1048576
+
+static bool size_given(const json_t *pool, const char *key)
+{
+    return json_object_get(json_object_get(pool, "size"), key) != NULL;
+}
+
+/* A min or limit that nobody wrote follows the max that somebody did. */
+static void fit_size(struct pool_config *pool, const json_t *defaults, const json_t *json)
+{
+    if (!size_given(defaults, "min") && !size_given(json, "min") && pool->size_min > pool->size_max)
+        pool->size_min = pool->size_max;
+    if (!size_given(defaults, "limit") && !size_given(json, "limit") && pool->size_limit < pool->size_max)
+        pool->size_limit = pool->size_max;
+}
+
+static bool apply_defaults(struct config_parse *p, const json_t *defaults, struct pool_config *pool)
+{
+    struct config_parse at = *p;
+
+    if (defaults == NULL)
+        return true;
+    at.key[0] = "defaults";
+    at.depth = 1;
+    return config_apply(&at, SCOPE_POOL, defaults, pool, false);
+}
+
+/* P is at the pool: pools.NAME. */
+static bool read_pool(struct config_parse *p, const json_t *defaults, const char *name, const json_t *json,
+                      struct pool_config *pool)
+{
+    if (!config_check_pool_name(p, name))
+        return false;
+    if ((pool->name = strdup(name)) == NULL)
+        return config_fail(p, "out of memory");
+    if (!config_fill(p, SCOPE_POOL, pool) || !apply_defaults(p, defaults, pool) ||
+        !config_apply(p, SCOPE_POOL, json, pool, true))
+        return false;
+    fit_size(pool, defaults, json);
+    return config_check_pool(p, pool);
+}
+
+static void clear_pool(struct pool_config *pool)
+{
+    config_clear(SCOPE_POOL, pool);
+    free(pool->name);
+}
+
+/* Faults in the defaults are faults even where every pool has its own value. */
+static bool check_defaults(struct config_parse *p, const json_t *defaults)
+{
+    struct pool_config unused = {0};
+    bool ok = config_fill(p, SCOPE_POOL, &unused) && apply_defaults(p, defaults, &unused);
+
+    clear_pool(&unused);
+    return ok;
+}
+
+static bool read_pools(struct config_parse *p, const json_t *defaults, const json_t *pools, struct config *config)
+{
+    const char *name;
+    json_t *json;
+
+    p->key[0] = "pools";
+    p->depth = 1;
+    if (pools != NULL && !json_is_object(pools))
+        return config_fail(p, "this is not an object; write {\"NAME\": {\"database\": {...}}}");
+    if ((config->pool = calloc(json_object_size(pools) + 1, sizeof *config->pool)) == NULL)
+        return config_fail(p, "out of memory");
+    p->depth = 2;
+    json_object_foreach((json_t *)pools, name, json)
+    {
+        if (strcmp(name, "comment") == 0)
+            continue;
+        p->key[1] = name;
+        if (!read_pool(p, defaults, name, json, &config->pool[config->pools++]))
+            return false;
+    }
+    p->depth = 0;
+    return true;
+}
+
+/* "pools" and "defaults" are no rows: they are taken out of ROOT, and what remains must be rows. */
+static bool read_root(struct config_parse *p, json_t *root, struct config *config)
+{
+    json_t *defaults = json_incref(json_object_get(root, "defaults"));
+    json_t *pools = json_incref(json_object_get(root, "pools"));
+
+    json_object_del(root, "defaults");
+    json_object_del(root, "pools");
+    bool ok = config_fill(p, SCOPE_FILE, config) && config_apply(p, SCOPE_FILE, root, config, true) &&
+              check_defaults(p, defaults) && read_pools(p, defaults, pools, config) && config_check_file(p, config);
+    json_decref(defaults);
+    json_decref(pools);
+    return ok;
+}
+
+static json_t *read_json(const char *path, const char *text, size_t length, char error[CONFIG_ERROR_MAX])
+{
+    json_error_t e;
+    json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &e);
+
+    if (root != NULL)
+        return root;
+    const char *what = "this is not JSON";
+    if (json_error_code(&e) == json_error_duplicate_key)
+        what = "a key stands twice in one object; remove one of the two";
+    else if (json_error_code(&e) == json_error_numeric_overflow)
+        what = "this number is too big; no key takes it";
+    snprintf(error, CONFIG_ERROR_MAX, "%.200s:%d:%d: %s (%s)", path, e.line < 1 ? 1 : e.line,
+             e.column < 1 ? 1 : e.column, what, e.text);
+    return NULL;
+}
+
+struct config *config_parse(const char *path, const char *text, size_t length, char error[CONFIG_ERROR_MAX])
+{
+    struct config_parse p = {.path = path, .text = text, .length = length, .error = error};
+    struct config *config = NULL;
+    bool ok = false;
+
+    error[0] = '\0';
+    json_t *root = read_json(path, text, length, error);
+    if (root == NULL)
+        return NULL;
+    if ((config = calloc(1, sizeof *config)) == NULL || (config->path = strdup(path)) == NULL)
+        config_fail(&p, "out of memory");
+    else
+        ok = read_root(&p, root, config);
+    json_decref(root);
+    if (ok)
+        return config;
+    config_free(config);
+    return NULL;
+}
+
+/* Read the open file whole: a length, or -1 with errno. */
+static ssize_t read_text(int fd, char *text, size_t size)
+{
+    size_t length = 0;
+
+    while (length < size) {
+        ssize_t n = read(fd, text + length, size - length);
+
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n < 0)
+            return -1;
+        if (n == 0)
+            break;
+        length += (size_t)n;
+    }
+    return (ssize_t)length;
+}
+
+struct config *config_load(const char *path, char error[CONFIG_ERROR_MAX])
+{
+    struct config *config = NULL;
+    char *text = NULL;
+    ssize_t length;
+    struct stat st;
+    /* Not blocking, so that a FIFO by mistake is an error and no wait. */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+
+    if (fd < 0 || fstat(fd, &st) != 0) {
+        snprintf(error, CONFIG_ERROR_MAX, "%.200s: cannot open the configuration: %s; name another with -c FILE", path,
+                 strerror(errno));
+        goto done;
+    }
+    if (!S_ISREG(st.st_mode) || st.st_size > CONFIG_FILE_MAX) {
+        snprintf(error, CONFIG_ERROR_MAX, "%.200s: the configuration must be a regular file of at most %d bytes", path,
+                 CONFIG_FILE_MAX);
+        goto done;
+    }
+    if ((text = malloc(CONFIG_FILE_MAX)) == NULL || (length = read_text(fd, text, CONFIG_FILE_MAX)) < 0) {
+        snprintf(error, CONFIG_ERROR_MAX, "%.200s: cannot read the configuration: %s", path, strerror(errno));
+        goto done;
+    }
+    config = config_parse(path, text, (size_t)length, error);
+done:
+    free(text);
+    if (fd >= 0)
+        close(fd);
+    return config;
+}
+
+void config_free(struct config *config)
+{
+    if (config == NULL)
+        return;
+    for (size_t i = 0; i < config->pools; i++)
+        clear_pool(&config->pool[i]);
+    free(config->pool);
+    config_clear(SCOPE_FILE, config);
+    free(config->path);
+    free(config);
+}
+
+struct pool_config *config_pool_parse(const char *name, json_t *pool, char error[CONFIG_ERROR_MAX])
+{
+    struct config_parse p = {.key = {"pools", name}, .depth = 2, .error = error};
+    struct pool_config *made = calloc(1, sizeof *made);
+
+    error[0] = '\0';
+    if (made == NULL) {
+        config_fail(&p, "out of memory");
+        return NULL;
+    }
+    if (read_pool(&p, NULL, name, pool, made))
+        return made;
+    config_pool_free(made);
+    return NULL;
+}
+
+void config_pool_free(struct pool_config *pool)
+{
+    if (pool == NULL)
+        return;
+    clear_pool(pool);
+    free(pool);
+}
+
+const struct pool_config *config_pool(const struct config *config, const char *name)
+{
+    for (size_t i = 0; i < config->pools; i++)
+        if (strcmp(config->pool[i].name, name) == 0)
+            return &config->pool[i];
+    return NULL;
+}

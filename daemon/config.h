@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config.h - the configuration, parsed and checked.
+ *
+ * One table of rows (config_table.c) says for each key: path, type, default, limits, whether a reload applies it,
+ * help. Parser, --check-config, --print-config, the JSON schema and pglend.json(5) are driven by it. A pool has each
+ * key from its own object, else from "defaults", else from the table.
+ */
+#ifndef PGLEND_CONFIG_H
+#define PGLEND_CONFIG_H
+
+#include "segment.h"
+#include <jansson.h>
+#include <stdio.h>
+
+#define CONFIG_ERROR_MAX    1024
+#define CONFIG_DEFAULT_PATH "/etc/pglend/pglend.json"
+
+struct string_list {
+    char **item;
+    size_t count;
+};
+
+/* Who may: user names or numbers, group names or numbers. Empty: see the key's help. */
+struct access_config {
+    struct string_list users;
+    struct string_list groups;
+};
+
+struct database_config {
+    char *host; /* "": libpq's default, a Unix socket */
+    char *port; /* text: "5432" or libpq's list "5432,5433"; a JSON integer is taken too */
+    char *dbname;
+    char *user;
+    char *password_file;
+    char *passfile;
+    char *service;
+    char *servicefile; /* PGSERVICEFILE for the login */
+    char *sslmode;     /* "": config_sslmode() decides */
+    char *sslrootcert;
+    char *sslcert;
+    char *sslkey;
+    char *sslcrl;
+    char *ssl_min_protocol_version;
+    char *channel_binding;
+    char *target_session_attrs;
+    char *application_name;      /* "": pglend:POOL */
+    struct string_list settings; /* "name=value", from an object of strings */
+    bool tcp_keepalives;
+    int64_t tcp_user_timeout_ms;
+};
+
+struct pool_config {
+    char *name;
+    struct database_config database;
+    int64_t size_min, size_max, size_limit;
+    int64_t max_workers;
+    struct access_config access;
+    char *isolation; /* "shared" */
+    bool guard;
+    int64_t cache_per_worker;
+    int64_t reset; /* enum reset_kind */
+    char *reset_query;
+    int64_t reset_timeout_ms;
+    int64_t acquire_timeout_ms;
+    int64_t unavailable_after_ms;
+    int64_t login_parallel;
+    int64_t login_timeout_ms;
+    int64_t login_backoff_max_ms;
+};
+
+struct config {
+    char *path; /* where it was read; for messages */
+    char *runtime_dir;
+    char *user;
+    char *group;
+    char *audit_user;
+    int64_t log_level;  /* enum log_level */
+    int64_t log_format; /* enum log_format */
+    int64_t shutdown_timeout_ms;
+    struct access_config admin_read, admin_operate, admin_control;
+    struct pool_config *pool;
+    size_t pools;
+};
+
+/*
+ * Parse and check TEXT (PATH is for messages). Returns a config for config_free(), or NULL with a message in ERROR:
+ * "PATH:LINE:COLUMN: what is wrong, with the value, and what to do".
+ */
+struct config *config_parse(const char *path, const char *text, size_t length, char error[CONFIG_ERROR_MAX]);
+/* Read the file (at most 1 MiB) and parse it. */
+struct config *config_load(const char *path, char error[CONFIG_ERROR_MAX]);
+void config_free(struct config *config);
+
+/*
+ * The configuration normalised: every key with its value, in table order; parses again to itself. Caller decrefs.
+ * NULL: out of memory.
+ */
+json_t *config_json(const struct config *config);
+/* One pool's object, as in config_json(). */
+json_t *config_pool_json(const struct pool_config *pool);
+/* Parse what config_pool_json() made. NULL with a message in ERROR. config_pool_free() releases it. */
+struct pool_config *config_pool_parse(const char *name, json_t *pool, char error[CONFIG_ERROR_MAX]);
+void config_pool_free(struct pool_config *pool);
+
+/* Print the JSON schema, or the table as mdoc list items for pglend.json(5). */
+json_t *config_schema(void);
+void config_print_manual(FILE *out);
+
+/*
+ * What a reload from OLD to NEW changes, one call a key: its path ("pools.clinic.size.max"), old and new as JSON text,
+ * and what it takes: "applied", "needs recycle" (new logins have it), "needs restart". Pools that come or go are
+ * reported as path "pools.NAME" with old or new NULL, and need a restart.
+ */
+typedef void config_change(void *context, const char *path, const char *old, const char *new, const char *takes);
+void config_compare(const struct config *old, const struct config *new, config_change *change, void *context);
+
+const struct pool_config *config_pool(const struct config *config, const char *name);
+
+/*
+ * The sslmode to log in with: the configured one, or else disable where every host is a Unix socket or loopback, or
+ * else verify-full. A service may name any host, so without a host of its own it gets verify-full too.
+ */
+const char *config_sslmode(const struct database_config *database);
+
+#endif

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config_check.c - what involves more than one key of the configuration.
+ *
+ * The table can say what each key may hold; here is what they must be together, and the sslmode that follows from the
+ * host. An address counts as loopback by its form alone: nothing is resolved.
+ */
+#include "config_table.h"
+#include <arpa/inet.h>
+#include <inttypes.h>
+#include <string.h>
+
+#define POOL_NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
+
+bool config_check_pool_name(struct config_parse *p, const char *name)
+{
+    size_t length = strlen(name);
+
+    if (length >= 1 && length <= POOL_NAME_MAX && name[0] != '.' && strspn(name, POOL_NAME_CHARACTERS) == length)
+        return true;
+    return config_fail(p,
+                       "this cannot be a pool's name; write 1 to %d of the characters A-Z a-z 0-9 _ . -, not "
+                       "beginning with a dot",
+                       POOL_NAME_MAX);
+}
+
+static bool check_size(struct config_parse *p, const struct pool_config *pool)
+{
+    if (pool->size_min > pool->size_max)
+        return config_fail_key(p, "size.min",
+                               "%" PRId64 " is more than \"size.max\", %" PRId64 "; lower min or raise max",
+                               pool->size_min, pool->size_max);
+    if (pool->size_max > pool->size_limit)
+        return config_fail_key(p, "size.max",
+                               "%" PRId64 " is more than \"size.limit\", %" PRId64 "; lower max or raise limit",
+                               pool->size_max, pool->size_limit);
+    return true;
+}
+
+bool config_check_pool(struct config_parse *p, const struct pool_config *pool)
+{
+    const struct database_config *database = &pool->database;
+
+    if (database->dbname[0] == '\0' && database->service[0] == '\0')
+        return config_fail_key(p, "database.dbname", "this is missing; write the name of the pool's database");
+    if (database->password_file[0] != '\0' && database->passfile[0] != '\0')
+        return config_fail_key(p, "database.passfile", "\"password_file\" is given too; remove one of the two");
+    return check_size(p, pool);
+}
+
+bool config_check_file(struct config_parse *p, struct config *config)
+{
+    size_t length = strlen(config->runtime_dir);
+
+    /* One directory, one spelling: the names of the pools' segments are made from it. */
+    while (length > 1 && config->runtime_dir[length - 1] == '/')
+        config->runtime_dir[--length] = '\0';
+    if (config->pools == 0)
+        return config_fail_key(p, "pools", "there is no pool; write at least one, {\"NAME\": {\"database\": {...}}}");
+    return true;
+}
+
+/* One host of a list: LENGTH bytes. */
+static bool host_is_local(const char *host, size_t length)
+{
+    char address[64];
+    struct in_addr v4;
+    struct in6_addr v6;
+
+    if (length == 0 || host[0] == '/' || host[0] == '@')
+        return true;
+    if (length >= sizeof address)
+        return false;
+    memcpy(address, host, length);
+    address[length] = '\0';
+    if (inet_pton(AF_INET, address, &v4) == 1)
+        return ntohl(v4.s_addr) >> 24 == 127;
+    if (inet_pton(AF_INET6, address, &v6) == 1)
+        return IN6_IS_ADDR_LOOPBACK(&v6);
+    return strcmp(address, "localhost") == 0;
+}
+
+const char *config_sslmode(const struct database_config *database)
+{
+    const char *host = database->host;
+
+    if (database->sslmode[0] != '\0')
+        return database->sslmode;
+    if (host[0] == '\0' && database->service[0] != '\0')
+        return "verify-full";
+    for (;;) {
+        size_t length = strcspn(host, ",");
+
+        if (!host_is_local(host, length))
+            return "verify-full";
+        if (host[length] == '\0')
+            return "disable";
+        host += length + 1;
+    }
+}

@@ -1,0 +1,172 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config_table.c - every key of the configuration, one row each.
+ *
+ * The order of the rows is the order of the normalised configuration, the schema and the manual; rows of one object
+ * stand together. The text of a default is parsed like a value in the file, so it obeys the row's own limits.
+ */
+#include "config_table.h"
+#include "daemon.h"
+
+#define FILE_KEY(field) .scope = SCOPE_FILE, .offset = offsetof(struct config, field)
+#define POOL_KEY(field) .scope = SCOPE_POOL, .offset = offsetof(struct pool_config, field)
+
+#define SECOND INT64_C(1000)
+#define MINUTE (60 * SECOND)
+#define HOUR   (60 * MINUTE)
+#define DAY    (24 * HOUR)
+
+#define ACCOUNT_MAX  256
+#define HOST_MAX     1023
+#define FILE_MAX     1023
+#define DATABASE_MAX (NAME_FIELD - 1) /* names of databases and roles: what PostgreSQL itself keeps */
+
+static const char *const log_levels[] = {[LOG_LEVEL_ERROR] = "error",
+                                         [LOG_LEVEL_WARNING] = "warning",
+                                         [LOG_LEVEL_INFO] = "info",
+                                         [LOG_LEVEL_DEBUG] = "debug",
+                                         NULL};
+static const char *const log_formats[] = {[LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json", NULL};
+static const char *const isolations[] = {"shared", NULL};
+static const char *const sslmodes[] = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full", NULL};
+static const char *const tls_versions[] = {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", NULL};
+static const char *const channel_bindings[] = {"disable", "prefer", "require", NULL};
+static const char *const session_attrs[] = {"any",     "read-write",     "read-only", "primary",
+                                            "standby", "prefer-standby", NULL};
+
+const struct config_row config_row[] = {
+    {"runtime_dir", FILE_KEY(runtime_dir), .kind = &kind_file, .fallback = "\"/run/pglend\"", .min = 1,
+     .max = RUNTIME_DIR_MAX, .takes = TAKES_RESTART,
+     .help = "Directory of the sockets worker.sock, admin.sock and .s.PGSQL.6432."},
+    {"user", FILE_KEY(user), .kind = &kind_string, .fallback = "\"\"", .max = ACCOUNT_MAX, .takes = TAKES_RESTART,
+     .help = "Account of the unprivileged processes when started as root. Empty: pglend if it exists, else nobody, "
+             "with a warning."},
+    {"group", FILE_KEY(group), .kind = &kind_string, .fallback = "\"\"", .max = ACCOUNT_MAX, .takes = TAKES_RESTART,
+     .help = "Group of the unprivileged processes when started as root. Empty: the user's own."},
+    {"audit_user", FILE_KEY(audit_user), .kind = &kind_string, .fallback = "\"\"", .max = ACCOUNT_MAX,
+     .takes = TAKES_RESTART,
+     .help = "Account of the audit process when started as root. Empty: as user. This version has no audit process."},
+    {"log.level", FILE_KEY(log_level), .kind = &kind_enum, .fallback = "\"info\"", .names = log_levels,
+     .help = "Least important messages that are logged."},
+    {"log.format", FILE_KEY(log_format), .kind = &kind_enum, .fallback = "\"text\"", .names = log_formats,
+     .help = "Form of a log line."},
+    {"admin.read.users", FILE_KEY(admin_read.users), .kind = &kind_list, .fallback = "[\"root\"]", .max = ACCOUNT_MAX,
+     .help = "Users, by name or number, who may look: status, pools, slots, workers, waiters, config."},
+    {"admin.read.groups", FILE_KEY(admin_read.groups), .kind = &kind_list, .fallback = "[]", .max = ACCOUNT_MAX,
+     .help = "Groups whose members may look."},
+    {"admin.operate.users", FILE_KEY(admin_operate.users), .kind = &kind_list, .fallback = "[\"root\"]",
+     .max = ACCOUNT_MAX, .help = "Users who may look and operate: reload."},
+    {"admin.operate.groups", FILE_KEY(admin_operate.groups), .kind = &kind_list, .fallback = "[]", .max = ACCOUNT_MAX,
+     .help = "Groups whose members may look and operate."},
+    {"admin.control.users", FILE_KEY(admin_control.users), .kind = &kind_list, .fallback = "[\"root\"]",
+     .max = ACCOUNT_MAX, .help = "Users who may do everything: shutdown too."},
+    {"admin.control.groups", FILE_KEY(admin_control.groups), .kind = &kind_list, .fallback = "[]", .max = ACCOUNT_MAX,
+     .help = "Groups whose members may do everything."},
+    {"shutdown_timeout", FILE_KEY(shutdown_timeout_ms), .kind = &kind_duration, .fallback = "\"30s\"", .max = DAY,
+     .help = "How long a graceful shutdown waits for leases that are out."},
+
+    {"database.host", POOL_KEY(database.host), .kind = &kind_string, .fallback = "\"\"", .max = HOST_MAX,
+     .takes = TAKES_RECYCLE,
+     .help = "Host name, address, or directory of a Unix socket; several are separated by commas and tried in order. "
+             "Empty: libpq's default, a Unix socket."},
+    {"database.port", POOL_KEY(database.port), .kind = &kind_port, .fallback = "\"\"", .max = HOST_MAX,
+     .takes = TAKES_RECYCLE, .help = "Port, or one for each host. Empty: libpq's default, 5432."},
+    {"database.dbname", POOL_KEY(database.dbname), .kind = &kind_string, .fallback = "\"\"", .max = DATABASE_MAX,
+     .takes = TAKES_RECYCLE, .own = true, .help = "Database. Required, unless a service names it."},
+    {"database.user", POOL_KEY(database.user), .kind = &kind_string, .fallback = "\"\"", .max = DATABASE_MAX,
+     .takes = TAKES_RECYCLE, .own = true,
+     .help = "Role to log in as. Empty: the service's, or the account the login runs as."},
+    {"database.password_file", POOL_KEY(database.password_file), .kind = &kind_file, .fallback = "\"\"",
+     .max = FILE_MAX, .takes = TAKES_RECYCLE, .own = true, .secret = true,
+     .help = "File whose first line is the role's password. It must be a regular file of root or of the keeper's user "
+             "that others cannot read."},
+    {"database.passfile", POOL_KEY(database.passfile), .kind = &kind_file, .fallback = "\"\"", .max = FILE_MAX,
+     .secret = true, .takes = TAKES_RECYCLE, .help = "File in libpq's .pgpass format, instead of password_file."},
+    {"database.service", POOL_KEY(database.service), .kind = &kind_string, .fallback = "\"\"", .max = ACCOUNT_MAX,
+     .takes = TAKES_RECYCLE, .own = true, .help = "Name of a libpq service: supplies what this object leaves empty."},
+    {"database.servicefile", POOL_KEY(database.servicefile), .kind = &kind_file, .fallback = "\"\"", .max = FILE_MAX,
+     .takes = TAKES_RECYCLE, .help = "libpq's service file. Empty: its default one."},
+    {"database.sslmode", POOL_KEY(database.sslmode), .kind = &kind_choice, .fallback = "\"\"", .names = sslmodes,
+     .takes = TAKES_RECYCLE,
+     .help = "As in libpq. Empty: disable where every host is a Unix socket or loopback, verify-full elsewhere and for "
+             "a service without host."},
+    {"database.sslrootcert", POOL_KEY(database.sslrootcert), .kind = &kind_string, .fallback = "\"\"", .max = FILE_MAX,
+     .takes = TAKES_RECYCLE,
+     .help = "File of the certificate authorities that the server's certificate is checked against, or what else "
+             "libpq takes here."},
+    {"database.sslcert", POOL_KEY(database.sslcert), .kind = &kind_file, .fallback = "\"\"", .max = FILE_MAX,
+     .takes = TAKES_RECYCLE, .help = "File of the client's certificate."},
+    {"database.sslkey", POOL_KEY(database.sslkey), .kind = &kind_file, .fallback = "\"\"", .max = FILE_MAX,
+     .secret = true, .takes = TAKES_RECYCLE, .help = "File of the client certificate's key."},
+    {"database.sslcrl", POOL_KEY(database.sslcrl), .kind = &kind_file, .fallback = "\"\"", .max = FILE_MAX,
+     .takes = TAKES_RECYCLE, .help = "File of revoked server certificates."},
+    {"database.ssl_min_protocol_version", POOL_KEY(database.ssl_min_protocol_version), .kind = &kind_choice,
+     .fallback = "\"\"", .names = tls_versions, .takes = TAKES_RECYCLE,
+     .help = "Oldest TLS version that is accepted. Empty: libpq's default."},
+    {"database.channel_binding", POOL_KEY(database.channel_binding), .kind = &kind_choice, .fallback = "\"\"",
+     .names = channel_bindings, .takes = TAKES_RECYCLE, .help = "As in libpq. Empty: libpq's default."},
+    {"database.target_session_attrs", POOL_KEY(database.target_session_attrs), .kind = &kind_choice, .fallback = "\"\"",
+     .names = session_attrs, .takes = TAKES_RECYCLE,
+     .help = "Which of several hosts will do, as in libpq. Empty: any."},
+    {"database.application_name", POOL_KEY(database.application_name), .kind = &kind_string, .fallback = "\"\"",
+     .max = DATABASE_MAX, .takes = TAKES_RECYCLE,
+     .help = "Name of the sessions in pg_stat_activity. Empty: pglend: and the pool's name."},
+    {"database.settings", POOL_KEY(database.settings), .kind = &kind_settings, .fallback = "{}", .max = FILE_MAX,
+     .takes = TAKES_RECYCLE,
+     .help = "Server settings of the sessions, sent at login, so that a reset comes back to them. A pool's object "
+             "replaces that of the defaults."},
+    {"database.tcp_keepalives", POOL_KEY(database.tcp_keepalives), .kind = &kind_boolean, .fallback = "true",
+     .takes = TAKES_RECYCLE, .help = "Let the kernel probe idle connections."},
+    {"database.tcp_user_timeout", POOL_KEY(database.tcp_user_timeout_ms), .kind = &kind_duration, .fallback = "\"30s\"",
+     .max = DAY, .takes = TAKES_RECYCLE,
+     .help = "How long sent data may stay unacknowledged before the connection is given up. 0s: the system's default."},
+
+    {"size.min", POOL_KEY(size_min), .kind = &kind_integer, .fallback = "2", .max = SLOTS_MAX,
+     .help = "Connections kept open when nobody borrows. Where it is not given, max if that is less."},
+    {"size.max", POOL_KEY(size_max), .kind = &kind_integer, .fallback = "20", .min = 1, .max = SLOTS_MAX,
+     .help = "Most connections at a time."},
+    {"size.limit", POOL_KEY(size_limit), .kind = &kind_integer, .fallback = "100", .min = 1, .max = SLOTS_MAX,
+     .takes = TAKES_RESTART,
+     .help = "What max can be raised to without a restart: the shared memory has room for so many. Where it is not "
+             "given, max if that is more."},
+    {"access.users", POOL_KEY(access.users), .kind = &kind_list, .fallback = "[]", .max = ACCOUNT_MAX,
+     .help = "Users, by name or number, whose processes may borrow. Without users and groups: the supervisor's own "
+             "user and root."},
+    {"access.groups", POOL_KEY(access.groups), .kind = &kind_list, .fallback = "[]", .max = ACCOUNT_MAX,
+     .help = "Groups, by name or number, whose members' processes may borrow."},
+    {"isolation", POOL_KEY(isolation), .kind = &kind_choice, .fallback = "\"shared\"", .names = isolations,
+     .planned = "strict", .takes = TAKES_RESTART,
+     .help = "How far workers of the pool are kept apart. shared: they trust each other and hand connections on "
+             "among themselves."},
+    {"guard", POOL_KEY(guard), .kind = &kind_boolean, .fallback = "true",
+     .help = "Make use of a connection after its release an error, instead of a disturbance of its next borrower."},
+    {"cache_per_worker", POOL_KEY(cache_per_worker), .kind = &kind_integer, .fallback = "8", .min = 1, .max = 64,
+     .help = "Connections that a worker keeps prepared for its next lease."},
+    {"max_workers", POOL_KEY(max_workers), .kind = &kind_integer, .fallback = "4096", .min = 1, .max = BORROWERS_MAX,
+     .takes = TAKES_RESTART, .help = "Most processes and threads that may hold or wait at a time."},
+    {"reset", POOL_KEY(reset), .kind = &kind_reset, .fallback = "\"full\"", .max = RESET_QUERY_MAX,
+     .help = "What cleans a session between borrowers. full: DISCARD ALL. rollback: only end the transaction. none: "
+             "the same, and only where one is open. replace: a new session each time. query: this statement."},
+    {"reset_timeout", POOL_KEY(reset_timeout_ms), .kind = &kind_duration, .fallback = "\"1s\"", .min = 1,
+     .max = 10 * MINUTE, .help = "How long the server may take to answer a reset before its session is replaced."},
+    {"acquire_timeout", POOL_KEY(acquire_timeout_ms), .kind = &kind_duration, .fallback = "\"5s\"", .max = DAY,
+     .help = "How long a borrower waits that names no time of its own."},
+    {"unavailable_after", POOL_KEY(unavailable_after_ms), .kind = &kind_duration, .fallback = "\"3s\"", .max = DAY,
+     .help = "When nothing has been connected for so long, borrowers are refused at once."},
+    {"login.parallel", POOL_KEY(login_parallel), .kind = &kind_integer, .fallback = "4", .min = 1, .max = 64,
+     .help = "Most logins under way at a time."},
+    {"login.timeout", POOL_KEY(login_timeout_ms), .kind = &kind_duration, .fallback = "\"15s\"", .min = 100,
+     .max = HOUR, .help = "A login that takes longer is killed."},
+    {"login.backoff_max", POOL_KEY(login_backoff_max_ms), .kind = &kind_duration, .fallback = "\"5s\"", .min = 10,
+     .max = HOUR, .help = "Longest pause between failed logins. The pause starts at 10ms and doubles."},
+};
+
+const size_t config_rows = sizeof config_row / sizeof config_row[0];
+
+const char *config_takes_name(enum config_takes takes)
+{
+    static const char *const name[] = {
+        [TAKES_RELOAD] = "applied", [TAKES_RECYCLE] = "needs recycle", [TAKES_RESTART] = "needs restart"};
+
+    return name[takes];
+}

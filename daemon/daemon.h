@@ -1,0 +1,110 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * daemon.h - pglendd's table of contents: what its processes and modules offer each other.
+ *
+ * One program, several processes, told apart by argv[0] ("pglendd: login clinic"): the keeper executes
+ * /proc/self/exe anew for each of the others, so that none inherits memory of another. Each has its channel to the
+ * keeper as descriptor 3.
+ */
+#ifndef PGLEND_DAEMON_H
+#define PGLEND_DAEMON_H
+
+#include "config.h"
+#include "lease.h"
+#include "message.h"
+#include "segment.h"
+#include "wire.h"
+#include <stdarg.h>
+#include <sys/types.h>
+#include <uv.h>
+
+#define CHANNEL_FD     3
+#define ADMIN_LINE_MAX 65536
+
+/* main.c, keeper.c, supervisor.c, login.c, cancel.c, reload.c: the processes */
+int keeper_main(struct config *config); /* takes CONFIG */
+int supervisor_main(void);
+int login_main(void);  /* title "login POOL" */
+int cancel_main(void); /* title "cancel POOL" */
+int reload_main(void); /* title "config": reads the configuration again */
+
+/* log.c: one line an event on standard error, as text or JSON. Never a secret, never query text. */
+enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };
+enum log_format { LOG_FORMAT_TEXT, LOG_FORMAT_JSON };
+void log_open(const char *process); /* "keeper", "login clinic": stands in every line */
+void log_set(enum log_level level, enum log_format format);
+void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
+void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* Start-up errors and broken invariants only: never reached by what the outside sends. Exits with STATUS. */
+_Noreturn void fatal(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* channel.c: messages between two of our processes over a SOCK_SEQPACKET pair, in the uv loop, never blocking */
+struct channel;
+/*
+ * MESSAGE is checked (length, terminated strings) and valid during the call; FD is the receiver's or -1. MESSAGE NULL:
+ * the other end is gone (called once; the channel may be closed from within the call).
+ */
+typedef void channel_receive(void *context, const struct message *message, int fd);
+struct channel *channel_open(uv_loop_t *loop, int sock, channel_receive *receive, void *context);
+/* Queue MESSAGE; FD (-1: none) is duplicated. Sent in order. */
+void channel_send(struct channel *channel, const struct message *message, int fd);
+/* The other end's process has ended: take what it sent before, without waiting for the loop. */
+void channel_drain(struct channel *channel);
+/* Stop and close; what is queued is dropped. Freed by the loop. */
+void channel_close(struct channel *channel);
+/* Blocking forms for login and cancel. 0, or -1 with errno. */
+int channel_send_blocking(int sock, const struct message *message, int fd);
+int channel_receive_blocking(int sock, struct message *message, int *fd);
+/* Fill a message. TEXT may be NULL; it is cut at MESSAGE_TEXT_MAX - 1 bytes. */
+void message_make(struct message *m, enum message_verb verb, const char *pool, uint32_t slot, const char *text);
+
+/* listening.c: accept on a socket, in the uv loop; out of descriptors it pauses instead of spinning */
+struct listening {
+    uv_poll_t poll;
+    uv_timer_t pause;
+    int fd;
+    void (*accepted)(void *context, int fd); /* takes FD: close-on-exec, non-blocking */
+    void *context;
+};
+int listening_start(struct listening *l, uv_loop_t *loop, int fd, void (*accepted)(void *context, int fd),
+                    void *context);
+
+/* privilege.c: users, groups, capabilities */
+/* Become USER and GROUP for good when root (initgroups, setresgid, setresuid, verified); nothing otherwise. */
+int privilege_drop(const char *user, const char *group, char *error, size_t size);
+/* No core dumps, no ptrace by the same user, no gain of privileges by exec; called in every process. */
+void privilege_harden(void);
+/* As many descriptors as the hard limit allows; processes started later inherit it. */
+void privilege_raise_descriptors(void);
+/* A keeper that is root: give up all capabilities but the few it needs. 0, or -1 with a message. */
+int privilege_keep_few(char *error, size_t size);
+/* Home directory of the present user. 0, or -1 if there is none. */
+int privilege_home(char *home, size_t size);
+/* The user and group pglendd's unprivileged processes run as, resolved from the configuration. */
+int privilege_resolve(const struct config *config, uid_t *uid, gid_t *gid, char *name, size_t size, char *error,
+                      size_t error_size);
+
+/* identity.c: who a peer is, by the kernel's word */
+struct identity {
+    pid_t pid;
+    uid_t uid;
+    gid_t gid;
+    int pidfd; /* -1 if it could not be had */
+    uint64_t start_time;
+    gid_t groups[64]; /* supplementary, as of the call */
+    size_t group_count;
+};
+/* 0, or -1 with a message. PGLEND_NO_PEERPIDFD in the environment forces the pidfd_open fallback. Close the pidfd. */
+int identity_of_peer(int sock, struct identity *who, char *error, size_t size);
+/* Start time of PID from /proc, or 0. */
+uint64_t identity_start_time(pid_t pid);
+/* Does ACCESS name this peer by user, group or supplementary group? */
+bool identity_allowed(const struct identity *who, const struct access_config *access);
+/* Name of UID, or its number. */
+const char *identity_user_name(uid_t uid, char name[64]);
+/* Path of the executable of PID, "" if the kernel will not say. */
+void identity_executable(pid_t pid, char path[256]);
+
+#endif

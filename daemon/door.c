@@ -1,0 +1,337 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * door.c - .s.PGSQL.6432: plays a PostgreSQL server for just long enough that a worker's libpq makes a connection
+ * object, and takes its cancel requests.
+ *
+ * The hard thing: a cancel that arrives late must not hit the next borrower. It is honoured only while the caller
+ * holds that lease; the slot is marked, and nobody gets it before the server has closed the cancel connection.
+ */
+#include "supervisor.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define DOOR_REQUEST_MAX 4096 /* libpq asks for a few hundred bytes */
+#define DOOR_PATIENCE_MS 5000
+#define DOOR_MAX         512
+
+/* Request codes (documentation, 55.7: CancelRequest, SSLRequest, GSSENCRequest, StartupMessage). */
+#define CODE_CANCEL 80877102
+#define CODE_SSL    80877103
+#define CODE_GSS    80877104
+
+struct visitor {
+    struct visitor *next;
+    struct supervisor *supervisor;
+    int fd;
+    int handles_open;
+    bool leaving;
+    struct backend *cancels; /* waits for this backend's cancel to be through */
+    uv_poll_t poll;
+    uv_timer_t timer;
+    size_t length;
+    unsigned char request[DOOR_REQUEST_MAX];
+};
+
+static struct visitor *visitors;
+static size_t visitor_count;
+
+static void on_closed(uv_handle_t *handle)
+{
+    struct visitor *v = handle->data;
+
+    if (--v->handles_open == 0)
+        free(v);
+}
+
+static void leave(struct visitor *v)
+{
+    if (v->leaving)
+        return;
+    v->leaving = true;
+    for (struct visitor **link = &visitors; *link != NULL; link = &(*link)->next)
+        if (*link == v) {
+            *link = v->next;
+            break;
+        }
+    visitor_count--;
+    uv_close((uv_handle_t *)&v->poll, on_closed);
+    uv_close((uv_handle_t *)&v->timer, on_closed);
+    (void)close(v->fd);
+}
+
+static void answer(struct visitor *v, const struct pg_buffer *out)
+{
+    /* Fits any socket buffer that is empty, as this one is; who does not take it is not waited for. */
+    if (!out->overflow)
+        (void)send(v->fd, out->at, out->length, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+static void refuse(struct visitor *v, const char *code, const char *message, const char *hint)
+{
+    unsigned char bytes[1024];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+    const struct {
+        char field;
+        const char *text;
+    } fields[] = {{'S', "FATAL"}, {'V', "FATAL"}, {'C', code}, {'M', message}, {'H', hint}};
+    size_t begun = pg_begin(&out, 'E');
+
+    for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
+        pg_bytes(&out, &fields[i].field, 1);
+        pg_string(&out, fields[i].text);
+    }
+    pg_bytes(&out, "", 1);
+    pg_end(&out, begun);
+    answer(v, &out);
+    leave(v);
+}
+
+/* ---- start-up ---- */
+
+static void append_parameter(struct pg_buffer *out, const char *name, const char *value)
+{
+    size_t begun = pg_begin(out, 'S');
+
+    pg_string(out, name);
+    pg_string(out, value);
+    pg_end(out, begun);
+}
+
+/* Every ParameterStatus that the backend sent at its own login. */
+static void append_facts(struct pg_buffer *out, const struct backend *b)
+{
+    char name[128], value[1024];
+
+    for (const char *line = b->facts; line != NULL && *line != '\0';) {
+        size_t length = strcspn(line, "=\n");
+
+        if (line[0] != '.' && line[length] == '=' && length < sizeof name) {
+            memcpy(name, line, length);
+            name[length] = '\0';
+            if (backend_fact(b, name, value, sizeof value) != NULL)
+                append_parameter(out, name, value);
+        }
+        line = strchr(line, '\n');
+        if (line != NULL)
+            line++;
+    }
+}
+
+/* Play the server's side of a start-up that needs no authentication (documentation, 55.2.1). */
+static void welcome(struct visitor *v, const struct backend *b, struct shell *shell)
+{
+    unsigned char bytes[16384];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+    size_t begun = pg_begin(&out, 'R');
+
+    pg_int32(&out, 0);
+    pg_end(&out, begun);
+    append_facts(&out, b);
+    begun = pg_begin(&out, 'K');
+    pg_int32(&out, (uint32_t)shell->backend_pid);
+    pg_int32(&out, shell->key);
+    pg_end(&out, begun);
+    begun = pg_begin(&out, 'Z');
+    pg_bytes(&out, "I", 1);
+    pg_end(&out, begun);
+    answer(v, &out);
+}
+
+/* The value of NAME in a start-up packet's list of terminated pairs. */
+static const char *startup_option(const unsigned char *at, size_t length, const char *name)
+{
+    const char *key = (const char *)at, *end = key + length;
+
+    while (key < end && *key != '\0') {
+        const char *value = memchr(key, '\0', (size_t)(end - key));
+
+        if (value == NULL || ++value >= end || memchr(value, '\0', (size_t)(end - value)) == NULL)
+            return NULL;
+        if (strcmp(key, name) == 0)
+            return value;
+        key = value + strlen(value) + 1;
+    }
+    return NULL;
+}
+
+static void start_up(struct visitor *v, size_t length)
+{
+    const char *token = startup_option(v->request + 8, length - 8, "options");
+    struct worker *worker = NULL;
+    struct shell *shell = NULL;
+    struct identity who;
+    char why[256];
+
+    if (token != NULL && identity_of_peer(v->fd, &who, why, sizeof why) == 0) {
+        worker = worker_by_token(v->supervisor, &who, token, &shell);
+        if (who.pidfd != -1)
+            (void)close(who.pidfd);
+    }
+    if (worker == NULL || shell->slot >= worker->pool->segment.slots ||
+        worker->pool->backend[shell->slot].generation != shell->generation) {
+        refuse(v, "28000",
+               "this socket is not a database server: it belongs to pglend, which lends connections to "
+               "workers that ask through its library",
+               "Connect to PostgreSQL itself for a session of your own, or borrow one with libpglend; "
+               "\"pglend check\" tests a pool.");
+        return;
+    }
+    shell->token[0] = '\0';
+    welcome(v, &worker->pool->backend[shell->slot], shell);
+    /* The worker puts the lent socket in this one's place: its end of file ends the visit. */
+    v->length = 0;
+}
+
+/* ---- cancel ---- */
+
+/* Mark the lease SHELL was made for, if WORKER holds it now. */
+static bool mark_cancelling(const struct worker *worker, const struct shell *shell)
+{
+    const struct segment *s = &worker->pool->segment;
+
+    for (unsigned tries = 0; tries < 1000 && shell->slot < s->slots; tries++) {
+        uint64_t word = slot_word(s, shell->slot), owner;
+        uint32_t b = word_borrower(word);
+
+        if (word_state(word) != SLOT_LEASED || b >= s->borrowers ||
+            worker->pool->backend[shell->slot].generation != shell->generation)
+            return false;
+        owner = atomic_load(&s->borrower[b].owner);
+        if ((uint32_t)(owner & 0xffff) != worker->index + 1)
+            return false;
+        if ((word_flags(word) & SLOT_CANCELLING) != 0 || lease_mark(s, shell->slot, word, SLOT_CANCELLING, 0))
+            return true;
+    }
+    return false;
+}
+
+static void cancel(struct visitor *v, size_t length)
+{
+    struct worker *worker;
+    struct shell *shell;
+    struct backend *b;
+
+    if (length != 16) {
+        leave(v);
+        return;
+    }
+    worker = worker_by_key(v->supervisor, (int32_t)pg_get_int32(v->request + 8), pg_get_int32(v->request + 12), &shell);
+    if (worker == NULL || !mark_cancelling(worker, shell)) {
+        leave(v); /* as a server does with a key it does not know */
+        return;
+    }
+    b = &worker->pool->backend[shell->slot];
+    v->cancels = b;
+    backend_cancel(b);
+}
+
+void door_cancelled(struct backend *b)
+{
+    struct visitor *v, *next;
+
+    for (v = visitors; v != NULL; v = next) {
+        next = v->next;
+        if (v->cancels == b)
+            leave(v);
+    }
+}
+
+/* ---- reading ---- */
+
+/* A whole request is there. */
+static void request(struct visitor *v, size_t length)
+{
+    uint32_t code = pg_get_int32(v->request + 4);
+
+    switch (code) {
+    case CODE_SSL:
+    case CODE_GSS:
+        (void)send(v->fd, "N", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        v->length = 0;
+        return;
+    case CODE_CANCEL:
+        cancel(v, length);
+        return;
+    default:
+        if (code >> 16 != 3)
+            refuse(v, "0A000", "unsupported frontend protocol",
+                   "This socket belongs to pglend and speaks version 3.0.");
+        else
+            start_up(v, length);
+    }
+}
+
+static void on_input(uv_poll_t *poll, int status, int events)
+{
+    struct visitor *v = poll->data;
+    ssize_t got;
+    uint32_t length;
+
+    (void)events;
+    if (v->cancels != NULL && status == 0) {
+        char byte;
+
+        /* Nothing more is expected; a caller that hangs up does not take its cancel back. */
+        if (recv(v->fd, &byte, 1, MSG_DONTWAIT) >= 0)
+            leave(v);
+        return;
+    }
+    got = recv(v->fd, v->request + v->length, sizeof v->request - v->length, MSG_DONTWAIT);
+    if (got == -1 && (errno == EAGAIN || errno == EINTR))
+        return;
+    if (got <= 0) {
+        leave(v);
+        return;
+    }
+    v->length += (size_t)got;
+    if (v->length < 8)
+        return;
+    length = pg_get_int32(v->request);
+    if (length < 8 || length > sizeof v->request) {
+        refuse(v, "08P01", "invalid length of start-up packet", "This socket belongs to pglend.");
+        return;
+    }
+    if (v->length >= length)
+        request(v, length);
+}
+
+static void on_patience_over(uv_timer_t *timer)
+{
+    leave(timer->data);
+}
+
+static void receive_visitor(void *context, int fd)
+{
+    struct supervisor *s = context;
+    struct visitor *v = calloc(1, sizeof *v);
+
+    if (v == NULL || visitor_count >= DOOR_MAX || uv_poll_init_socket(&s->loop, &v->poll, fd) != 0) {
+        free(v);
+        (void)close(fd);
+        return;
+    }
+    v->supervisor = s;
+    v->fd = fd;
+    v->handles_open = 2;
+    v->poll.data = v->timer.data = v;
+    (void)uv_timer_init(&s->loop, &v->timer);
+    (void)uv_timer_start(&v->timer, on_patience_over, DOOR_PATIENCE_MS, 0);
+    v->next = visitors;
+    visitors = v;
+    visitor_count++;
+    (void)uv_poll_start(&v->poll, UV_READABLE, on_input);
+    on_input(&v->poll, 0, UV_READABLE); /* most have sent their packet by now */
+}
+
+int door_listen(struct supervisor *s, int fd)
+{
+    static struct listening door;
+
+    return listening_start(&door, &s->loop, fd, receive_visitor, s);
+}

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * job.c - how a short-lived process starts, is told what to do, and answers.
+ *
+ * The hard thing: none of them may outlive the keeper. The kernel's promise to kill a process with its parent is
+ * forgotten when it changes its user, and comes too late if the parent is gone already.
+ */
+#include "login.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+static pid_t keeper_pid;
+
+static const char *text_of(const json_t *json, const char *key)
+{
+    const char *text = json_string_value(json_object_get(json, key));
+
+    return text == NULL ? "" : text;
+}
+
+void job_take(const char *process, struct job *job)
+{
+    static struct message m;
+    char title[NAME_FIELD + 16];
+    int fd;
+
+    keeper_pid = getppid();
+    log_open(process);
+    privilege_harden();
+    if (channel_receive_blocking(CHANNEL_FD, &m, &fd) == -1)
+        fatal(1, "no job from the keeper: %s", strerror(errno));
+    if (fd != -1)
+        (void)close(fd);
+    job->json = m.verb == MESSAGE_JOB ? json_loadb(m.text, m.length, 0, NULL) : NULL;
+    explicit_bzero(m.text, m.length);
+    if (job->json == NULL)
+        fatal(1, "the keeper's message %u is no job", m.verb);
+    job->task = text_of(job->json, "task");
+    job->name = text_of(job->json, "name");
+    job->user = text_of(job->json, "user");
+    job->group = text_of(job->json, "group");
+    (void)snprintf(title, sizeof title, "%s%s%s", process, *job->name == '\0' ? "" : " ", job->name);
+    log_open(title);
+    log_set((enum log_level)json_integer_value(json_object_get(job->json, "log_level")),
+            (enum log_format)json_integer_value(json_object_get(job->json, "log_format")));
+}
+
+void job_settle(const struct job *job)
+{
+    char error[256];
+
+    if (privilege_drop(job->user, job->group, error, sizeof error) == -1)
+        fatal(1, "%s", error);
+    privilege_harden();
+    if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1 || getppid() != keeper_pid)
+        fatal(1, "the keeper is gone");
+}
+
+void job_answer(const struct message *m, int fd)
+{
+    _exit(channel_send_blocking(CHANNEL_FD, m, fd) == 0 ? 0 : 1);
+}

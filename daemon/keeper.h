@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * keeper.h - what the keeper keeps: descriptors, segments, listeners, children. All of it is memory of one
+ * single-threaded process that handles no worker's bytes.
+ */
+#ifndef PGLEND_KEEPER_H
+#define PGLEND_KEEPER_H
+
+#include "daemon.h"
+
+#define CHANGE_RESTART "needs restart"
+
+struct keeper;
+struct child;
+
+/* The backend in a slot, as its login handed it over. fd -1: none. */
+struct keeper_slot {
+    int fd;
+    int32_t backend_pid;
+    uint32_t generation; /* of the last backend; grows by one with each */
+    char *facts;         /* without the cancel key */
+    char *cancel_key;    /* hexadecimal; NULL: it could not be read */
+    struct child *login; /* under way */
+};
+
+struct keeper_pool {
+    const struct pool_config *config; /* of keeper->config */
+    char segment_name[SEGMENT_NAME_MAX];
+    int segment_fd;
+    uint32_t slots;
+    struct keeper_slot *slot;
+};
+
+/* A cancel that the supervisor asked for. */
+struct cancel_wish {
+    struct cancel_wish *next;
+    struct keeper_pool *pool;
+    uint32_t slot;
+    uint32_t generation;
+};
+
+enum keeper_phase { KEEPER_SERVING, KEEPER_STOPPING, KEEPER_KILLING };
+
+struct keeper {
+    uv_loop_t loop;
+    struct config *config;
+    uid_t uid; /* of the unprivileged processes */
+    gid_t gid;
+    char user[NAME_FIELD];
+
+    int lock;
+    int listener[LISTENERS];
+    struct keeper_pool *pool;
+    size_t pools;
+
+    struct child *children; /* all that run */
+    struct child *supervisor;
+    uint64_t supervisor_started; /* ms of the loop */
+    uint64_t restart_delay;
+    unsigned early_deaths; /* of supervisors, before the first of them served */
+    bool served;
+    bool failed; /* ends with status 1 */
+    uv_timer_t restart_timer;
+
+    struct cancel_wish *cancel_first, **cancel_last;
+    size_t cancels_waiting, cancels_running;
+
+    struct child *reload;
+    bool reload_again;
+
+    enum keeper_phase phase;
+    uv_timer_t stop_timer;
+    uv_signal_t signal[3];
+};
+
+/* keeper.c */
+struct keeper_pool *keeper_pool(struct keeper *k, const char *name);
+/* Tell the supervisor, if there is one. */
+void keeper_tell(struct keeper *k, const struct message *m, int fd);
+/* A child was taken off the list. */
+void keeper_child_gone(struct keeper *k);
+
+/* keeper_runtime.c: what other processes find in the file system. -1 with a message. */
+int runtime_open(struct keeper *k, char *error, size_t size);
+void runtime_close(struct keeper *k);
+/* Segments; one POOL's, after what the last run left was removed. */
+int segments_open(struct keeper *k, char *error, size_t size);
+int segment_open(struct keeper_pool *pool, const char *runtime_dir, char *error, size_t size);
+void segment_close(struct keeper_pool *pool);
+
+/* keeper_child.c: one process, its channel, its time */
+struct child_kind {
+    void (*receive)(struct child *c, const struct message *m, int fd); /* takes FD */
+    void (*ended)(struct child *c, const char *how);                   /* after its last message; HOW: "signal 9" */
+};
+struct child {
+    struct keeper *keeper;
+    const struct child_kind *kind;
+    struct child *next, **link;
+    uv_process_t process;
+    uv_timer_t timer;
+    struct channel *channel;
+    int handles_open;
+    bool exited; /* its pid may be another's */
+    bool timed_out;
+    bool answered;  /* it did what it was started for */
+    bool abandoned; /* nobody wants its answer any more */
+
+    struct keeper_pool *pool; /* login, cancel */
+    uint32_t slot;
+    uint32_t generation;
+};
+/*
+ * Start this program as "pglendd: ROLE POOL" (POOL may be NULL), as the unprivileged user at once if DROPPED. NULL with
+ * a message in ERROR.
+ */
+struct child *child_start(struct keeper *k, const struct child_kind *kind, const char *role, const char *pool,
+                          bool dropped, char *error, size_t size);
+/* Kill it if it still runs after MS. */
+void child_bound(struct child *c, uint64_t ms);
+void child_kill(struct child *c);
+/*
+ * Give it its JOB: TASK with the members of DETAILS (taken; NULL: none) and what every job has. -1 if that cannot be
+ * said in one message.
+ */
+int child_give_job(struct child *c, const char *task, json_t *details);
+
+/* keeper_backend.c: logins and the backends they brought */
+void keeper_login(struct keeper *k, const struct message *m);
+void keeper_forget(struct keeper *k, const struct message *m);
+void keeper_hand_over_backends(struct keeper *k);
+void keeper_drop_backend(struct keeper_slot *slot);
+/* The supervisor that asked is gone. */
+void keeper_forget_logins(struct keeper *k);
+
+/* keeper_cancel.c */
+void keeper_cancel(struct keeper *k, const struct message *m);
+/* The supervisor that asked is gone. */
+void keeper_forget_cancels(struct keeper *k);
+
+/* keeper_reload.c */
+void keeper_reload(struct keeper *k);
+/* A sealed memory file with the configuration in force, -1 with errno. */
+int keeper_config_file(const struct config *config);
+
+/* ready.c: tell those who started us */
+void ready_open(void);
+void ready_serving(void);
+void ready_stopping(void);
+
+#endif

@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * keeper_backend.c - logins, and a copy of every backend they brought.
+ *
+ * The copy is what lets a new supervisor go on with the same sessions. The hard thing: the supervisor handles bytes of
+ * strangers, so of its requests only pool and slot are looked at, and both are checked; and the cancel key stays here.
+ */
+#include "keeper.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static struct message out;
+
+/* The slot that M names; NULL if there is none. */
+static struct keeper_slot *slot_of(struct keeper *k, const struct message *m, struct keeper_pool **pool)
+{
+    *pool = keeper_pool(k, m->pool);
+    if (*pool != NULL && m->slot < (*pool)->slots)
+        return &(*pool)->slot[m->slot];
+    log_warning("the supervisor named slot %u of pool \"%s\", which does not exist", m->slot, m->pool);
+    return NULL;
+}
+
+void keeper_drop_backend(struct keeper_slot *slot)
+{
+    if (slot->fd != -1)
+        (void)close(slot->fd);
+    if (slot->cancel_key != NULL)
+        explicit_bzero(slot->cancel_key, strlen(slot->cancel_key));
+    free(slot->cancel_key);
+    free(slot->facts);
+    slot->fd = -1;
+    slot->facts = slot->cancel_key = NULL;
+}
+
+static void login_failed(struct keeper *k, const char *pool, uint32_t slot, uint32_t status, const char *text)
+{
+    message_make(&out, MESSAGE_LOGIN_FAILED, pool, slot, text);
+    out.status = status;
+    keeper_tell(k, &out, -1);
+}
+
+/* Take the line ".cancel_key=…" out of FACTS. Returns the key, NULL if there is none. */
+static char *take_cancel_key(char *facts)
+{
+    static const char name[] = ".cancel_key=";
+    char *line = strncmp(facts, name, sizeof name - 1) == 0 ? facts : strstr(facts, "\n.cancel_key="), *end, *key;
+
+    if (line == NULL)
+        return NULL;
+    line += *line == '\n';
+    end = strchrnul(line, '\n');
+    key = strndup(line + sizeof name - 1, (size_t)(end - line) - (sizeof name - 1));
+    end += *end == '\n';
+    memmove(line, end, strlen(end) + 1);
+    return key;
+}
+
+static void send_backend(struct keeper *k, const struct keeper_pool *pool, uint32_t index)
+{
+    const struct keeper_slot *slot = &pool->slot[index];
+
+    message_make(&out, MESSAGE_BACKEND, pool->config->name, index, slot->facts);
+    out.generation = slot->generation;
+    out.backend_pid = slot->backend_pid;
+    keeper_tell(k, &out, slot->fd);
+}
+
+static void keep(struct child *c, const struct message *m, int fd)
+{
+    struct keeper_slot *slot = &c->pool->slot[c->slot];
+
+    keeper_drop_backend(slot);
+    slot->facts = strdup(m->text);
+    if (slot->facts == NULL) {
+        (void)close(fd);
+        login_failed(c->keeper, c->pool->config->name, c->slot, LOGIN_FAILED_OTHER, "out of memory");
+        return;
+    }
+    slot->cancel_key = take_cancel_key(slot->facts);
+    slot->fd = fd;
+    slot->backend_pid = m->backend_pid;
+    /* 0 means "never had one" in the segment. */
+    if (++slot->generation == 0)
+        slot->generation = 1;
+    send_backend(c->keeper, c->pool, c->slot);
+}
+
+static void login_receive(struct child *c, const struct message *m, int fd)
+{
+    bool backend = m->verb == MESSAGE_BACKEND && fd != -1;
+
+    if (!c->abandoned && !c->answered && (backend || m->verb == MESSAGE_LOGIN_FAILED)) {
+        c->answered = true;
+        c->pool->slot[c->slot].login = NULL;
+        if (backend) {
+            keep(c, m, fd);
+            return;
+        }
+        login_failed(c->keeper, c->pool->config->name, c->slot, m->status, m->text);
+    }
+    if (fd != -1)
+        (void)close(fd);
+}
+
+static void login_ended(struct child *c, const char *how)
+{
+    const struct pool_config *pool = c->pool->config;
+    char text[512];
+
+    if (c->abandoned || c->answered)
+        return;
+    c->pool->slot[c->slot].login = NULL;
+    if (c->timed_out)
+        (void)snprintf(text, sizeof text,
+                       "login took longer than %gs (login.timeout): the server at \"%s\" accepts or drops connections "
+                       "but does not answer",
+                       (double)pool->login_timeout_ms / 1000, pool->database.host);
+    else
+        (void)snprintf(text, sizeof text, "the login process ended without an answer: %s", how);
+    login_failed(c->keeper, pool->name, c->slot, c->timed_out ? LOGIN_FAILED_TIMEOUT : LOGIN_FAILED_OTHER, text);
+}
+
+static const struct child_kind login_kind = {login_receive, login_ended};
+
+void keeper_login(struct keeper *k, const struct message *m)
+{
+    struct keeper_pool *pool;
+    struct keeper_slot *slot = slot_of(k, m, &pool);
+    char error[256] = "the pool's configuration is longer than a message between processes";
+    struct child *c;
+
+    if (slot == NULL || k->phase != KEEPER_SERVING) {
+        login_failed(k, m->pool, m->slot, LOGIN_FAILED_OTHER, "no login now: no such slot, or shutting down");
+        return;
+    }
+    /* The one under way will answer this too. */
+    if (slot->login != NULL)
+        return;
+    keeper_drop_backend(slot);
+    c = child_start(k, &login_kind, "login", pool->config->name, false, error, sizeof error);
+    if (c == NULL) {
+        login_failed(k, m->pool, m->slot, LOGIN_FAILED_OTHER, error);
+        return;
+    }
+    c->pool = pool;
+    c->slot = m->slot;
+    slot->login = c;
+    child_bound(c, (uint64_t)pool->config->login_timeout_ms);
+    if (child_give_job(c, "login", json_pack("{s:o}", "pool", config_pool_json(pool->config))) == -1) {
+        c->abandoned = true;
+        slot->login = NULL;
+        child_kill(c);
+        login_failed(k, m->pool, m->slot, LOGIN_FAILED_OTHER, error);
+    }
+}
+
+void keeper_forget(struct keeper *k, const struct message *m)
+{
+    struct keeper_pool *pool;
+    struct keeper_slot *slot = slot_of(k, m, &pool);
+
+    if (slot != NULL)
+        keeper_drop_backend(slot);
+}
+
+void keeper_hand_over_backends(struct keeper *k)
+{
+    for (size_t i = 0; i < k->pools; i++)
+        for (uint32_t s = 0; s < k->pool[i].slots; s++)
+            if (k->pool[i].slot[s].fd != -1)
+                send_backend(k, &k->pool[i], s);
+}
+
+void keeper_forget_logins(struct keeper *k)
+{
+    for (size_t i = 0; i < k->pools; i++)
+        for (uint32_t s = 0; s < k->pool[i].slots; s++) {
+            struct keeper_slot *slot = &k->pool[i].slot[s];
+
+            if (slot->login == NULL)
+                continue;
+            slot->login->abandoned = true;
+            child_kill(slot->login);
+            slot->login = NULL;
+        }
+}

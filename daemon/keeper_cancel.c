@@ -1,0 +1,156 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * keeper_cancel.c - have a backend's query cancelled: exactly one CANCELLED for each CANCEL.
+ *
+ * Few at a time, for three hundred workers may die together; the others wait in order. What is cancelled is the
+ * backend that was in the slot when it was asked for: by its key, or from another session where the key could not be
+ * read.
+ */
+#include "keeper.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define CANCELS_AT_ONCE  8
+#define CANCELS_WAITING  65536
+#define CANCEL_KILLED_MS 5000
+
+static void start_waiting(struct keeper *k);
+
+static void cancelled(struct keeper *k, const char *pool, uint32_t slot, uint32_t status, const char *text)
+{
+    static struct message m;
+
+    if (status != 0)
+        log_warning("pool=%s slot=%u: cancel failed: %s", pool, slot, text);
+    message_make(&m, MESSAGE_CANCELLED, pool, slot, text);
+    m.status = status;
+    keeper_tell(k, &m, -1);
+}
+
+static void cancel_receive(struct child *c, const struct message *m, int fd)
+{
+    if (fd != -1)
+        (void)close(fd);
+    if (m->verb != MESSAGE_CANCELLED || c->answered || c->abandoned)
+        return;
+    c->answered = true;
+    cancelled(c->keeper, c->pool->config->name, c->slot, m->status, m->text);
+}
+
+static void cancel_ended(struct child *c, const char *how)
+{
+    char text[128];
+
+    c->keeper->cancels_running--;
+    (void)snprintf(text, sizeof text, "the process that was to send it ended: %s%s", how,
+                   c->timed_out ? ", killed because it took too long" : "");
+    if (!c->answered && !c->abandoned)
+        cancelled(c->keeper, c->pool->config->name, c->slot, 1, text);
+    start_waiting(c->keeper);
+}
+
+static const struct child_kind cancel_kind = {cancel_receive, cancel_ended};
+
+/* Where FD leads, as hexadecimal digits of its socket address; false if it leads nowhere any more. */
+static bool peer_of(int fd, char hex[2 * sizeof(struct sockaddr_storage) + 1])
+{
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof peer;
+
+    if (getpeername(fd, (struct sockaddr *)&peer, &length) == -1 || length > sizeof peer)
+        return false;
+    for (socklen_t i = 0; i < length; i++)
+        (void)snprintf(hex + 2 * (size_t)i, 3, "%02x", ((unsigned char *)&peer)[i]);
+    return length > 0;
+}
+
+static json_t *details_of(const struct keeper_pool *pool, const struct keeper_slot *slot)
+{
+    char peer[2 * sizeof(struct sockaddr_storage) + 1];
+
+    if (slot->cancel_key == NULL)
+        return json_pack("{s:o, s:i}", "pool", config_pool_json(pool->config), "pid", (int)slot->backend_pid);
+    if (!peer_of(slot->fd, peer))
+        return NULL;
+    return json_pack("{s:s, s:i, s:s}", "peer", peer, "pid", (int)slot->backend_pid, "key", slot->cancel_key);
+}
+
+static int start(struct keeper *k, const struct cancel_wish *wish, char *error, size_t size)
+{
+    const struct keeper_slot *slot = &wish->pool->slot[wish->slot];
+    bool by_query = slot->cancel_key == NULL;
+    struct child *c;
+    json_t *details;
+
+    if (slot->fd == -1 || slot->generation != wish->generation || (details = details_of(wish->pool, slot)) == NULL) {
+        (void)snprintf(error, size, "the backend is gone");
+        return -1;
+    }
+    c = child_start(k, &cancel_kind, by_query ? "login" : "cancel", wish->pool->config->name, false, error, size);
+    if (c == NULL) {
+        json_decref(details);
+        return -1;
+    }
+    k->cancels_running++;
+    c->pool = wish->pool;
+    c->slot = wish->slot;
+    child_bound(c, by_query ? (uint64_t)wish->pool->config->login_timeout_ms : CANCEL_KILLED_MS);
+    /* Without a job it ends by itself, and that is answered. */
+    if (child_give_job(c, by_query ? "cancel_query" : "cancel", details) == -1)
+        child_kill(c);
+    return 0;
+}
+
+static void start_waiting(struct keeper *k)
+{
+    while (k->cancel_first != NULL && k->cancels_running < CANCELS_AT_ONCE) {
+        struct cancel_wish *wish = k->cancel_first;
+        char error[256];
+
+        k->cancel_first = wish->next;
+        if (k->cancel_first == NULL)
+            k->cancel_last = &k->cancel_first;
+        k->cancels_waiting--;
+        if (start(k, wish, error, sizeof error) == -1)
+            cancelled(k, wish->pool->config->name, wish->slot, 1, error);
+        free(wish);
+    }
+}
+
+void keeper_cancel(struct keeper *k, const struct message *m)
+{
+    struct keeper_pool *pool = keeper_pool(k, m->pool);
+    struct cancel_wish *wish = NULL;
+
+    if (pool != NULL && m->slot < pool->slots && k->cancels_waiting < CANCELS_WAITING)
+        wish = malloc(sizeof *wish);
+    if (wish == NULL) {
+        cancelled(k, m->pool, m->slot, 1, "there is no such slot, or too many cancels wait");
+        return;
+    }
+    *wish = (struct cancel_wish){.pool = pool, .slot = m->slot, .generation = pool->slot[m->slot].generation};
+    *k->cancel_last = wish;
+    k->cancel_last = &wish->next;
+    k->cancels_waiting++;
+    start_waiting(k);
+}
+
+void keeper_forget_cancels(struct keeper *k)
+{
+    while (k->cancel_first != NULL) {
+        struct cancel_wish *next = k->cancel_first->next;
+
+        free(k->cancel_first);
+        k->cancel_first = next;
+    }
+    k->cancel_last = &k->cancel_first;
+    k->cancels_waiting = 0;
+    for (struct child *c = k->children; c != NULL; c = c->next)
+        if (c->kind == &cancel_kind) {
+            c->abandoned = true;
+            child_kill(c);
+        }
+}

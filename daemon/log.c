@@ -1,0 +1,130 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * log.c - one line an event on standard error, as text or as a JSON object.
+ *
+ * The hard thing: what is logged may hold a stranger's bytes (a server's error, a file's name). They must not be able
+ * to begin a line of their own or to break the JSON, so control characters never pass, and each line is one write(2).
+ */
+#include "daemon.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define LOG_LINE_MAX 4096
+
+static const char *const level_names[] = {
+    [LOG_LEVEL_ERROR] = "error",
+    [LOG_LEVEL_WARNING] = "warning",
+    [LOG_LEVEL_INFO] = "info",
+    [LOG_LEVEL_DEBUG] = "debug",
+};
+
+static char log_process[80] = "pglendd";
+static enum log_level log_threshold = LOG_LEVEL_INFO;
+static enum log_format log_style = LOG_FORMAT_TEXT;
+
+void log_open(const char *process)
+{
+    (void)snprintf(log_process, sizeof log_process, "%s", process);
+}
+
+void log_set(enum log_level level, enum log_format format)
+{
+    log_threshold = level;
+    log_style = format;
+}
+
+static void timestamp(char out[32])
+{
+    struct timespec now;
+    struct tm utc;
+    size_t length;
+
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    (void)gmtime_r(&now.tv_sec, &utc);
+    length = strftime(out, 32, "%Y-%m-%dT%H:%M:%S", &utc);
+    (void)snprintf(out + length, 32 - length, ".%03ldZ", now.tv_nsec / 1000000);
+}
+
+static void without_controls(char *message)
+{
+    for (char *c = message; *c != '\0'; c++)
+        if ((unsigned char)*c < ' ' || *c == 0x7f)
+            *c = ' ';
+}
+
+static json_t *json_text(char *message)
+{
+    json_t *text = json_string(message);
+
+    if (text != NULL)
+        return text;
+    /* Not UTF-8: keep what is ASCII rather than lose the line. */
+    for (char *c = message; *c != '\0'; c++)
+        if ((unsigned char)*c >= 0x80)
+            *c = '?';
+    return json_string(message);
+}
+
+/* The line without its newline; its length, 0 if there is no memory for it. */
+static size_t format_json(char line[LOG_LINE_MAX], const char *when, const char *level, char *message)
+{
+    json_t *object = json_pack("{s:s, s:s, s:s, s:o}", "time", when, "level", level, "process", log_process, "message",
+                               json_text(message));
+    size_t length = 0;
+
+    if (object != NULL)
+        length = json_dumpb(object, line, LOG_LINE_MAX - 1, JSON_COMPACT);
+    json_decref(object);
+    return length < LOG_LINE_MAX ? length : 0;
+}
+
+static void log_line(enum log_level level, const char *format, va_list arguments)
+{
+    char message[LOG_LINE_MAX / 2], line[LOG_LINE_MAX], when[32];
+    size_t length = 0;
+    int saved = errno;
+
+    if (level > log_threshold)
+        return;
+    timestamp(when);
+    (void)vsnprintf(message, sizeof message, format, arguments);
+    without_controls(message);
+    if (log_style == LOG_FORMAT_JSON)
+        length = format_json(line, when, level_names[level], message);
+    if (length == 0)
+        length =
+            (size_t)snprintf(line, sizeof line - 1, "%s %s %s: %s", when, level_names[level], log_process, message);
+    line[length++] = '\n';
+    while (write(STDERR_FILENO, line, length) == -1 && errno == EINTR)
+        continue;
+    errno = saved;
+}
+
+#define LOG_FUNCTION(name, level)                                                                                      \
+    void name(const char *format, ...)                                                                                 \
+    {                                                                                                                  \
+        va_list arguments;                                                                                             \
+                                                                                                                       \
+        va_start(arguments, format);                                                                                   \
+        log_line(level, format, arguments);                                                                            \
+        va_end(arguments);                                                                                             \
+    }
+
+LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)
+LOG_FUNCTION(log_warning, LOG_LEVEL_WARNING)
+LOG_FUNCTION(log_info, LOG_LEVEL_INFO)
+LOG_FUNCTION(log_debug, LOG_LEVEL_DEBUG)
+
+void fatal(int status, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    log_line(LOG_LEVEL_ERROR, format, arguments);
+    va_end(arguments);
+    exit(status);
+}

@@ -1,0 +1,205 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * login.c - log in to the database once, and hand over the socket.
+ *
+ * Short-lived, blocking, simple: whoever waits too long for it kills it. The hard thing: the session must outlive the
+ * process, so a successful login never calls PQfinish(), which would end it. PQreset() connects rather than a loop of
+ * PQconnectPoll(): it keeps to connect_timeout for each host and moves on from one that never answers.
+ */
+#include "login.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <libpq-fe.h>
+
+#define TRACE_TEXT_MAX 262144
+
+/* Static: a stream or string that grows leaves copies of secrets behind. */
+static char trace_text[TRACE_TEXT_MAX], trace_buffer[4096];
+static char password[PASSWORD_MAX], conninfo[CONNINFO_MAX];
+static struct message answer;
+
+/* First match decides. An SQLSTATE matches by its beginning. */
+static const struct {
+    const char *sqlstate;
+    enum login_failure failure;
+} failures[] = {
+    {"28", LOGIN_FAILED_PASSWORD},
+    {"53300", LOGIN_FAILED_TOO_MANY},
+    {"", LOGIN_FAILED_OTHER},
+};
+
+static void cleanse(void)
+{
+    explicit_bzero(trace_text, sizeof trace_text);
+    explicit_bzero(trace_buffer, sizeof trace_buffer);
+    explicit_bzero(password, sizeof password);
+    explicit_bzero(conninfo, sizeof conninfo);
+}
+
+static _Noreturn void failed(const struct job *job, enum login_failure failure, const char *text)
+{
+    bool cancelling = strcmp(job->task, "cancel_query") == 0;
+
+    cleanse();
+    message_make(&answer, cancelling ? MESSAGE_CANCELLED : MESSAGE_LOGIN_FAILED, job->name, 0, text);
+    answer.status = failure;
+    job_answer(&answer, -1);
+}
+
+static _Noreturn void failed_to_connect(const struct job *job, const PGconn *conn)
+{
+    enum login_failure failure = LOGIN_FAILED_OTHER;
+    char line[2048], sqlstate[6];
+
+    trace_error(PQerrorMessage(conn), line, sizeof line, sqlstate);
+    for (size_t i = 0; i < sizeof failures / sizeof failures[0]; i++)
+        if (strncmp(sqlstate, failures[i].sqlstate, strlen(failures[i].sqlstate)) == 0) {
+            failure = failures[i].failure;
+            break;
+        }
+    if (PQconnectionNeedsPassword(conn)) {
+        failure = LOGIN_FAILED_PASSWORD;
+        (void)snprintf(line + strlen(line), sizeof line - strlen(line),
+                       ": set password_file or passfile of pool \"%s\"", job->name);
+    }
+    failed(job, failure, line);
+}
+
+/* An encrypted session's keys are in this process: its bare socket would be of no use to anybody. */
+static void refuse_encryption(const struct job *job, PGconn *conn)
+{
+    char text[512];
+
+    if (!PQsslInUse(conn) && !PQgssEncInUse(conn))
+        return;
+    (void)snprintf(text, sizeof text,
+                   "pool \"%s\": the server at \"%s\" made an encrypted connection, which cannot be lent without a "
+                   "relay, which this version does not have: set sslmode to \"disable\" or use a Unix socket",
+                   job->name, PQhost(conn));
+    PQfinish(conn);
+    failed(job, LOGIN_FAILED_OTHER, text);
+}
+
+static PGconn *connect_to(const struct job *job, struct trace *trace)
+{
+    FILE *stream = fmemopen(trace_text, sizeof trace_text, "w");
+    PGconn *conn = PQconnectStart(conninfo);
+    bool whole;
+
+    if (conn == NULL || stream == NULL)
+        failed(job, LOGIN_FAILED_OTHER, "out of memory");
+    /* What cannot even start has its message now; PQreset() would forget it. */
+    (void)PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
+    if (PQstatus(conn) == CONNECTION_BAD)
+        failed_to_connect(job, conn);
+    (void)setvbuf(stream, trace_buffer, _IOFBF, sizeof trace_buffer);
+    PQtrace(conn, stream);
+    PQsetTraceFlags(conn, PQTRACE_SUPPRESS_TIMESTAMPS);
+    PQreset(conn);
+    PQuntrace(conn);
+    whole = fflush(stream) == 0 && ferror(stream) == 0;
+    if (PQstatus(conn) != CONNECTION_OK)
+        failed_to_connect(job, conn);
+    refuse_encryption(job, conn);
+    if (!whole) {
+        PQfinish(conn);
+        failed(job, LOGIN_FAILED_OTHER, "the server said more than 256 KiB while it logged the session in");
+    }
+    trace_parse(trace_text, strnlen(trace_text, sizeof trace_text), PQlibVersion(), trace);
+    return conn;
+}
+
+/* One line of the facts, see message.h. False: no room. */
+static bool fact(struct message *m, const char *name, const char *value)
+{
+    size_t at = m->length;
+
+    if (value == NULL)
+        return true;
+    if (at + strlen(name) + 2 * strlen(value) + 3 > MESSAGE_TEXT_MAX)
+        return false;
+    at += (size_t)snprintf(m->text + at, MESSAGE_TEXT_MAX - at, "%s=", name);
+    for (; *value != '\0'; value++) {
+        if (*value == '\\' || *value == '\n')
+            m->text[at++] = '\\';
+        m->text[at++] = *value == '\n' ? 'n' : *value;
+    }
+    m->text[at++] = '\n';
+    m->text[at] = '\0';
+    m->length = (uint32_t)at;
+    return true;
+}
+
+static bool facts(struct message *m, const PGconn *conn, const struct trace *trace)
+{
+    bool readable = trace->key[0] != '\0' && trace->backend_pid == PQbackendPID(conn), fits = true;
+
+    for (size_t i = 0; i < trace->names; i++)
+        fits = fits && fact(m, trace->name[i], PQparameterStatus(conn, trace->name[i]));
+    fits = fits && fact(m, ".user", PQuser(conn)) && fact(m, ".dbname", PQdb(conn));
+    fits = fits && fact(m, ".host", PQhost(conn)) && fact(m, ".port", PQport(conn));
+    fits = fits && fact(m, ".cancel", readable ? "key" : "query");
+    return fits && (!readable || fact(m, ".cancel_key", trace->key));
+}
+
+static _Noreturn void hand_over(const struct job *job, PGconn *conn, struct trace *trace)
+{
+    message_make(&answer, MESSAGE_BACKEND, job->name, 0, NULL);
+    answer.backend_pid = PQbackendPID(conn);
+    if (!facts(&answer, conn, trace)) {
+        PQfinish(conn);
+        failed(job, LOGIN_FAILED_OTHER, "the server's parameters are longer than a message between processes");
+    }
+    explicit_bzero(trace, sizeof *trace);
+    cleanse();
+    job_answer(&answer, PQsocket(conn));
+}
+
+/* The cancel key of another session could not be read: ask the server from here. */
+static _Noreturn void cancel_by_query(const struct job *job, PGconn *conn)
+{
+    char pid[16], line[2048], sqlstate[6];
+    const char *const values[] = {pid};
+    PGresult *result;
+    bool done;
+
+    (void)snprintf(pid, sizeof pid, "%lld", (long long)json_integer_value(json_object_get(job->json, "pid")));
+    result =
+        PQexecParams(conn, "SELECT pg_catalog.pg_cancel_backend($1::pg_catalog.int4)", 1, NULL, values, NULL, NULL, 0);
+    done = PQresultStatus(result) == PGRES_TUPLES_OK && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+    trace_error(PQresultErrorMessage(result), line, sizeof line, sqlstate);
+    PQclear(result);
+    PQfinish(conn);
+    cleanse();
+    message_make(&answer, MESSAGE_CANCELLED, job->name, 0, done ? NULL : line);
+    answer.status = done ? 0 : 1;
+    job_answer(&answer, -1);
+}
+
+int login_main(void)
+{
+    static struct trace trace;
+    char error[CONFIG_ERROR_MAX];
+    struct pool_config *pool;
+    struct job job;
+    PGconn *conn;
+
+    job_take("login", &job);
+    pool = config_pool_parse(job.name, json_object_get(job.json, "pool"), error);
+    if (pool == NULL)
+        failed(&job, LOGIN_FAILED_OTHER, error);
+    if (*pool->database.password_file != '\0' &&
+        password_read(pool->database.password_file, password, error, sizeof error) == -1)
+        failed(&job, LOGIN_FAILED_OTHER, error);
+    job_settle(&job);
+    conninfo_environment(&pool->database);
+    if (conninfo_make(pool, password, conninfo, error, sizeof error) == -1)
+        failed(&job, LOGIN_FAILED_OTHER, error);
+    conn = connect_to(&job, &trace);
+    if (strcmp(job.task, "cancel_query") == 0)
+        cancel_by_query(&job, conn);
+    hand_over(&job, conn, &trace);
+}

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * login.h - what the short-lived processes share: their job, the password file, libpq's trace, the conninfo string.
+ */
+#ifndef PGLEND_LOGIN_H
+#define PGLEND_LOGIN_H
+
+#include "daemon.h"
+
+/* job.c: what the keeper asks of a login, a cancel, a reload; keeper_job.c makes it */
+struct job {
+    json_t *json;
+    const char *task, *name, *user, *group; /* of json; name: the pool's */
+};
+/* First thing in such a process: harden, take the JOB from CHANNEL_FD, set the log. Exits if there is none. */
+void job_take(const char *process, struct job *job);
+/* Become the job's user for good, and die with the keeper from now on. Exits if that cannot be. */
+void job_settle(const struct job *job);
+/* Send the answer and _exit: 0, or 1 if it could not be sent. FD: -1 for none. */
+_Noreturn void job_answer(const struct message *m, int fd);
+
+/* password.c */
+#define PASSWORD_MAX 4096
+/* Read the password in PATH's one line. 0, or -1 with a message that names file, mode, owner and what to do. */
+int password_read(const char *path, char password[PASSWORD_MAX], char *error, size_t size);
+
+/* trace.c: what libpq prints of a session's start, as PQtrace and as error message */
+#define TRACE_NAMES_MAX 64
+#define TRACE_KEY_MAX   512 /* hexadecimal digits */
+struct trace {
+    char name[TRACE_NAMES_MAX][NAME_FIELD]; /* of ParameterStatus, each once */
+    size_t names;
+    int32_t backend_pid;
+    char key[TRACE_KEY_MAX + 1]; /* cancel key in hexadecimal; "" if there was none or it could not be read */
+};
+/* LIBPQ_VERSION: PQlibVersion(), which decides how the key is printed. */
+void trace_parse(const char *text, size_t length, int libpq_version, struct trace *trace);
+/*
+ * PQerrorMessage() under PQERRORS_VERBOSE, which is the only public way to the SQLSTATE of a login that was refused
+ * before AuthenticationOk (the trace does not show that ErrorResponse): one line as it would read without the
+ * verbosity, and the last SQLSTATE in it, "" if there is none.
+ */
+void trace_error(const char *verbose, char *line, size_t size, char sqlstate[6]);
+
+/* conninfo.c */
+#define CONNINFO_MAX 32768
+/* The environment says nothing to libpq: no PG variable, HOME of the present user. */
+void conninfo_environment(const struct database_config *database);
+/* Every keyword that has a value, as one string. 0, or -1 with a message. */
+int conninfo_make(const struct pool_config *pool, const char *password, char conninfo[CONNINFO_MAX], char *error,
+                  size_t size);
+
+#endif

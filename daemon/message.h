@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * message.h - messages between keeper, supervisor, login and cancel.
+ *
+ * The supervisor asks the keeper with verb, pool and slot only: it handles workers' bytes, so it may not say what is
+ * executed, opened or connected to.
+ *
+ *   keeper ─► supervisor   CONFIG (fd: memory file with normalised JSON) · LISTENER (slot: enum listener; fd)
+ *                          SEGMENT (pool; fd) · BACKEND (fd) · LOGIN_FAILED · CANCELLED · SERVE (all handed over)
+ *                          RELOADED (status 0: a CONFIG followed; else text says why not) · STOP (shut down)
+ *   supervisor ─► keeper   LOGIN · CANCEL · FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT
+ *                          SERVING · STOPPED
+ *   keeper ─► login        JOB (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED
+ *   keeper ─► cancel       JOB                                    cancel ─► keeper  CANCELLED
+ */
+#ifndef PGLEND_MESSAGE_H
+#define PGLEND_MESSAGE_H
+
+#include "segment.h"
+#include <stdint.h>
+
+#define MESSAGE_TEXT_MAX 65536
+
+enum message_verb {
+    MESSAGE_CONFIG = 1,
+    MESSAGE_LISTENER,
+    MESSAGE_SEGMENT,
+    MESSAGE_BACKEND,
+    MESSAGE_LOGIN_FAILED,
+    MESSAGE_CANCELLED,
+    MESSAGE_SERVE,
+    MESSAGE_RELOADED,
+    MESSAGE_STOP,
+    MESSAGE_LOGIN = 32,
+    MESSAGE_CANCEL,
+    MESSAGE_FORGET,
+    MESSAGE_RELOAD,
+    MESSAGE_SHUTDOWN,
+    MESSAGE_NEW_SEGMENT,
+    MESSAGE_SERVING,
+    MESSAGE_STOPPED,
+    MESSAGE_JOB = 64
+};
+
+enum listener { LISTENER_WORKER, LISTENER_ADMIN, LISTENER_DOOR, LISTENERS };
+
+/* Why a login failed: decides how soon it is tried again. */
+enum login_failure {
+    LOGIN_FAILED_OTHER = 1, /* refused, unreachable, …: back-off */
+    LOGIN_FAILED_PASSWORD,  /* SQLSTATE 28xxx: when the password file changes, else once a minute */
+    LOGIN_FAILED_TOO_MANY,  /* SQLSTATE 53300: back-off, not shown as a failure of the pool */
+    LOGIN_FAILED_TIMEOUT    /* killed after login.timeout */
+};
+
+enum shutdown_mode { SHUTDOWN_GRACEFUL, SHUTDOWN_FAST };
+
+/*
+ * BACKEND's text: start-up facts as NAME=VALUE lines, '\n'-separated ('\\' and '\n' in values escaped with '\\').
+ * Names of ParameterStatus as the server sent them; names with a leading dot are the login's own: .user .dbname
+ * .host .port .cancel_key (hexadecimal; the keeper keeps it and never passes it on) .cancel ("key" or "query":
+ * whether the cancel key could be read).
+ */
+struct message {
+    uint32_t verb;
+    uint32_t slot;
+    uint32_t generation;
+    int32_t backend_pid;
+    uint32_t status;
+    uint32_t length; /* of text, without its terminating NUL */
+    char pool[NAME_FIELD];
+    char text[MESSAGE_TEXT_MAX];
+};
+
+#endif

@@ -1,0 +1,352 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * pool.c - policy: how many backends, when to log in, what to do when a login fails; words against backends.
+ *
+ * The hard thing: the segment is the workers' to write, so a word may say anything at any time. pool_sweep() holds
+ * each word against what the supervisor knows of that slot, and where they disagree the backend is replaced.
+ */
+#include "supervisor.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define BACKOFF_FIRST_MS  10
+#define PASSWORD_RETRY_MS 60000
+
+static void on_login_timer(uv_timer_t *timer);
+
+struct pool *pool_new(struct supervisor *s, const struct pool_config *config)
+{
+    struct pool *pool = calloc(1, sizeof *pool);
+
+    if (pool == NULL)
+        return NULL;
+    pool->supervisor = s;
+    pool->config = config;
+    pool->segment_fd = -1;
+    pool->max = (uint32_t)config->size_max;
+    (void)uv_timer_init(&s->loop, &pool->login_timer);
+    pool->login_timer.data = pool;
+    return pool;
+}
+
+int pool_attach(struct pool *pool, int segment_fd)
+{
+    struct segment segment = {0};
+
+    if (segment_map(&segment, segment_fd) == -1)
+        return -1;
+    if (pool->backend == NULL) {
+        pool->backend = calloc(segment.slots, sizeof *pool->backend);
+        pool->worker = calloc(segment.borrowers, sizeof(struct worker *));
+        if (pool->backend == NULL || pool->worker == NULL) {
+            segment_unmap(&segment);
+            return -1;
+        }
+        for (uint32_t i = 0; i < segment.slots; i++)
+            backend_init(&pool->backend[i], pool, i);
+    }
+    pool->segment = segment;
+    pool->segment_fd = segment_fd;
+    pool->replacing = false;
+    return 0;
+}
+
+void pool_publish(struct pool *pool)
+{
+    const struct pool_config *config = pool->config;
+    struct policy policy = {
+        .max = pool->max < pool->segment.slots ? pool->max : pool->segment.slots,
+        .mode = pool->mode,
+        .acquire_timeout_ms = (uint32_t)config->acquire_timeout_ms,
+        .unavailable_after_ms = (uint32_t)config->unavailable_after_ms,
+        .reset_timeout_ms = (uint32_t)config->reset_timeout_ms,
+        .reset = (uint32_t)config->reset,
+        .guard = config->guard,
+        .cache_per_worker = (uint32_t)config->cache_per_worker,
+    };
+
+    (void)snprintf(policy.reset_query, sizeof policy.reset_query, "%s",
+                   config->reset_query != NULL ? config->reset_query : "");
+    segment_set_policy(&pool->segment, &policy);
+}
+
+/* ---- counting ---- */
+
+/* From the words, except where the supervisor knows better: what it is busy with. */
+void pool_count(const struct pool *pool, struct pool_count *count)
+{
+    uint64_t oldest;
+
+    *count = (struct pool_count){0};
+    if (pool->backend == NULL)
+        return;
+    for (uint32_t i = 0; i < pool->segment.slots; i++) {
+        enum slot_state state = word_state(slot_word(&pool->segment, i));
+        enum backend_phase phase = pool->backend[i].phase;
+
+        count->total += phase != BACKEND_NONE && phase != BACKEND_CONNECTING;
+        count->connecting += phase == BACKEND_CONNECTING;
+        count->idle += phase == BACKEND_LENDABLE && state == SLOT_IDLE;
+        count->leased += phase == BACKEND_LENDABLE && (state == SLOT_LEASED || state == SLOT_GRANTED);
+    }
+    count->waiting = lease_waiting(&pool->segment, &oldest);
+}
+
+static bool is_connected(const struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->segment.slots; i++)
+        switch (pool->backend[i].phase) {
+        case BACKEND_LENDABLE:
+        case BACKEND_SYNCING:
+        case BACKEND_RESETTING:
+            return true;
+        case BACKEND_NONE:
+        case BACKEND_CONNECTING:
+        case BACKEND_CLOSING:
+        case BACKEND_PHASES:
+            break;
+        }
+    return false;
+}
+
+const char *pool_state(const struct pool *pool)
+{
+    switch (pool->mode) {
+    case POOL_ACTIVE:
+        break;
+    case POOL_PAUSED:
+        return "paused";
+    case POOL_DISABLED:
+    case POOL_SHUTDOWN:
+        return "disabled";
+    }
+    return pool->down_since != 0 ? "unavailable" : "active";
+}
+
+/* ---- logins ---- */
+
+void pool_balance(struct pool *pool)
+{
+    const struct pool_config *config = pool->config;
+    struct pool_count count;
+    uint32_t taken, target, parallel = pool->login_failures > 0 ? 1 : (uint32_t)config->login_parallel;
+
+    if (pool->login_wait || pool->replacing || pool->mode == POOL_DISABLED || pool->mode == POOL_SHUTDOWN ||
+        !pool->supervisor->serving)
+        return;
+    pool_count(pool, &count);
+    taken = count.total + count.connecting;
+    target = taken + (count.waiting > count.connecting ? count.waiting - count.connecting : 0);
+    if (target < (uint32_t)config->size_min)
+        target = (uint32_t)config->size_min;
+    if (target > pool->max)
+        target = pool->max;
+    for (uint32_t i = 0; i < pool->segment.slots && i < pool->max && taken < target && count.connecting < parallel; i++)
+        if (pool->backend[i].phase == BACKEND_NONE) {
+            backend_login(&pool->backend[i]);
+            if (pool->backend[i].phase == BACKEND_CONNECTING) {
+                taken++;
+                count.connecting++;
+            }
+        }
+}
+
+/* Changes whenever the password file does; 0 when it cannot be seen. */
+static int64_t password_stamp(const struct pool *pool)
+{
+    const char *path = pool->config->database.password_file;
+    struct stat st;
+
+    if (path == NULL || *path == '\0' || stat(path, &st) == -1)
+        return 0;
+    return ((int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec) ^ ((int64_t)st.st_ino << 20);
+}
+
+static void wait_to_login(struct pool *pool, uint64_t ms)
+{
+    pool->login_wait = true;
+    (void)uv_timer_start(&pool->login_timer, on_login_timer, ms, 0);
+}
+
+static void on_login_timer(uv_timer_t *timer)
+{
+    struct pool *pool = timer->data;
+
+    pool->login_wait = false;
+    pool_balance(pool);
+}
+
+/* 10 ms doubling to login.backoff_max, three quarters to all of it, so that pools do not march in step. */
+static uint64_t backoff_ms(const struct pool *pool)
+{
+    unsigned doublings = pool->login_failures > 20 ? 20 : pool->login_failures - 1;
+    uint64_t ms = (uint64_t)BACKOFF_FIRST_MS << doublings, max = (uint64_t)pool->config->login_backoff_max_ms;
+
+    if (ms > max)
+        ms = max;
+    return ms - clock_ns() % (ms / 4 + 1);
+}
+
+void pool_login_failed(struct pool *pool, const struct message *m)
+{
+    bool news = pool->login_failures == 0 || strcmp(pool->last_error, m->text) != 0;
+
+    pool->login_failures++;
+    (void)snprintf(pool->last_error, sizeof pool->last_error, "%.*s", SEGMENT_ERROR_MAX, m->text);
+    segment_set_error(&pool->segment, pool->last_error);
+    if (news)
+        log_warning("pool=%s: login failed: %s", pool->config->name, pool->last_error);
+    if (m->status == LOGIN_FAILED_PASSWORD) {
+        pool->password_changed = password_stamp(pool);
+        wait_to_login(pool, PASSWORD_RETRY_MS);
+    } else {
+        pool->password_changed = 0;
+        wait_to_login(pool, backoff_ms(pool));
+    }
+    if (m->status == LOGIN_FAILED_TOO_MANY || is_connected(pool))
+        return;
+    if (pool->down_since == 0) {
+        pool->down_since = clock_ns();
+        log_warning("pool=%s: nothing is connected", pool->config->name);
+    }
+    atomic_store_explicit(&pool->segment.header->down_since, pool->down_since, memory_order_release);
+    lease_wake_all(&pool->segment);
+}
+
+void pool_login_done(struct pool *pool)
+{
+    pool->logins++;
+    if (pool->login_failures > 0)
+        log_info("pool=%s: logins succeed again after %u failed", pool->config->name, pool->login_failures);
+    pool->login_failures = 0;
+    pool->login_wait = false;
+    (void)uv_timer_stop(&pool->login_timer);
+    if (pool->last_error[0] != '\0') {
+        pool->last_error[0] = '\0';
+        segment_set_error(&pool->segment, "");
+    }
+    pool->down_since = 0;
+    atomic_store_explicit(&pool->segment.header->down_since, 0, memory_order_release);
+    pool_balance(pool);
+}
+
+/* ---- words against backends ---- */
+
+/* The sweep took SLOT from a worker that is gone, or from a word that was garbage. */
+static void on_taken(void *context, uint32_t slot, unsigned flags, uint32_t worker)
+{
+    struct pool *pool = context;
+    struct backend *b = &pool->backend[slot];
+
+    (void)worker;
+    pool->reclaims++;
+    if (b->phase == BACKEND_LENDABLE) {
+        log_info("pool=%s slot=%u generation=%u backend=%d: lease reclaimed", pool->config->name, slot, b->generation,
+                 b->pid);
+        backend_returned(b, flags);
+    }
+}
+
+/* SLOT's word says what the supervisor knows cannot be. */
+static void correct_word(struct pool *pool, uint32_t slot, uint64_t word)
+{
+    struct backend *b = &pool->backend[slot];
+
+    switch (b->phase) {
+    case BACKEND_NONE:
+        if (word_state(word) != SLOT_EMPTY)
+            lease_empty(&pool->segment, slot);
+        break;
+    case BACKEND_LENDABLE:
+        if (word_state(word) == SLOT_SUPERVISOR)
+            backend_returned(b, word_flags(word));
+        else if (word_state(word) == SLOT_EMPTY && lease_take(&pool->segment, slot, word, 0))
+            backend_close(b, "segment corrupted");
+        break;
+    case BACKEND_CONNECTING:
+    case BACKEND_SYNCING:
+    case BACKEND_RESETTING:
+    case BACKEND_CLOSING:
+        if (word_state(word) != SLOT_SUPERVISOR && lease_take(&pool->segment, slot, word, 0))
+            backend_close(b, "segment corrupted");
+        break;
+    case BACKEND_PHASES:
+        break;
+    }
+}
+
+void pool_sweep(struct pool *pool)
+{
+    const struct sweep sweep = {.alive = worker_alive, .taken = on_taken, .context = pool};
+    uint64_t oldest;
+
+    if (pool->backend == NULL || pool->replacing)
+        return;
+    /* Words first: a sweep hands idle slots to waiters, and must not hand on what has no backend. */
+    for (uint32_t i = 0; i < pool->segment.slots; i++)
+        correct_word(pool, i, slot_word(&pool->segment, i));
+    lease_sweep(&pool->segment, &sweep);
+    if (pool->password_changed != 0 && password_stamp(pool) != pool->password_changed) {
+        pool->password_changed = 0;
+        wait_to_login(pool, 0);
+    }
+    /* A wait whose WANT went to a predecessor. */
+    if (lease_waiting(&pool->segment, &oldest) > 0 || pool->login_failures == 0)
+        pool_balance(pool);
+}
+
+void pool_recover(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->segment.slots; i++) {
+        uint64_t word = slot_word(&pool->segment, i);
+
+        /* A cancel that the predecessor asked for was ended with it. */
+        if (word_state(word) == SLOT_LEASED && (word_flags(word) & SLOT_CANCELLING) != 0)
+            (void)lease_mark(&pool->segment, i, word, 0, SLOT_CANCELLING);
+    }
+    worker_recover(pool);
+    pool_publish(pool);
+    pool_sweep(pool);
+}
+
+/* ---- change and end ---- */
+
+void pool_reconfigure(struct pool *pool, const struct pool_config *config)
+{
+    uint32_t before = pool->max;
+
+    pool->config = config;
+    pool->max = (uint32_t)config->size_max < pool->segment.slots ? (uint32_t)config->size_max : pool->segment.slots;
+    pool_publish(pool);
+    for (uint32_t i = pool->max; i < before; i++)
+        backend_retire(&pool->backend[i], "pool made smaller");
+    pool_balance(pool);
+}
+
+void pool_stop(struct pool *pool, enum shutdown_mode mode)
+{
+    pool->mode = POOL_SHUTDOWN;
+    pool_publish(pool);
+    lease_wake_all(&pool->segment);
+    for (uint32_t i = 0; i < pool->segment.slots; i++) {
+        struct backend *b = &pool->backend[i];
+        uint64_t word = slot_word(&pool->segment, i);
+
+        backend_retire(b, "shutdown");
+        if (mode == SHUTDOWN_FAST && b->phase == BACKEND_LENDABLE && word_state(word) != SLOT_SUPERVISOR &&
+            lease_take(&pool->segment, i, slot_word(&pool->segment, i), SLOT_RETIRE))
+            backend_close(b, "shutdown");
+    }
+}
+
+bool pool_stopped(const struct pool *pool)
+{
+    for (uint32_t i = 0; pool->backend != NULL && i < pool->segment.slots; i++)
+        if (pool->backend[i].phase != BACKEND_NONE && pool->backend[i].phase != BACKEND_CONNECTING)
+            return false;
+    return true;
+}

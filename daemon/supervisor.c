@@ -1,0 +1,371 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * supervisor.c - the process that lends: its loop, the keeper's messages, the guard against damaged segments.
+ *
+ * The hard thing: it may be killed at any moment and must leave nothing that its successor cannot pick up. What the
+ * keeper keeps (descriptors, listeners, segments) and what the words say is all a successor needs.
+ */
+#include "supervisor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SWEEP_MS   1000
+#define CONFIG_MAX (1 << 20)
+
+static struct supervisor supervisor;
+
+struct pool *supervisor_pool(struct supervisor *s, const char *name)
+{
+    for (size_t i = 0; i < s->pools; i++)
+        if (strcmp(s->pool[i]->config->name, name) == 0)
+            return s->pool[i];
+    return NULL;
+}
+
+void supervisor_tell(struct supervisor *s, enum message_verb verb, const char *pool, uint32_t slot, uint32_t status)
+{
+    static struct message m;
+
+    message_make(&m, verb, pool, slot, NULL);
+    m.status = status;
+    channel_send(s->channel, &m, -1);
+}
+
+/* ---- damaged segments ---- */
+
+/*
+ * A worker that truncates the segment makes us take SIGBUS at our next look. Zero pages are put in the hole, so that
+ * the instruction goes on (zero words mean EMPTY), and the pool is marked; the loop then replaces the segment.
+ */
+static volatile sig_atomic_t damaged;
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    const long page = 4096;
+    char *at = (char *)((uintptr_t)info->si_addr & ~(uintptr_t)(page - 1));
+
+    (void)number;
+    (void)context;
+    for (size_t i = 0; i < supervisor.pools; i++) {
+        struct pool *pool = supervisor.pool[i];
+        char *base = (char *)pool->segment.header;
+
+        if (base == NULL || at < base || at >= base + pool->segment.size)
+            continue;
+        if (mmap(at, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
+            MAP_FAILED)
+            _exit(1);
+        pool->damaged = 1;
+        damaged = 1;
+        return;
+    }
+    (void)signal(SIGBUS, SIG_DFL);
+}
+
+static void guard_segments(void)
+{
+    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGBUS, &action, NULL);
+}
+
+void supervisor_segment_damaged(struct pool *pool)
+{
+    log_error("pool=%s: a worker damaged the shared memory; replacing it and every backend", pool->config->name);
+    pool->replacing = true;
+    pool->damaged = 0;
+    (void)segment_retire(pool->segment_fd);
+    for (uint32_t i = 0; i < pool->segment.slots; i++)
+        backend_close(&pool->backend[i], "segment damaged");
+    worker_drop_all(pool);
+    supervisor_tell(pool->supervisor, MESSAGE_NEW_SEGMENT, pool->config->name, 0, 0);
+}
+
+/* The keeper made another one. Slots whose backend is still closing stay the supervisor's. */
+static void segment_replaced(struct pool *pool, int fd)
+{
+    int old = pool->segment_fd;
+    struct segment before = pool->segment;
+
+    if (pool_attach(pool, fd) == -1) {
+        log_error("pool=%s: cannot map its new shared memory: %s", pool->config->name, strerror(errno));
+        (void)close(fd);
+        return;
+    }
+    segment_unmap(&before);
+    (void)close(old);
+    for (uint32_t i = 0; i < pool->segment.slots; i++)
+        if (pool->backend[i].phase != BACKEND_NONE)
+            (void)lease_fill(&pool->segment, i);
+    pool_publish(pool);
+    pool_balance(pool);
+}
+
+/* ---- configuration ---- */
+
+static struct config *receive_config(int fd)
+{
+    char error[CONFIG_ERROR_MAX], *text;
+    struct config *config = NULL;
+    struct stat st;
+
+    if (fd == -1 || fstat(fd, &st) == -1 || st.st_size <= 0 || st.st_size > CONFIG_MAX)
+        return NULL;
+    text = malloc((size_t)st.st_size + 1);
+    if (text != NULL && pread(fd, text, (size_t)st.st_size, 0) == st.st_size) {
+        text[st.st_size] = '\0';
+        config = config_parse("configuration", text, (size_t)st.st_size, error);
+        if (config == NULL)
+            log_error("the keeper's configuration does not parse: %s", error);
+    }
+    free(text);
+    return config;
+}
+
+static void make_pools(struct supervisor *s)
+{
+    s->pool = calloc(s->config->pools, sizeof(struct pool *));
+    for (size_t i = 0; s->pool != NULL && i < s->config->pools; i++) {
+        s->pool[i] = pool_new(s, &s->config->pool[i]);
+        if (s->pool[i] == NULL)
+            fatal(1, "out of memory");
+        s->pools = i + 1;
+    }
+}
+
+static bool is_in(const struct config *config, const struct pool_config *pool)
+{
+    for (size_t i = 0; i < config->pools; i++)
+        if (&config->pool[i] == pool)
+            return true;
+    return false;
+}
+
+/* A reload: pools stay the same ones, and one that the new file does not name goes on with its old keys. */
+static void reconfigure(struct supervisor *s, struct config *config)
+{
+    struct config *old = s->config;
+    bool needed = false;
+
+    s->config = config;
+    log_set((enum log_level)config->log_level, (enum log_format)config->log_format);
+    for (size_t i = 0; i < s->pools; i++) {
+        const struct pool_config *mine = config_pool(config, s->pool[i]->config->name);
+
+        if (mine != NULL)
+            pool_reconfigure(s->pool[i], mine);
+        needed = needed || is_in(old, s->pool[i]->config);
+    }
+    if (!needed)
+        config_free(old);
+}
+
+static void configuration_came(struct supervisor *s, int fd)
+{
+    struct config *config = receive_config(fd);
+
+    if (fd != -1)
+        (void)close(fd);
+    if (config == NULL)
+        return;
+    if (s->config != NULL) {
+        reconfigure(s, config);
+        return;
+    }
+    s->config = config;
+    log_set((enum log_level)config->log_level, (enum log_format)config->log_format);
+    make_pools(s);
+}
+
+/* ---- the keeper's messages ---- */
+
+static void on_sweep(uv_timer_t *timer);
+
+static void serve(struct supervisor *s)
+{
+    s->serving = true;
+    s->started = (int64_t)time(NULL);
+    for (size_t i = 0; i < s->pools; i++) {
+        if (s->pool[i]->segment_fd == -1)
+            fatal(1, "the keeper sent no segment for pool %s", s->pool[i]->config->name);
+        pool_recover(s->pool[i]);
+    }
+    if (worker_listen(s, s->listener[LISTENER_WORKER]) == -1 || door_listen(s, s->listener[LISTENER_DOOR]) == -1 ||
+        admin_listen(s, s->listener[LISTENER_ADMIN]) == -1)
+        fatal(1, "cannot watch the listening sockets");
+    (void)uv_timer_start(&s->sweep_timer, on_sweep, SWEEP_MS, SWEEP_MS);
+    supervisor_tell(s, MESSAGE_SERVING, "", 0, 0);
+    log_info("serving %zu pool%s in %s", s->pools, s->pools == 1 ? "" : "s", s->config->runtime_dir);
+}
+
+static void stop(struct supervisor *s, enum shutdown_mode mode)
+{
+    s->stopping = true;
+    log_info("shutting down (%s)", mode == SHUTDOWN_FAST ? "fast" : "graceful");
+    for (size_t i = 0; i < s->pools; i++)
+        pool_stop(s->pool[i], mode);
+}
+
+/* The keeper is gone: nobody can restart us, log in or cancel. Leases that are out finish without us. */
+static _Noreturn void keeper_gone(struct supervisor *s)
+{
+    log_warning("the keeper is gone: ending; leases that are out finish by themselves");
+    for (size_t i = 0; i < s->pools; i++) {
+        struct pool *pool = s->pool[i];
+
+        (void)segment_retire(pool->segment_fd);
+        pool_stop(pool, SHUTDOWN_GRACEFUL);
+    }
+    exit(1);
+}
+
+static void slot_message(struct supervisor *s, const struct message *m, int fd)
+{
+    struct pool *pool = supervisor_pool(s, m->pool);
+    struct backend *b;
+
+    if (pool == NULL || pool->backend == NULL || m->slot >= pool->segment.slots) {
+        if (fd != -1)
+            (void)close(fd);
+        return;
+    }
+    b = &pool->backend[m->slot];
+    switch ((enum message_verb)m->verb) {
+    case MESSAGE_BACKEND:
+        if (s->serving) {
+            backend_connected(b, m, fd);
+            pool_login_done(pool);
+        } else {
+            backend_adopt(b, m, fd);
+        }
+        return;
+    case MESSAGE_LOGIN_FAILED:
+        backend_login_failed(b);
+        pool_login_failed(pool, m);
+        break;
+    case MESSAGE_CANCELLED:
+        backend_cancelled(b);
+        break;
+    default:
+        log_warning("the keeper sent message %u", m->verb);
+    }
+    if (fd != -1)
+        (void)close(fd);
+}
+
+static void segment_came(struct supervisor *s, const struct message *m, int fd)
+{
+    struct pool *pool = supervisor_pool(s, m->pool);
+
+    if (pool == NULL || fd == -1) {
+        if (fd != -1)
+            (void)close(fd);
+        return;
+    }
+    if (pool->replacing)
+        segment_replaced(pool, fd);
+    else if (pool_attach(pool, fd) == -1)
+        fatal(1, "pool=%s: cannot map its shared memory: %s", m->pool, strerror(errno));
+}
+
+static void on_keeper_message(void *context, const struct message *m, int fd)
+{
+    struct supervisor *s = context;
+
+    if (m == NULL)
+        keeper_gone(s);
+    switch ((enum message_verb)m->verb) {
+    case MESSAGE_CONFIG:
+        configuration_came(s, fd);
+        return;
+    case MESSAGE_LISTENER:
+        if (m->slot < LISTENERS)
+            s->listener[m->slot] = fd;
+        return;
+    case MESSAGE_SEGMENT:
+        segment_came(s, m, fd);
+        return;
+    case MESSAGE_SERVE:
+        serve(s);
+        return;
+    case MESSAGE_STOP:
+        stop(s, (enum shutdown_mode)m->status);
+        return;
+    case MESSAGE_RELOADED: {
+        json_t *changes = m->status == 0 ? json_loads(m->text, 0, NULL) : NULL;
+
+        admin_reloaded(s, m->status == 0 ? NULL : m->text, changes);
+        return;
+    }
+    default:
+        slot_message(s, m, fd);
+    }
+}
+
+/* ---- the loop ---- */
+
+static void on_sweep(uv_timer_t *timer)
+{
+    struct supervisor *s = timer->data;
+
+    for (size_t i = 0; i < s->pools; i++)
+        pool_sweep(s->pool[i]);
+}
+
+/* After each round of events: what a signal handler noted, and whether a shutdown is complete. */
+static void on_round(uv_prepare_t *prepare)
+{
+    struct supervisor *s = prepare->data;
+    bool stopped = s->stopping;
+
+    if (damaged != 0) {
+        damaged = 0;
+        for (size_t i = 0; i < s->pools; i++)
+            if (s->pool[i]->damaged != 0)
+                supervisor_segment_damaged(s->pool[i]);
+    }
+    for (size_t i = 0; i < s->pools; i++)
+        stopped = stopped && pool_stopped(s->pool[i]);
+    if (stopped && !s->stopped) {
+        s->stopped = true;
+        supervisor_tell(s, MESSAGE_STOPPED, "", 0, 0);
+    }
+}
+
+static void ignore_signals(void)
+{
+    /* The keeper gets the terminal's and the service manager's, and says what is to be done. */
+    static const int ignored[] = {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGQUIT};
+
+    for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
+        (void)signal(ignored[i], SIG_IGN);
+}
+
+int supervisor_main(void)
+{
+    struct supervisor *s = &supervisor;
+    static uv_prepare_t round;
+
+    log_open("supervisor");
+    privilege_harden();
+    ignore_signals();
+    guard_segments();
+    if (uv_loop_init(&s->loop) != 0 || uv_timer_init(&s->loop, &s->sweep_timer) != 0 ||
+        uv_prepare_init(&s->loop, &round) != 0)
+        fatal(1, "cannot make an event loop");
+    s->sweep_timer.data = round.data = s;
+    (void)uv_prepare_start(&round, on_round);
+    s->channel = channel_open(&s->loop, CHANNEL_FD, on_keeper_message, s);
+    if (s->channel == NULL)
+        fatal(1, "cannot watch the keeper's channel");
+    return uv_run(&s->loop, UV_RUN_DEFAULT);
+}

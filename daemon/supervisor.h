@@ -1,0 +1,183 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * supervisor.h - the supervisor's own knowledge: pools, backends, workers.
+ *
+ * Everything here is private memory of one single-threaded process. What the segment says is checked against it.
+ */
+#ifndef PGLEND_SUPERVISOR_H
+#define PGLEND_SUPERVISOR_H
+
+#include "daemon.h"
+#include "pgwire.h"
+
+#define SYNC_OUT_MAX  2048 /* the longest thing sent to a backend: a reset query and its frame */
+#define SYNC_TAIL_MAX 128  /* what is kept of its answer while the position in the protocol is unknown */
+
+/* The phases of a backend. Its slot's word says SUPERVISOR in all but NONE (EMPTY) and LENDABLE (whatever it is). */
+enum backend_phase {
+    BACKEND_NONE,
+    BACKEND_CONNECTING, /* a login is under way */
+    BACKEND_LENDABLE,   /* idle, granted or leased: the word says which */
+    BACKEND_SYNCING,    /* the protocol position is being found again */
+    BACKEND_RESETTING,  /* the session is being reset */
+    BACKEND_CLOSING,    /* told to end; counts against max until the server has */
+    BACKEND_PHASES
+};
+
+struct supervisor;
+struct pool;
+struct worker;
+
+/* What one slot holds. */
+struct backend {
+    struct pool *pool;
+    uint32_t slot;
+    enum backend_phase phase;
+    int fd;
+    uint32_t generation;
+    int32_t pid;
+    uint64_t since;     /* phase entered; ns */
+    uint64_t connected; /* login done; ns */
+    char *facts;        /* as message.h has them, without the cancel key */
+    const char *reason; /* of closing: one fixed string a reason, listed in pglendd(8) */
+
+    uv_poll_t *poll; /* NULL: not watched; freed when libuv has closed it */
+    uv_timer_t timer;
+    bool cancelling;    /* a cancel request is with the keeper */
+    unsigned cancels;   /* sent in this phase */
+    uint64_t cancelled; /* when the first of them was known to be delivered; ns */
+
+    char nonce[TOKEN_HEX + 1];
+    bool synced; /* the newest nonce came back */
+    unsigned char out[SYNC_OUT_MAX];
+    size_t out_length, out_sent;
+    unsigned char tail[SYNC_TAIL_MAX];
+    size_t tail_length;
+    struct reset_reader reader; /* of the reset's answer, while RESETTING */
+};
+
+struct pool {
+    struct supervisor *supervisor;
+    const struct pool_config *config; /* of supervisor->config */
+    struct segment segment;
+    int segment_fd;
+    volatile int damaged; /* set by the SIGBUS guard */
+    bool replacing;       /* the segment was damaged; the keeper is making another */
+    enum pool_mode mode;
+    uint32_t max;            /* config->size_max, here so that it can be resized */
+    struct backend *backend; /* segment.slots of them */
+    struct worker **worker;  /* segment.borrowers of them, by index; NULL: free */
+    size_t workers;
+
+    uv_timer_t login_timer; /* when a login may be tried again */
+    bool login_wait;
+    unsigned login_failures; /* in a row */
+    uint64_t down_since;     /* nothing connected and a login failed; ns, 0: up */
+    char last_error[SEGMENT_ERROR_MAX + 1];
+    bool cancel_by_query;     /* the cancel key could not be read */
+    int64_t password_changed; /* mtime of the password file at the last password failure, ns */
+    uint64_t logins, reclaims;
+};
+
+/* A PGconn that a worker has for a slot: what a cancel request may name. */
+struct shell {
+    struct shell *next;
+    uint32_t slot;
+    uint32_t generation;
+    uint32_t borrower;
+    int32_t backend_pid;
+    uint32_t key;              /* what the shell's BackendKeyData carries */
+    char token[TOKEN_HEX + 1]; /* "" once used */
+};
+
+/* One handle of one process, attached to one pool. */
+struct worker {
+    struct pool *pool;
+    uint32_t index;
+    int sock; /* -1: not attached (it was a predecessor's, and has not said hello yet) */
+    struct identity identity;
+    char exe[256];
+    int64_t since; /* CLOCK_REALTIME, s */
+    struct shell *shell;
+    uv_poll_t sock_poll, pidfd_poll;
+    int handles_open;
+    bool dead;
+};
+
+struct supervisor {
+    uv_loop_t loop;
+    struct channel *channel;
+    struct config *config;
+    struct pool **pool;
+    size_t pools;
+    int listener[LISTENERS];
+    bool serving;
+    bool stopping;
+    bool stopped;
+    int64_t started; /* CLOCK_REALTIME, s */
+    uv_timer_t sweep_timer;
+};
+
+/* supervisor.c */
+struct pool *supervisor_pool(struct supervisor *s, const char *name);
+/* A segment took SIGBUS: everything of POOL starts anew in a fresh one. */
+void supervisor_segment_damaged(struct pool *pool);
+/* Ask the keeper. */
+void supervisor_tell(struct supervisor *s, enum message_verb verb, const char *pool, uint32_t slot, uint32_t status);
+
+/* pool.c: policy: how many, when to log in */
+struct pool *pool_new(struct supervisor *s, const struct pool_config *config);
+int pool_attach(struct pool *pool, int segment_fd); /* map, publish the policy */
+void pool_publish(struct pool *pool);               /* policy and mode into the segment */
+void pool_recover(struct pool *pool);               /* words against backends, after a predecessor's death */
+void pool_balance(struct pool *pool);               /* start the logins that are wanted now */
+void pool_login_failed(struct pool *pool, const struct message *m);
+void pool_login_done(struct pool *pool);
+void pool_sweep(struct pool *pool); /* a worker died, or a second passed */
+void pool_reconfigure(struct pool *pool, const struct pool_config *config);
+void pool_stop(struct pool *pool, enum shutdown_mode mode);
+bool pool_stopped(const struct pool *pool);
+
+struct pool_count {
+    uint32_t total, idle, leased, connecting, waiting;
+};
+void pool_count(const struct pool *pool, struct pool_count *count);
+const char *pool_state(const struct pool *pool); /* "active", "paused", "disabled", "unavailable" */
+
+/* backend.c: one PostgreSQL session; the only writer of its phase */
+void backend_init(struct backend *b, struct pool *pool, uint32_t slot);
+void backend_login(struct backend *b);                                      /* EMPTY slot: ask for a login */
+void backend_connected(struct backend *b, const struct message *m, int fd); /* takes FD */
+void backend_adopt(struct backend *b, const struct message *m, int fd);     /* a predecessor's; takes FD */
+void backend_login_failed(struct backend *b);
+/* The slot's word says SUPERVISOR and the backend was lendable: close it, or find its position and reset it. */
+void backend_returned(struct backend *b, unsigned flags);
+void backend_close(struct backend *b, const char *reason);
+/* Take it off the borrowers when it is idle, else when its lease ends. */
+void backend_retire(struct backend *b, const char *reason);
+void backend_cancel(struct backend *b); /* ask the keeper, unless one is on its way */
+void backend_cancelled(struct backend *b);
+const char *backend_state_name(const struct backend *b, uint64_t word); /* as `pglend slots` prints it */
+/* Value of fact NAME, NULL if there is none; copied into VALUE. */
+const char *backend_fact(const struct backend *b, const char *name, char *value, size_t size);
+
+/* worker.c: hello, fetch, death */
+int worker_listen(struct supervisor *s, int fd);
+void worker_recover(struct pool *pool); /* those a predecessor greeted */
+bool worker_alive(void *pool, uint32_t index);
+void worker_drop_all(struct pool *pool);
+/* The worker and shell a token or a cancel key belongs to; NULL: nobody's. */
+struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
+                               struct shell **shell);
+struct worker *worker_by_key(struct supervisor *s, int32_t backend_pid, uint32_t key, struct shell **shell);
+
+/* door.c: .s.PGSQL.6432 */
+int door_listen(struct supervisor *s, int fd);
+void door_cancelled(struct backend *b); /* a cancel for B is through: answer those who asked */
+
+/* admin.c */
+int admin_listen(struct supervisor *s, int fd);
+/* The keeper's answer to a reload: TEXT NULL and CHANGES (key by key; taken), or why it was refused. */
+void admin_reloaded(struct supervisor *s, const char *text, json_t *changes);
+
+#endif

@@ -1,0 +1,528 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * worker.c - one attached handle of one process: hello, fetch, and its death.
+ *
+ * The hard thing: the kernel says who it is and when it dies (a pidfd that was checked against the peer), and a
+ * descriptor goes only to the worker whose borrower the slot's word names at that moment. Nothing a worker says is
+ * believed beyond that.
+ */
+#include "supervisor.h"
+
+#include <errno.h>
+#include <pglend.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#define GREETING_MS 5000 /* who connects and says nothing for so long is let go */
+
+/* A connection before its hello. */
+struct guest {
+    struct supervisor *supervisor;
+    int fd;
+    int handles_open;
+    uv_poll_t poll;
+    uv_timer_t timer;
+};
+
+static void on_worker_message(uv_poll_t *poll, int status, int events);
+
+bool worker_alive(void *context, uint32_t index)
+{
+    const struct pool *pool = context;
+
+    return index < pool->segment.borrowers && pool->worker[index] != NULL && !pool->worker[index]->dead;
+}
+
+/* ---- shells: what tokens and cancel keys were given for ---- */
+
+static struct shell *shell_of(struct worker *w, uint32_t slot)
+{
+    struct shell *shell;
+
+    for (shell = w->shell; shell != NULL; shell = shell->next)
+        if (shell->slot == slot)
+            return shell;
+    shell = calloc(1, sizeof *shell);
+    if (shell != NULL) {
+        shell->slot = slot;
+        shell->next = w->shell;
+        w->shell = shell;
+    }
+    return shell;
+}
+
+static bool make_shell(struct worker *w, const struct backend *b, uint32_t borrower, char token[TOKEN_HEX + 1])
+{
+    struct shell *shell = shell_of(w, b->slot);
+    unsigned char random[TOKEN_HEX / 2 + 4];
+
+    if (shell == NULL || getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+        return false;
+    for (size_t i = 0; i < TOKEN_HEX / 2; i++)
+        (void)snprintf(shell->token + 2 * i, 3, "%02x", random[i]);
+    memcpy(&shell->key, random + TOKEN_HEX / 2, sizeof shell->key);
+    shell->generation = b->generation;
+    shell->backend_pid = b->pid;
+    shell->borrower = borrower;
+    memcpy(token, shell->token, TOKEN_HEX + 1);
+    return true;
+}
+
+struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
+                               struct shell **shell)
+{
+    if (strlen(token) != TOKEN_HEX)
+        return NULL;
+    for (size_t i = 0; i < s->pools; i++)
+        for (uint32_t w = 0; w < s->pool[i]->segment.borrowers; w++) {
+            struct worker *worker = s->pool[i]->worker[w];
+
+            if (worker == NULL || worker->identity.pid != who->pid || worker->identity.uid != who->uid)
+                continue;
+            for (*shell = worker->shell; *shell != NULL; *shell = (*shell)->next)
+                if (strcmp((*shell)->token, token) == 0)
+                    return worker;
+        }
+    return NULL;
+}
+
+struct worker *worker_by_key(struct supervisor *s, int32_t backend_pid, uint32_t key, struct shell **shell)
+{
+    for (size_t i = 0; i < s->pools; i++)
+        for (uint32_t w = 0; w < s->pool[i]->segment.borrowers; w++) {
+            struct worker *worker = s->pool[i]->worker[w];
+
+            for (*shell = worker != NULL ? worker->shell : NULL; *shell != NULL; *shell = (*shell)->next)
+                if ((*shell)->backend_pid == backend_pid && (*shell)->key == key)
+                    return worker;
+        }
+    return NULL;
+}
+
+/* ---- the end ---- */
+
+static void on_worker_closed(uv_handle_t *handle)
+{
+    struct worker *w = handle->data;
+
+    if (--w->handles_open > 0)
+        return;
+    while (w->shell != NULL) {
+        struct shell *next = w->shell->next;
+
+        free(w->shell);
+        w->shell = next;
+    }
+    free(w);
+}
+
+static void detach_socket(struct worker *w)
+{
+    if (w->sock == -1)
+        return;
+    (void)uv_poll_stop(&w->sock_poll);
+    uv_close((uv_handle_t *)&w->sock_poll, on_worker_closed);
+    (void)close(w->sock);
+    w->sock = -1;
+}
+
+/* Forget W: its waits are dropped and its leases reclaimed by the sweep that follows. */
+static void end_worker(struct worker *w, const char *why)
+{
+    struct pool *pool = w->pool;
+
+    if (w->dead)
+        return;
+    w->dead = true;
+    log_debug("pool=%s worker=%u pid=%d: %s", pool->config->name, w->index, w->identity.pid, why);
+    pool->worker[w->index] = NULL;
+    pool->workers--;
+    atomic_store_explicit(&pool->segment.worker[w->index].pid, 0, memory_order_relaxed);
+    detach_socket(w);
+    (void)uv_poll_stop(&w->pidfd_poll);
+    uv_close((uv_handle_t *)&w->pidfd_poll, on_worker_closed);
+    (void)close(w->identity.pidfd);
+    pool_sweep(pool);
+}
+
+static void on_death(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    end_worker(poll->data, "process ended");
+}
+
+void worker_drop_all(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->segment.borrowers; i++)
+        if (pool->worker[i] != NULL)
+            end_worker(pool->worker[i], "dropped");
+}
+
+/* ---- hello ---- */
+
+static void refuse(int fd, pglend_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void refuse(int fd, pglend_status status, const char *format, ...)
+{
+    union wire_message answer = {.refused = {.status = (uint32_t)status}};
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(answer.refused.message, sizeof answer.refused.message, format, args);
+    va_end(args);
+    (void)wire_send(fd, WIRE_REFUSED, &answer, -1, MSG_DONTWAIT);
+    log_info("worker refused: %s", answer.refused.message);
+}
+
+static struct worker *new_worker(struct pool *pool, uint32_t index, const struct identity *who)
+{
+    struct worker *w = calloc(1, sizeof *w);
+
+    if (w == NULL)
+        return NULL;
+    w->pool = pool;
+    w->index = index;
+    w->sock = -1;
+    w->identity = *who;
+    w->since = (int64_t)time(NULL);
+    identity_executable(who->pid, w->exe);
+    if (uv_poll_init(&pool->supervisor->loop, &w->pidfd_poll, who->pidfd) != 0) {
+        free(w);
+        return NULL;
+    }
+    w->handles_open++;
+    w->pidfd_poll.data = w;
+    (void)uv_poll_start(&w->pidfd_poll, UV_READABLE, on_death);
+    pool->worker[index] = w;
+    pool->workers++;
+    return w;
+}
+
+static void record_worker(const struct worker *w)
+{
+    struct worker_record *record = &w->pool->segment.worker[w->index];
+
+    atomic_store_explicit(&record->start_time, w->identity.start_time, memory_order_relaxed);
+    atomic_store_explicit(&record->uid, w->identity.uid, memory_order_relaxed);
+    atomic_store_explicit(&record->gid, w->identity.gid, memory_order_relaxed);
+    atomic_store_explicit(&record->since, (uint64_t)w->since, memory_order_relaxed);
+    atomic_store_explicit(&record->pid, w->identity.pid, memory_order_relaxed);
+}
+
+static bool may_borrow(const struct pool *pool, const struct identity *who)
+{
+    return who->uid == 0 || who->uid == geteuid() || identity_allowed(who, &pool->config->access);
+}
+
+/* The record that CLAIM names, if it was made for this very process and nobody is attached to it. */
+static struct worker *claimed_worker(const struct pool *pool, uint32_t claim, const struct identity *who)
+{
+    struct worker *w = claim < pool->segment.borrowers ? pool->worker[claim] : NULL;
+
+    return w != NULL && w->sock == -1 && w->identity.pid == who->pid && w->identity.start_time == who->start_time &&
+                   w->identity.uid == who->uid
+               ? w
+               : NULL;
+}
+
+static uint32_t free_index(const struct pool *pool)
+{
+    uint32_t index = 0;
+
+    while (index < pool->segment.borrowers && pool->worker[index] != NULL)
+        index++;
+    return index;
+}
+
+/* WHO, on FD, greets POOL. Takes the identity's pidfd, and FD, if true. */
+static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_t claim)
+{
+    union wire_message answer = {0};
+    struct worker *w = claimed_worker(pool, claim, who);
+    bool known = w != NULL;
+    uint32_t index = free_index(pool);
+
+    if (!known && index == pool->segment.borrowers) {
+        refuse(fd, PGLEND_SYSTEM, "pool \"%s\" has %u workers attached already: raise max_workers", pool->config->name,
+               pool->segment.borrowers);
+        return false;
+    }
+    if (!known && (w = new_worker(pool, index, who)) == NULL) {
+        refuse(fd, PGLEND_SYSTEM, "the supervisor is out of memory");
+        return false;
+    }
+    if (known)
+        (void)close(who->pidfd);
+    answer.welcome.worker = w->index;
+    if (wire_send(fd, WIRE_WELCOME, &answer, pool->segment_fd, MSG_DONTWAIT) == -1 ||
+        uv_poll_init_socket(&pool->supervisor->loop, &w->sock_poll, fd) != 0) {
+        (void)close(fd);
+        if (!known)
+            end_worker(w, "left during its hello");
+        return true;
+    }
+    w->sock = fd;
+    w->handles_open++;
+    w->sock_poll.data = w;
+    (void)uv_poll_start(&w->sock_poll, UV_READABLE, on_worker_message);
+    record_worker(w);
+    return true;
+}
+
+/* The first packet of a guest: LENGTH bytes. True: FD now belongs to a worker. */
+static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_t length)
+{
+    struct identity who;
+    struct pool *pool;
+    char why[256];
+
+    if (length >= sizeof hello->header && hello->header.magic == WIRE_MAGIC && hello->header.version != WIRE_VERSION) {
+        refuse(fd, PGLEND_MISMATCH,
+               "the library speaks version %u of the worker protocol, this supervisor version %d: install matching "
+               "versions",
+               hello->header.version, WIRE_VERSION);
+        return false;
+    }
+    if (!wire_check(hello, length) || hello->header.type != WIRE_HELLO) {
+        refuse(fd, PGLEND_SYSTEM, "a hello was expected, and %zu bytes of something else came", length);
+        return false;
+    }
+    pool = supervisor_pool(s, hello->hello.pool);
+    if (pool == NULL) {
+        refuse(fd, PGLEND_NO_POOL, "the supervisor has no pool \"%.63s\"; \"pglend pools\" lists them",
+               hello->hello.pool);
+        return false;
+    }
+    if (pool->replacing || s->stopping) {
+        refuse(fd, PGLEND_SHUTDOWN, "pool \"%s\" is not lending: the supervisor is %s", pool->config->name,
+               s->stopping ? "shutting down" : "replacing its shared memory");
+        return false;
+    }
+    if (identity_of_peer(fd, &who, why, sizeof why) == -1) {
+        refuse(fd, PGLEND_DENIED, "%s", why);
+        return false;
+    }
+    if (!may_borrow(pool, &who)) {
+        char name[64];
+
+        refuse(fd, PGLEND_DENIED,
+               "user %s (uid %u, gid %u) may not borrow from pool \"%s\": add it to pools.%s.access.users or .groups",
+               identity_user_name(who.uid, name), who.uid, who.gid, pool->config->name, pool->config->name);
+    } else if (admit(pool, fd, &who, hello->hello.worker)) {
+        return true;
+    }
+    (void)close(who.pidfd);
+    return false;
+}
+
+static void on_guest_closed(uv_handle_t *handle)
+{
+    struct guest *g = handle->data;
+
+    if (--g->handles_open > 0)
+        return;
+    if (g->fd != -1)
+        (void)close(g->fd);
+    free(g);
+}
+
+static void end_guest(struct guest *g)
+{
+    if (uv_is_closing((uv_handle_t *)&g->poll))
+        return;
+    uv_close((uv_handle_t *)&g->poll, on_guest_closed);
+    uv_close((uv_handle_t *)&g->timer, on_guest_closed);
+}
+
+static void on_hello(uv_poll_t *poll, int status, int events)
+{
+    struct guest *g = poll->data;
+    union wire_message message;
+    ssize_t got;
+    int fd = g->fd;
+
+    (void)status;
+    (void)events;
+    got = wire_receive_packet(fd, &message, sizeof message, NULL, MSG_DONTWAIT);
+    if (got == -1 && errno == EAGAIN)
+        return;
+    if (got == -1 && errno == EMSGSIZE)
+        refuse(fd, PGLEND_SYSTEM, "a hello was expected, and an oversized packet came");
+    /* The loop must let go of the descriptor before a worker's own watch takes it up. */
+    end_guest(g);
+    if (got > 0 && greet(g->supervisor, fd, &message, (size_t)got))
+        g->fd = -1;
+}
+
+static void on_guest_silent(uv_timer_t *timer)
+{
+    end_guest(timer->data);
+}
+
+static void receive_guest(void *context, int fd)
+{
+    struct supervisor *s = context;
+    struct guest *g = calloc(1, sizeof *g);
+
+    if (g == NULL || uv_poll_init_socket(&s->loop, &g->poll, fd) != 0) {
+        free(g);
+        (void)close(fd);
+        return;
+    }
+    g->supervisor = s;
+    g->fd = fd;
+    g->handles_open = 2;
+    g->poll.data = g->timer.data = g;
+    (void)uv_timer_init(&s->loop, &g->timer);
+    (void)uv_timer_start(&g->timer, on_guest_silent, GREETING_MS, 0);
+    (void)uv_poll_start(&g->poll, UV_READABLE, on_hello);
+}
+
+int worker_listen(struct supervisor *s, int fd)
+{
+    static struct listening door;
+
+    return listening_start(&door, &s->loop, fd, receive_guest, s);
+}
+
+/* ---- fetch ---- */
+
+static void not_fetched(const struct worker *w, uint32_t serial, pglend_status status, const char *why)
+{
+    union wire_message answer = {.not_fetched = {.serial = serial, .status = (uint32_t)status}};
+
+    (void)snprintf(answer.not_fetched.message, sizeof answer.not_fetched.message, "pool \"%s\": %s",
+                   w->pool->config->name, why);
+    (void)wire_send(w->sock, WIRE_NOT_FETCHED, &answer, -1, MSG_DONTWAIT);
+}
+
+/* Does the slot's word, now, name a borrower of this worker as its holder? */
+static bool holds(const struct worker *w, uint32_t slot, uint32_t borrower)
+{
+    const struct segment *s = &w->pool->segment;
+    uint64_t word, owner;
+
+    if (slot >= s->slots || borrower >= s->borrowers)
+        return false;
+    word = slot_word(s, slot);
+    owner = atomic_load(&s->borrower[borrower].owner);
+    return word_state(word) == SLOT_LEASED && word_borrower(word) == borrower &&
+           (uint32_t)(owner & 0xffff) == w->index + 1;
+}
+
+static void fetch(struct worker *w, const struct wire_fetch *asked)
+{
+    union wire_message answer = {0};
+    struct wire_backend *out = &answer.backend;
+    struct backend *b;
+
+    if (!holds(w, asked->slot, asked->borrower)) {
+        not_fetched(w, asked->serial, PGLEND_LOST, "the slot is not this borrower's");
+        return;
+    }
+    b = &w->pool->backend[asked->slot];
+    if (b->phase != BACKEND_LENDABLE || !make_shell(w, b, asked->borrower, out->token)) {
+        not_fetched(w, asked->serial, PGLEND_LOST, "its backend is gone");
+        return;
+    }
+    out->serial = asked->serial;
+    out->slot = b->slot;
+    out->generation = b->generation;
+    out->backend_pid = b->pid;
+    (void)backend_fact(b, ".user", out->user, sizeof out->user);
+    (void)backend_fact(b, ".dbname", out->dbname, sizeof out->dbname);
+    if (wire_send(w->sock, WIRE_BACKEND, &answer, b->fd, MSG_DONTWAIT) == -1)
+        not_fetched(w, asked->serial, PGLEND_SYSTEM, strerror(errno));
+}
+
+static void returned(const struct worker *w, uint32_t slot)
+{
+    const struct pool *pool = w->pool;
+    uint64_t word;
+
+    if (slot >= pool->segment.slots)
+        return;
+    word = slot_word(&pool->segment, slot);
+    if (word_state(word) == SLOT_SUPERVISOR)
+        backend_returned(&pool->backend[slot], word_flags(word));
+}
+
+static void on_worker_message(uv_poll_t *poll, int status, int events)
+{
+    struct worker *w = poll->data;
+    union wire_message message;
+    ssize_t got;
+
+    (void)events;
+    for (int i = 0; i < 16 && status == 0; i++) {
+        got = wire_receive_packet(w->sock, &message, sizeof message, NULL, MSG_DONTWAIT);
+        if (got == -1 && errno == EAGAIN)
+            return;
+        if (got <= 0 || !wire_check(&message, (size_t)got)) {
+            end_worker(w, got == 0 ? "closed its connection" : "sent something that is not a message");
+            return;
+        }
+        switch (message.header.type) {
+        case WIRE_FETCH:
+            fetch(w, &message.fetch);
+            break;
+        case WIRE_WANT:
+            pool_balance(w->pool);
+            break;
+        case WIRE_RETURNED:
+            returned(w, message.returned.slot);
+            break;
+        default:
+            end_worker(w, "sent a message out of order");
+            return;
+        }
+    }
+    if (status != 0)
+        end_worker(w, "connection failed");
+}
+
+/* ---- after a predecessor's death ---- */
+
+/* A pidfd for the process that RECORD names, if it still is that process. */
+static bool still_there(const struct worker_record *record, struct identity *who)
+{
+    *who = (struct identity){
+        .pid = atomic_load_explicit(&record->pid, memory_order_relaxed),
+        .uid = atomic_load_explicit(&record->uid, memory_order_relaxed),
+        .gid = atomic_load_explicit(&record->gid, memory_order_relaxed),
+        .start_time = atomic_load_explicit(&record->start_time, memory_order_relaxed),
+        .pidfd = -1,
+    };
+    if (who->pid <= 0)
+        return false;
+    who->pidfd = (int)syscall(SYS_pidfd_open, who->pid, 0);
+    if (who->pidfd == -1)
+        return false;
+    if (identity_start_time(who->pid) == who->start_time)
+        return true;
+    (void)close(who->pidfd);
+    return false;
+}
+
+void worker_recover(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->segment.borrowers; i++) {
+        struct worker_record *record = &pool->segment.worker[i];
+        struct identity who;
+
+        if (pool->worker[i] != NULL || atomic_load_explicit(&record->pid, memory_order_relaxed) == 0)
+            continue;
+        if (!still_there(record, &who))
+            atomic_store_explicit(&record->pid, 0, memory_order_relaxed);
+        else if (new_worker(pool, i, &who) == NULL)
+            (void)close(who.pidfd);
+        else
+            pool->worker[i]->since = (int64_t)atomic_load_explicit(&record->since, memory_order_relaxed);
+    }
+}

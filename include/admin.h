@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * admin.h - what the supervisor and those who administer it agree on: the commands of admin.sock, roles, errors.
+ *
+ * admin.sock (SOCK_STREAM) carries one JSON object a line. Request and answers:
+ *
+ *     {"id":1,"command":"slots","args":{"pool":"clinic"}}
+ *     {"id":1,"ok":true,"result":[…]}
+ *     {"id":1,"ok":false,"error":{"code":"denied","message":"…"}}
+ *
+ * Answers come in the order of the requests, one request at a time: the next one is read when the last answer has been
+ * taken. Id is an integer or a string and comes back as it was sent (null if there was none).
+ */
+#ifndef PGLEND_ADMIN_H
+#define PGLEND_ADMIN_H
+
+#include <stddef.h>
+
+/* Each role includes those before it. */
+enum admin_role { ADMIN_READ, ADMIN_OPERATE, ADMIN_CONTROL, ADMIN_ROLES };
+#define ADMIN_ROLE_NAMES                                                                                               \
+    {                                                                                                                  \
+        "read", "operate", "control"                                                                                   \
+    }
+
+/*
+ * One row a command: ROW(name, names of its args, the same on the command line, role, help). Both ends build their
+ * tables from it, so dispatch, permission and help cannot disagree. Every argument is a string and optional.
+ */
+#define ADMIN_COMMANDS(ROW)                                                                                            \
+    ROW(status, "", "", ADMIN_READ, "Show the daemon and its pools.")                                                  \
+    ROW(pools, "pool", "[POOL]", ADMIN_READ, "Show each pool: its state, size and last database error.")               \
+    ROW(slots, "pool", "[POOL]", ADMIN_READ, "Show each slot: its state, backend and borrower.")                       \
+    ROW(workers, "pool", "[POOL]", ADMIN_READ, "Show the processes that are attached.")                                \
+    ROW(waiters, "pool", "[POOL]", ADMIN_READ, "Show who waits for a connection, oldest first.")                       \
+    ROW(config, "", "", ADMIN_READ, "Show the configuration in force, normalised.")                                    \
+    ROW(reload, "", "", ADMIN_OPERATE, "Read the configuration again; a bad one changes nothing.")                     \
+    ROW(shutdown, "mode", "[--fast]", ADMIN_CONTROL, "Stop: no new leases, wait for those that are out.")
+
+/* Error codes. */
+#define ADMIN_BAD_REQUEST     "bad_request"
+#define ADMIN_UNKNOWN_COMMAND "unknown_command"
+#define ADMIN_DENIED          "denied"
+#define ADMIN_NO_SUCH_POOL    "no_such_pool"
+#define ADMIN_FAILED          "failed"
+#define ADMIN_TIMED_OUT       "timed_out"
+
+/* nearest.c: what somebody may have meant. Start with only WORD set; BEST stays NULL if nothing comes near. */
+struct nearest {
+    const char *word;
+    const char *best;
+    size_t distance;
+};
+void nearest_consider(struct nearest *n, const char *candidate);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * lease.c - what acquire and release cost their caller.
+ *
+ * Where a cycle takes nanoseconds, a batch of them is timed as one. Where a reset is on its way after each release,
+ * each cycle is timed alone, after a spin that gives the answer time to arrive: sleeping instead would time cold
+ * caches. First use needs a process that has never seen the slot, so each sample of it is a child.
+ */
+#include "bench.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define SAMPLES_MAX 100000
+#define BATCH       1000
+#define SLOTS       4
+
+static void cycle(pglend *pool)
+{
+    bench_release(pool, bench_acquire(pool));
+}
+
+/* Median time of a cycle, in ns, with BATCH of them timed as one. */
+static double batched(const char *name, long batches)
+{
+    static double ns[SAMPLES_MAX];
+    pglend *pool = bench_open(name);
+
+    for (long i = 0; i < BATCH; i++)
+        cycle(pool);
+    for (long b = 0; b < batches; b++) {
+        uint64_t start = bench_ns();
+
+        for (long i = 0; i < BATCH; i++)
+            cycle(pool);
+        ns[b] = (double)(bench_ns() - start) / BATCH;
+    }
+    pglend_close(pool);
+    return bench_median(ns, (size_t)batches);
+}
+
+static void spin(uint64_t ns)
+{
+    uint64_t end = bench_ns() + ns;
+
+    while (bench_ns() < end)
+        ;
+}
+
+/* Median time of a cycle, in µs, whose predecessor's reset has been answered. */
+static double settled(const char *name, long samples)
+{
+    static double us[SAMPLES_MAX];
+    pglend *pool = bench_open(name);
+
+    for (long i = 0; i < samples; i++) {
+        uint64_t start;
+
+        spin(500000);
+        start = bench_ns();
+        cycle(pool);
+        us[i] = (double)(bench_ns() - start) / 1000;
+    }
+    pglend_close(pool);
+    return bench_median(us, (size_t)samples);
+}
+
+/* In a fresh process: time[0] is attach and first use, the rest first uses of one more slot each; µs. */
+static void first_uses(pglend *pool, double time[SLOTS])
+{
+    PGconn *conn[SLOTS];
+
+    for (int i = 0; i < SLOTS; i++) {
+        uint64_t start = bench_ns();
+
+        conn[i] = bench_acquire(pool);
+        time[i] = (double)(bench_ns() - start) / 1000;
+    }
+    for (int i = 0; i < SLOTS; i++)
+        bench_release(pool, conn[i]);
+}
+
+static void measure_first_use(const char *name, long samples)
+{
+    static double fresh[SAMPLES_MAX], more[SAMPLES_MAX * (SLOTS - 1)];
+    pglend *pool = bench_open(name);
+    double *time = bench_shared(SLOTS * sizeof *time);
+
+    for (long s = 0; s < samples; s++) {
+        int status = 0;
+        pid_t pid = fork();
+
+        if (pid < 0)
+            bench_fail("fork", strerror(errno));
+        if (pid == 0) {
+            first_uses(pool, time);
+            _exit(0);
+        }
+        if (waitpid(pid, &status, 0) != pid || status != 0)
+            bench_fail("first use", "the process that measured it failed");
+        fresh[s] = time[0];
+        memcpy(&more[s * (SLOTS - 1)], &time[1], (SLOTS - 1) * sizeof *time);
+    }
+    pglend_close(pool);
+    bench_report("first_fresh_us", bench_median(fresh, (size_t)samples));
+    bench_report("first_us", bench_median(more, (size_t)samples * (SLOTS - 1)));
+}
+
+int main(void)
+{
+    long batches = bench_setting("BENCH_BATCHES", 500);
+    long samples = bench_setting("BENCH_SAMPLES", 1000);
+
+    if (batches < 1 || batches > SAMPLES_MAX || samples < 1 || samples > SAMPLES_MAX)
+        bench_fail("BENCH_BATCHES, BENCH_SAMPLES", "must be 1 to 100000");
+    bench_report("cycle_guard_ns", batched("none", batches));
+    bench_report("cycle_ns", batched("unguarded", batches));
+    bench_report("cycle_full_us", settled("full", samples));
+    measure_first_use("none", samples / 5 + 1);
+    return 0;
+}

@@ -1,0 +1,207 @@
+#!/bin/bash
+# SPDX-License-Identifier: ISC
+# run.sh - the figures: measures them on this machine, prints each beside its goal. Exits 0 when all were measured,
+# whether met or missed: a slow machine is no defect. Writes nothing but its temporary directory.
+#
+#   BENCH_QUICK=1     a smoke run of some seconds; its figures say little
+#   BENCH_ROUNDS=9    rounds in which lent and direct connections alternate; at least 5
+
+set -u
+. "$(dirname "${BASH_SOURCE[0]}")/../demo/stage.sh"
+
+herd_workers=2000
+idle_seconds=10
+export BENCH_ROUNDS=${BENCH_ROUNDS:-9}
+if [ "${BENCH_QUICK:-0}" = 1 ]; then
+    herd_workers=200
+    idle_seconds=3
+    export BENCH_ROUNDS=5 BENCH_QUERIES=2000 BENCH_BATCHES=50 BENCH_SAMPLES=200 BENCH_CROWD_MS=300
+fi
+
+# The head of both configurations.
+head_of()
+{
+    cat <<EOF
+  "runtime_dir": "$stage/$1",
+  "user": "$stage_user", "group": "$stage_group",
+  "admin": { "read": { "users": ["root", "$(id -un)"] } },
+  "defaults": { "access": { "users": ["root", "$stage_user"] } },
+EOF
+}
+
+# A pool: NAME SIZE RESET GUARD.
+pool()
+{
+    cat <<EOF
+    "$1": {
+      "database": { "host": "127.0.0.1", "port": $pg_port, "dbname": "postgres", "user": "postgres",
+                    "password_file": "$stage/bench.password" },
+      "size": { "min": $2, "max": $2 }, "reset": "$3", "guard": $4
+    }
+EOF
+}
+
+write_configs()
+{
+    cat >"$stage/run.json" <<EOF
+{
+$(head_of run)
+  "pools": {
+$(pool none 4 none true),
+$(pool unguarded 1 none false),
+$(pool full 1 full true),
+$(pool crowd 8 none true)
+  }
+}
+EOF
+    cat >"$stage/herd.json" <<EOF
+{
+$(head_of herd)
+  "pools": {
+$(pool herd 100 none true)
+  }
+}
+EOF
+}
+
+bring_up()
+{
+    local program
+    stage_open bench
+    for program in query lease crowd herd; do
+        stage_compile "$program" "$top/tests/bench/"{$program,bench}.c
+    done
+    stage_postgres max_connections=200
+    stage_password bench "$PGPASSWORD"
+    write_configs
+    stage_pglendd run
+    export PGLEND_RUNTIME_DIR=$stage/run
+    export BENCH_CONNINFO="host=127.0.0.1 port=$pg_port dbname=postgres user=postgres"
+    for program in none unguarded full crowd; do
+        await_idle "$program"
+    done
+}
+
+# Wait until all slots of POOL are connected.
+await_idle()
+{
+    local i
+    for ((i = 0; i < 300; i++)); do
+        "$build/pglend" pools "$1" | awk 'NR > 1 { exit !($4 == $3 && $5 == $3) }' && return
+        sleep 0.1
+    done
+    stage_fail "pool $1 does not connect: $("$build/pglend" pools "$1" | tail -n 1)"
+}
+
+# Run PROGRAM and keep its figures.
+measure()
+{
+    progress "measuring: $1"
+    (cd "$stage" && stage_as "./$1") >>"$stage/figures" 2>"$stage/log/$1" ||
+        stage_fail "$1: $(tail -n 3 "$stage/log/$1")"
+}
+
+progress()
+{
+    [ ! -t 2 ] || printf '\r\033[K%s' "$1" >&2
+}
+
+# Clock ticks that process PID has used, and how often it went to sleep.
+usage_of()
+{
+    awk '{ print $14 + $15 }' "/proc/$1/stat"
+    awk '$1 == "voluntary_ctxt_switches:" { print $2 }' "/proc/$1/status"
+}
+
+measure_herd()
+{
+    local supervisor before after i
+    progress "measuring: $herd_workers idle workers"
+    stage_pglendd herd
+    export PGLEND_RUNTIME_DIR=$stage/herd
+    await_idle herd
+    mkfifo "$stage/end"
+    stage_start herd bash -c "exec ./herd $herd_workers <end"
+    exec 6>"$stage/end"
+    for ((i = 0; i < 1200; i++)); do
+        grep -q attached "$stage/log/herd" && break
+        kill -0 "$started" 2>/dev/null || break
+        sleep 0.1
+    done
+    grep -q attached "$stage/log/herd" || stage_fail "herd: $(tail -n 3 "$stage/log/herd")"
+    supervisor=$("$build/pglend" --json status | tr -d ' \n' | grep -o '"pid":[0-9]*' | head -n 1 | tr -dc 0-9)
+    [ -n "$supervisor" ] || stage_fail "pglend status names no pid"
+    sleep 3
+    mapfile -t before < <(usage_of "$supervisor")
+    sleep "$idle_seconds"
+    mapfile -t after < <(usage_of "$supervisor")
+    {
+        echo "herd_workers $("$build/pglend" workers | awk 'NR > 1' | wc -l)"
+        awk '$1 == "VmRSS:" { printf "herd_rss_mib %.2f\n", $2 / 1024 }' "/proc/$supervisor/status"
+        awk -v t="$((after[0] - before[0]))" -v s="$idle_seconds" -v hz="$(getconf CLK_TCK)" \
+            'BEGIN { printf "herd_cpu %.2f\n", 100 * t / hz / s }'
+        awk -v n="$((after[1] - before[1]))" -v s="$idle_seconds" 'BEGIN { printf "herd_wakeups %.2f\n", n / s }'
+    } >>"$stage/figures"
+    exec 6>&-
+    stage_await 100 "$started"
+}
+
+# Rows: figure, name of its value, relation and goal ("-": for information), unit, what to multiply by.
+# A goal that is a word is the name of another value, with a factor: "2*name".
+print_table()
+{
+    progress ''
+    awk '
+    function show(number, unit) {
+        return sprintf(number >= 1000 ? "%.0f %s" : "%.3g %s", number, unit)
+    }
+    function goal(text,  part) {
+        if (split(text, part, "*") == 2) return part[1] * value[part[2]]
+        return text + 0
+    }
+    FILENAME != "-" { value[$1] = $2; next }
+    BEGIN { FS = "[ ]*[|][ ]*" }
+    FNR == 1 { printf "%-34s %14s %14s\n", "FIGURE", "GOAL", "MEASURED" }
+    NF == 1 && $1 != "" { print $1; next }
+    NF > 1 {
+        have = value[$2] * $6
+        want = $3 == "-" ? "" : goal($4) * ($4 ~ /[*]/ ? $6 : 1)
+        verdict = $3 == "-" ? "" : ($3 == ">=" ? have >= want : have <= want) ? "ok" : "missed"
+        if (verdict == "missed") missed++
+        printf "%-34s %14s %14s  %s\n", $1, $3 == "-" ? "" : $3 " " show(want, $5), show(have, $5), verdict
+    }
+    END { print missed ? "\n" missed " missed." : "\nAll goals are met." }
+    ' FS=' ' "$stage/figures" FS='[ ]*[|][ ]*' - <<'EOF'
+Queries inside a lease (select 1)
+  direct connection        | query_direct      | -  |                     | /s  | 1
+  lent connection          | query_lent        | -  |                     | /s  | 1
+  ratio                    | query_ratio       | >= | 0.98                |     | 1
+acquire + release of a slot used before
+  reset none, guard        | cycle_guard_ns    | <= | 1000                | ns  | 1
+  reset none, no guard     | cycle_ns          | <= | 200                 | ns  | 1
+  reset full, answer is in | cycle_full_us     | <= | 12                  | us  | 1
+First use of a slot by a worker
+  first use                | first_us          | <= | 300                 | us  | 1
+  attach and first use     | first_fresh_us    | -  |                     | us  | 1
+64 workers over 8 connections
+  8 direct connections     | crowd_direct      | -  |                     | /s  | 1
+  64 workers               | crowd_lent        | -  |                     | /s  | 1
+  ratio                    | crowd_ratio       | >= | 0.7                 |     | 1
+  leases, most over least  | crowd_spread      | <= | 25                  | %   | 100
+  wait, median             | crowd_wait_p50_us | -  |                     | ms  | 0.001
+  wait, p99                | crowd_wait_p99_us | <= | 2*crowd_wait_p50_us | ms  | 0.001
+Idle: 100 slots and so many workers
+  workers attached         | herd_workers      | -  |                     |     | 1
+  supervisor, resident     | herd_rss_mib      | <= | 16                  | MiB | 1
+  supervisor, CPU          | herd_cpu          | <= | 0                   | %   | 1
+  supervisor, wake-ups     | herd_wakeups      | <= | 1                   | /s  | 1
+EOF
+}
+
+echo "pglend bench: medians of $BENCH_ROUNDS rounds, $(nproc) CPUs, $(uname -m)"
+bring_up
+measure query
+measure lease
+measure crowd
+measure_herd
+print_table

@@ -1,0 +1,648 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * config_test.c - the configuration: golden files, round trips, what is generated from the table.
+ *
+ * tests/config/NAME.json is parsed; NAME.ok has the normalised form it must come to, NAME.err the message. Generated
+ * files in the tree must be what the table generates; PGLEND_GENERATE=1 in the environment writes them first.
+ */
+#include "config_table.h"
+#include <check.h>
+#include <dirent.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define PATH_SIZE 4096
+#define PRINTED   (JSON_INDENT(2) | JSON_ENSURE_ASCII)
+#define DATABASE  "\"database\": {\"dbname\": \"d\"}"
+
+static void source_path(char path[PATH_SIZE], const char *file)
+{
+    const char *source = getenv("PGLEND_SOURCE");
+
+    snprintf(path, PATH_SIZE, "%s/%s", source == NULL ? "." : source, file);
+}
+
+/* The whole file, NUL-terminated; freed by the caller. NULL: there is none. */
+static char *slurp(const char *file)
+{
+    char path[PATH_SIZE];
+    char *text = NULL;
+    size_t size = 0;
+
+    source_path(path, file);
+    FILE *in = fopen(path, "r");
+    if (in == NULL)
+        return NULL;
+    ssize_t length = getdelim(&text, &size, '\0', in);
+    ck_assert_msg(!ferror(in) && text != NULL, "cannot read %s", path);
+    text[length < 0 ? 0 : length] = '\0';
+    fclose(in);
+    return text;
+}
+
+static void spill(const char *file, const char *text)
+{
+    char path[PATH_SIZE];
+
+    source_path(path, file);
+    FILE *out = fopen(path, "w");
+    ck_assert_ptr_nonnull(out);
+    ck_assert_int_ge(fputs(text, out), 0);
+    ck_assert_int_eq(fclose(out), 0);
+}
+
+static struct config *parse(const char *text, char error[CONFIG_ERROR_MAX])
+{
+    return config_parse("test.json", text, strlen(text), error);
+}
+
+static struct config *parse_good(const char *text)
+{
+    char error[CONFIG_ERROR_MAX];
+    struct config *config = parse(text, error);
+
+    ck_assert_msg(config != NULL, "%s", error);
+    return config;
+}
+
+/* Parse what cannot be parsed and find PART in the message. */
+static void parse_bad(const char *text, const char *part)
+{
+    char error[CONFIG_ERROR_MAX];
+    struct config *config = parse(text, error);
+
+    ck_assert_msg(config == NULL, "accepted: %s", text);
+    ck_assert_msg(strstr(error, part) != NULL, "\"%s\" is not in: %s", part, error);
+}
+
+static char *print(const struct config *config)
+{
+    json_t *json = config_json(config);
+    char *text = json_dumps(json, PRINTED);
+
+    ck_assert_ptr_nonnull(text);
+    json_decref(json);
+    return text;
+}
+
+/* ---- golden files ---- */
+
+static void check_golden(const char *name, const char *text)
+{
+    char file[512], error[CONFIG_ERROR_MAX + 2] = "";
+
+    snprintf(file, sizeof file, "%s.json", name);
+    struct config *config = config_parse(file, text, strlen(text), error);
+    snprintf(file, sizeof file, "tests/config/%s.%s", name, config != NULL ? "ok" : "err");
+    char *want = slurp(file);
+    char *have = config != NULL ? print(config) : strdup(error);
+    ck_assert_msg(want != NULL, "there is no %s, but: %s", file, have);
+    size_t length = strlen(want);
+    if (length > 0 && want[length - 1] == '\n')
+        want[length - 1] = '\0';
+    ck_assert_msg(strcmp(want, have) == 0, "%s wants\n%s\nbut it is\n%s", file, want, have);
+    free(want);
+    free(have);
+    config_free(config);
+}
+
+START_TEST(golden_files)
+{
+    char path[PATH_SIZE], name[256], file[512];
+    struct dirent *entry;
+    int seen = 0;
+
+    source_path(path, "tests/config");
+    DIR *dir = opendir(path);
+    ck_assert_msg(dir != NULL, "cannot open %s: set PGLEND_SOURCE", path);
+    while ((entry = readdir(dir)) != NULL) {
+        size_t length = strlen(entry->d_name);
+
+        if (length < 6 || strcmp(entry->d_name + length - 5, ".json") != 0)
+            continue;
+        snprintf(name, sizeof name, "%.*s", (int)length - 5, entry->d_name);
+        snprintf(file, sizeof file, "tests/config/%s", entry->d_name);
+        char *text = slurp(file);
+        check_golden(name, text);
+        free(text);
+        seen++;
+    }
+    closedir(dir);
+    ck_assert_int_ge(seen, 20);
+}
+END_TEST
+
+START_TEST(example_parses)
+{
+    char *text = slurp("config/pglend.json");
+
+    ck_assert_ptr_nonnull(text);
+    struct config *config = parse_good(text);
+    ck_assert_uint_eq(config->pools, 2);
+    ck_assert_int_eq(config_pool(config, "reports")->acquire_timeout_ms, 60000);
+    ck_assert_str_eq(config_pool(config, "clinic")->database.settings.item[0], "statement_timeout=30s");
+    config_free(config);
+    free(text);
+}
+END_TEST
+
+START_TEST(printed_parses_to_itself)
+{
+    char *text = slurp("tests/config/full.json");
+
+    struct config *config = parse_good(text);
+    char *once = print(config);
+    struct config *again = parse_good(once);
+    char *twice = print(again);
+    ck_assert_str_eq(once, twice);
+    free(once);
+    free(twice);
+    free(text);
+    config_free(config);
+    config_free(again);
+}
+END_TEST
+
+START_TEST(pool_goes_to_another_process)
+{
+    char error[CONFIG_ERROR_MAX];
+    char *text = slurp("tests/config/full.json");
+    struct config *config = parse_good(text);
+
+    for (size_t i = 0; i < config->pools; i++) {
+        json_t *json = config_pool_json(&config->pool[i]);
+        struct pool_config *pool = config_pool_parse(config->pool[i].name, json, error);
+        ck_assert_msg(pool != NULL, "%s", error);
+        json_t *again = config_pool_json(pool);
+        ck_assert(json_equal(json, again));
+        ck_assert_str_eq(pool->name, config->pool[i].name);
+        json_decref(json);
+        json_decref(again);
+        config_pool_free(pool);
+    }
+    json_t *bad = json_pack("{s:{s:s}, s:{s:i}}", "database", "dbname", "d", "size", "max", 5000);
+    ck_assert_ptr_null(config_pool_parse("clinic", bad, error));
+    ck_assert_str_eq(error, "\"pools.clinic.size.max\": 5000 is not valid; write an integer from 1 to 4096");
+    json_decref(bad);
+    free(text);
+    config_free(config);
+}
+END_TEST
+
+/* ---- values ---- */
+
+START_TEST(defaults_as_documented)
+{
+    struct config *config = parse_good("{\"pools\": {\"a\": {" DATABASE "}}}");
+    const struct pool_config *pool = config_pool(config, "a");
+
+    ck_assert_str_eq(config->runtime_dir, "/run/pglend");
+    ck_assert_int_eq(config->shutdown_timeout_ms, 30000);
+    ck_assert_str_eq(config->admin_control.users.item[0], "root");
+    ck_assert_int_eq(pool->size_min, 2);
+    ck_assert_int_eq(pool->size_max, 20);
+    ck_assert_int_eq(pool->size_limit, 100);
+    ck_assert_int_eq(pool->max_workers, 4096);
+    ck_assert_int_eq(pool->cache_per_worker, 8);
+    ck_assert(pool->guard);
+    ck_assert_str_eq(pool->isolation, "shared");
+    ck_assert_int_eq(pool->reset, RESET_FULL);
+    ck_assert_str_eq(pool->reset_query, "");
+    ck_assert_int_eq(pool->reset_timeout_ms, 1000);
+    ck_assert_int_eq(pool->acquire_timeout_ms, 5000);
+    ck_assert_int_eq(pool->unavailable_after_ms, 3000);
+    ck_assert_int_eq(pool->login_parallel, 4);
+    ck_assert_int_eq(pool->login_timeout_ms, 15000);
+    ck_assert_int_eq(pool->login_backoff_max_ms, 5000);
+    ck_assert(pool->database.tcp_keepalives);
+    ck_assert_int_eq(pool->database.tcp_user_timeout_ms, 30000);
+    ck_assert_uint_eq(pool->access.users.count, 0);
+    ck_assert_ptr_null(config_pool(config, "b"));
+    config_free(config);
+}
+END_TEST
+
+static const struct duration_case {
+    const char *text;
+    int64_t ms; /* -1: an error */
+} durations[] = {{"1ms", 1},
+                 {"5000us", 5},
+                 {"0s", 0},
+                 {"2m", 120000},
+                 {"24h", 86400000},
+                 {"1d", 86400000},
+                 {"007s", 7000},
+                 {"1us", -1},
+                 {"25h", -1},
+                 {"5", -1},
+                 {"", -1},
+                 {"s", -1},
+                 {"-1s", -1},
+                 {"1.5s", -1},
+                 {"1 s", -1},
+                 {" 1s", -1},
+                 {"1S", -1},
+                 {"1sec", -1},
+                 {"9223372036854775807d", -1},
+                 {"99999999999999999999s", -1},
+                 {"18446744073709551617us", -1}};
+
+START_TEST(duration_units)
+{
+    const struct duration_case *d = &durations[_i];
+    char text[256];
+
+    snprintf(text, sizeof text, "{\"pools\": {\"a\": {" DATABASE ", \"acquire_timeout\": \"%s\"}}}", d->text);
+    if (d->ms < 0) {
+        parse_bad(text, "write a duration from 0s to 1d, in whole us, ms, s, m, h or d, as \"5s\"");
+        return;
+    }
+    struct config *config = parse_good(text);
+    ck_assert_int_eq(config->pool[0].acquire_timeout_ms, d->ms);
+    config_free(config);
+}
+END_TEST
+
+static const struct size_case {
+    const char *defaults, *size;
+    int64_t min, max, limit; /* max 0: an error */
+} sizes[] = {
+    {"{}", "{}", 2, 20, 100},
+    {"{}", "{\"max\": 300}", 2, 300, 300},
+    {"{}", "{\"max\": 1}", 1, 1, 100},
+    {"{\"size\": {\"max\": 200}}", "{}", 2, 200, 200},
+    {"{\"size\": {\"max\": 200}}", "{\"max\": 10}", 2, 10, 100},
+    {"{\"size\": {\"limit\": 150}}", "{\"max\": 150}", 2, 150, 150},
+    {"{\"size\": {\"limit\": 150}}", "{\"max\": 151}", 0, 0, 0},
+    {"{\"size\": {\"min\": 5}}", "{\"max\": 3}", 0, 0, 0},
+    {"{}", "{\"min\": 30}", 0, 0, 0},
+    {"{}", "{\"min\": 0, \"max\": 4096}", 0, 4096, 4096},
+    {"{}", "{\"max\": 4097}", 0, 0, 0},
+    {"{}", "{\"max\": 0}", 0, 0, 0},
+    {"{}", "{\"max\": \"20\"}", 0, 0, 0},
+    {"{}", "{\"max\": 20.0}", 0, 0, 0},
+};
+
+START_TEST(size_follows)
+{
+    const struct size_case *s = &sizes[_i];
+    char text[512];
+
+    snprintf(text, sizeof text, "{\"defaults\": %s, \"pools\": {\"a\": {" DATABASE ", \"size\": %s}}}", s->defaults,
+             s->size);
+    if (s->max == 0) {
+        parse_bad(text, "size.");
+        return;
+    }
+    struct config *config = parse_good(text);
+    ck_assert_int_eq(config->pool[0].size_min, s->min);
+    ck_assert_int_eq(config->pool[0].size_max, s->max);
+    ck_assert_int_eq(config->pool[0].size_limit, s->limit);
+    config_free(config);
+}
+END_TEST
+
+static const struct sslmode_case {
+    const char *host, *service, *sslmode, *want;
+} sslmodes[] = {
+    {"", "", "", "disable"},
+    {"/run/postgresql", "", "", "disable"},
+    {"@abstract", "", "", "disable"},
+    {"127.0.0.1", "", "", "disable"},
+    {"127.8.9.10", "", "", "disable"},
+    {"::1", "", "", "disable"},
+    {"localhost", "", "", "disable"},
+    {"localhost,/tmp", "", "", "disable"},
+    {"128.0.0.1", "", "", "verify-full"},
+    {"127.0.0.1.example.org", "", "", "verify-full"},
+    {"localhost.example.org", "", "", "verify-full"},
+    {"::2", "", "", "verify-full"},
+    {"db1.internal", "", "", "verify-full"},
+    {"localhost,db1", "", "", "verify-full"},
+    {"db1,localhost", "", "", "verify-full"},
+    {"", "clinic", "", "verify-full"},
+    {"localhost", "clinic", "", "disable"},
+    {"db1", "", "require", "require"},
+    {"", "clinic", "disable", "disable"},
+};
+
+START_TEST(sslmode_follows_host)
+{
+    const struct sslmode_case *s = &sslmodes[_i];
+    const struct database_config database = {
+        .host = (char *)s->host, .service = (char *)s->service, .sslmode = (char *)s->sslmode};
+
+    ck_assert_str_eq(config_sslmode(&database), s->want);
+}
+END_TEST
+
+static const struct port_case {
+    const char *json, *want; /* NULL: an error */
+} ports[] = {
+    {"5432", "5432"},
+    {"\"5432\"", "5432"},
+    {"\"5432,5433\"", "5432,5433"},
+    {"\"\"", ""},
+    {"\",5433\"", ",5433"},
+    {"0", NULL},
+    {"65536", NULL},
+    {"-1", NULL},
+    {"\"0\"", NULL},
+    {"\"65536\"", NULL},
+    {"\"54 32\"", NULL},
+    {"\"5432;\"", NULL},
+    {"\"99999999999999999999\"", NULL},
+    {"true", NULL},
+    {"4294972728", NULL},
+};
+
+START_TEST(port_forms)
+{
+    const struct port_case *c = &ports[_i];
+    char text[256];
+
+    snprintf(text, sizeof text, "{\"pools\": {\"a\": {\"database\": {\"dbname\": \"d\", \"port\": %s}}}}", c->json);
+    if (c->want == NULL) {
+        parse_bad(text, "write a port from 1 to 65535");
+        return;
+    }
+    struct config *config = parse_good(text);
+    ck_assert_str_eq(config->pool[0].database.port, c->want);
+    config_free(config);
+}
+END_TEST
+
+/* The longest that fit and the first that do not. */
+START_TEST(lengths)
+{
+    char word[2048], text[4096], name[80];
+
+    memset(word, 'x', sizeof word);
+    snprintf(text, sizeof text, "{\"runtime_dir\": \"/%.92s\", \"pools\": {\"a\": {" DATABASE "}}}", word);
+    struct config *config = parse_good(text);
+    ck_assert_uint_eq(strlen(config->runtime_dir) + strlen("/.s.PGSQL.6432"), 107);
+    config_free(config);
+    snprintf(text, sizeof text, "{\"runtime_dir\": \"/%.93s\", \"pools\": {\"a\": {" DATABASE "}}}", word);
+    parse_bad(text, "an absolute path of at most 93 bytes");
+
+    snprintf(text, sizeof text, "{\"pools\": {\"a\": {" DATABASE ", \"reset\": {\"query\": \"%.1023s\"}}}}", word);
+    config = parse_good(text);
+    ck_assert_int_eq(config->pool[0].reset, RESET_QUERY);
+    ck_assert_uint_eq(strlen(config->pool[0].reset_query), RESET_QUERY_MAX);
+    config_free(config);
+    snprintf(text, sizeof text, "{\"pools\": {\"a\": {" DATABASE ", \"reset\": {\"query\": \"%.1024s\"}}}}", word);
+    parse_bad(text, "with 1 to 1023 bytes");
+
+    snprintf(name, sizeof name, "%.63s", word);
+    snprintf(text, sizeof text, "{\"pools\": {\"%s\": {" DATABASE "}}}", name);
+    config_free(parse_good(text));
+    snprintf(text, sizeof text, "{\"pools\": {\"%sx\": {" DATABASE "}}}", name);
+    parse_bad(text, "this cannot be a pool's name");
+}
+END_TEST
+
+START_TEST(passwords_are_not_repeated)
+{
+    static const char *const texts[] = {
+        "{\"pools\": {\"a\": {\"database\": {\"dbname\": \"d\", \"password\": \"hunter2\"}}}}",
+        "{\"defaults\": {\"database\": {\"password\": \"hunter2\"}}, \"pools\": {\"a\": {" DATABASE "}}}",
+        "{\"pools\": {\"a\": {\"database\": {\"dbname\": \"d\", \"password_file\": \"hunter2\"}}}}",
+        "{\"pools\": {\"a\": {\"database\": {\"dbname\": \"d\", \"sslpassword\": [\"hunter2\"]}}}}",
+    };
+    char error[CONFIG_ERROR_MAX];
+
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        ck_assert_ptr_null(parse(texts[i], error));
+        ck_assert_msg(strstr(error, "hunter2") == NULL, "%s", error);
+        ck_assert_msg(strstr(error, "password") != NULL, "%s", error);
+    }
+}
+END_TEST
+
+/* ---- reload ---- */
+
+struct changes {
+    char text[4096];
+};
+
+static void note_change(void *context, const char *path, const char *old, const char *new, const char *takes)
+{
+    struct changes *c = context;
+    size_t used = strlen(c->text);
+
+    snprintf(c->text + used, sizeof c->text - used, "%s %.22s %.22s %s\n", path, old == NULL ? "-" : old,
+             new == NULL ? "-" : new, takes);
+}
+
+START_TEST(comparison)
+{
+    struct config *old = parse_good("{\"pools\": {\"a\": {" DATABASE "}, \"b\": {" DATABASE "}}}");
+    struct config *new = parse_good("{\"log\": {\"level\": \"debug\"}, \"pools\": {\"c\": {" DATABASE "}, \"a\": "
+                                    "{\"database\": {\"dbname\": \"e\"}, \"size\": {\"max\": 30, \"limit\": 40}, "
+                                    "\"access\": {\"users\": [\"www-data\"]}, \"reset\": {\"query\": \"x\"}}}}");
+    struct changes changes = {""};
+
+    config_compare(old, new, note_change, &changes);
+    ck_assert_str_eq(changes.text, "log.level \"info\" \"debug\" applied\n"
+                                   "pools.a.database.dbname \"d\" \"e\" needs recycle\n"
+                                   "pools.a.size.max 20 30 applied\n"
+                                   "pools.a.size.limit 100 40 needs restart\n"
+                                   "pools.a.access.users [] [\"www-data\"] applied\n"
+                                   "pools.a.reset \"full\" {\"query\":\"x\"} applied\n"
+                                   "pools.b {\"database\":{\"host\":\"\" - needs restart\n"
+                                   "pools.c - {\"database\":{\"host\":\"\" needs restart\n");
+    changes.text[0] = '\0';
+    config_compare(new, new, note_change, &changes);
+    ck_assert_str_eq(changes.text, "");
+    config_free(old);
+    config_free(new);
+}
+END_TEST
+
+/* ---- generated files ---- */
+
+static void compare_generated(const char *file, const char *have, const char *want)
+{
+    if (strcmp(have, want) == 0)
+        return;
+    if (getenv("PGLEND_GENERATE") == NULL)
+        ck_abort_msg("%s is not what the table says: run this test with PGLEND_GENERATE=1", file);
+    spill(file, want);
+}
+
+START_TEST(schema_is_generated)
+{
+    char *have = slurp("config/pglend.schema.json");
+    json_t *schema = config_schema();
+    char *dump = json_dumps(schema, PRINTED);
+    char *want;
+
+    ck_assert_ptr_nonnull(dump);
+    ck_assert_int_ge(asprintf(&want, "%s\n", dump), 0);
+    compare_generated("config/pglend.schema.json", have == NULL ? "" : have, want);
+    json_decref(schema);
+    free(dump);
+    free(want);
+    free(have);
+}
+END_TEST
+
+START_TEST(manual_is_generated)
+{
+    static const char first[] = "this part is printed by config_print_manual().\n";
+    char *page = slurp("daemon/pglend.json.5");
+    char *want = NULL;
+    size_t size = 0;
+
+    ck_assert_ptr_nonnull(page);
+    const char *head = strstr(page, first);
+    const char *tail = strstr(page, ".\\\" End of keys.");
+    ck_assert(head != NULL && tail != NULL);
+    head += strlen(first);
+    FILE *out = open_memstream(&want, &size);
+    fwrite(page, 1, (size_t)(head - page), out);
+    config_print_manual(out);
+    fputs(tail, out);
+    fclose(out);
+    compare_generated("daemon/pglend.json.5", page, want);
+    for (size_t i = 0; i < config_rows; i++)
+        ck_assert_msg(strstr(want, config_row[i].path) != NULL, "%s is not in the manual", config_row[i].path);
+    free(want);
+    free(page);
+}
+END_TEST
+
+/* ---- hostile input ---- */
+
+/* Every prefix of a good file, and every byte of it replaced, gives a config or a message; nothing else. */
+START_TEST(damaged_text)
+{
+    static const char bytes[] = {'\0', '"', '{', '}', ',', '\\', '\n', 'x', '0', '\xff'};
+    char error[CONFIG_ERROR_MAX];
+    char *text = slurp("tests/config/full.json");
+    size_t length = strlen(text) - 1; /* without the last newline, which may be missing */
+
+    for (size_t i = 0; i < length; i++) {
+        char *part = malloc(i == 0 ? 1 : i);
+        memcpy(part, text, i);
+        ck_assert_ptr_null(config_parse("cut", part, i, error));
+        ck_assert_int_eq(strncmp(error, "cut:", 4), 0);
+        free(part);
+
+        char old = text[i];
+        text[i] = bytes[i % sizeof bytes];
+        struct config *config = config_parse("hit", text, length, error);
+        ck_assert(config != NULL || strncmp(error, "hit:", 4) == 0);
+        config_free(config);
+        text[i] = old;
+    }
+    free(text);
+}
+END_TEST
+
+static long allocations_left;
+
+static void *scarce_malloc(size_t size)
+{
+    return allocations_left-- > 0 ? malloc(size) : NULL;
+}
+
+/* Jansson out of memory at any allocation: no config, or a whole one. */
+START_TEST(out_of_memory)
+{
+    char error[CONFIG_ERROR_MAX];
+    char *text = slurp("config/pglend.json");
+    struct config *config = parse_good(text);
+    json_t *want = config_json(config);
+    bool whole = false;
+
+    json_set_alloc_funcs(scarce_malloc, free);
+    for (long n = 0; !whole; n++) {
+        allocations_left = n;
+        json_t *json = config_json(config);
+        allocations_left = INT32_MAX;
+        whole = json != NULL;
+        ck_assert(!whole || json_equal(json, want));
+        json_decref(json);
+    }
+    for (long n = 0; n < 3000; n++) {
+        allocations_left = n;
+        struct config *made = parse(text, error);
+        ck_assert(made != NULL || error[0] != '\0');
+        allocations_left = INT32_MAX;
+        json_t *json = made == NULL ? NULL : config_json(made);
+        ck_assert(made == NULL || json_equal(json, want));
+        json_decref(json);
+        config_free(made);
+    }
+    json_decref(want);
+    config_free(config);
+    free(text);
+}
+END_TEST
+
+START_TEST(files_that_cannot_be_read)
+{
+    char error[CONFIG_ERROR_MAX];
+    char path[] = "/tmp/pglend-config-XXXXXX";
+
+    ck_assert_ptr_null(config_load("/nonexistent/pglend.json", error));
+    ck_assert_str_eq(error, "/nonexistent/pglend.json: cannot open the configuration: No such file or directory; name "
+                            "another with -c FILE");
+    ck_assert_ptr_null(config_load("/tmp", error));
+    ck_assert_ptr_nonnull(strstr(error, "must be a regular file"));
+    ck_assert_ptr_null(config_load("/dev/zero", error));
+
+    int fd = mkstemp(path);
+    ck_assert_int_ge(fd, 0);
+    ck_assert_ptr_null(config_load(path, error));
+    ck_assert_ptr_nonnull(strstr(error, ":1:1: this is not JSON"));
+    ck_assert_int_eq(ftruncate(fd, 1024 * 1024 + 1), 0);
+    ck_assert_ptr_null(config_load(path, error));
+    ck_assert_ptr_nonnull(strstr(error, "at most 1048576 bytes"));
+    close(fd);
+    unlink(path);
+    ck_assert_int_eq(mkfifo(path, 0600), 0);
+    ck_assert_ptr_null(config_load(path, error));
+    unlink(path);
+}
+END_TEST
+
+#define COUNT(table) ((int)(sizeof(table) / sizeof(table)[0]))
+
+int main(void)
+{
+    Suite *suite = suite_create("config");
+    TCase *files = tcase_create("files"), *values = tcase_create("values"), *hostile = tcase_create("hostile");
+
+    tcase_add_test(files, golden_files);
+    tcase_add_test(files, example_parses);
+    tcase_add_test(files, printed_parses_to_itself);
+    tcase_add_test(files, pool_goes_to_another_process);
+    tcase_add_test(files, schema_is_generated);
+    tcase_add_test(files, manual_is_generated);
+    tcase_add_test(values, defaults_as_documented);
+    tcase_add_loop_test(values, duration_units, 0, COUNT(durations));
+    tcase_add_loop_test(values, size_follows, 0, COUNT(sizes));
+    tcase_add_loop_test(values, sslmode_follows_host, 0, COUNT(sslmodes));
+    tcase_add_loop_test(values, port_forms, 0, COUNT(ports));
+    tcase_add_test(values, lengths);
+    tcase_add_test(values, passwords_are_not_repeated);
+    tcase_add_test(values, comparison);
+    tcase_add_test(hostile, damaged_text);
+    tcase_add_test(hostile, out_of_memory);
+    tcase_add_test(hostile, files_that_cannot_be_read);
+    tcase_set_timeout(hostile, 60);
+    suite_add_tcase(suite, files);
+    suite_add_tcase(suite, values);
+    suite_add_tcase(suite, hostile);
+
+    SRunner *runner = srunner_create(suite);
+    srunner_run_all(runner, CK_NORMAL);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}

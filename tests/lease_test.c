@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * lease_test.c - slots and waiters: single transitions, order of waiting, and a storm of processes that are killed.
+ *
+ * No database: the words alone. The test process plays the supervisor.
+ */
+#include "lease.h"
+
+#include <check.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#define SLOTS   4
+#define WORKERS 16
+
+static struct segment seg;
+static char shm_name[SEGMENT_NAME_MAX];
+
+static void make_segment(void)
+{
+    int fd;
+
+    (void)snprintf(shm_name, sizeof shm_name, "/pglend.test%d.lease", (int)getpid());
+    fd = segment_create(shm_name, "lease", SLOTS, 64);
+    ck_assert_int_ne(fd, -1);
+    ck_assert_int_eq(shm_unlink(shm_name), 0);
+    ck_assert_int_eq(segment_map(&seg, fd), 0);
+    ck_assert_int_eq(close(fd), 0);
+}
+
+static void drop_segment(void)
+{
+    segment_unmap(&seg);
+}
+
+static void supply(uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        ck_assert(lease_fill(&seg, i));
+        lease_supply(&seg, i, 0);
+    }
+}
+
+static struct lease_wish wish(uint32_t own)
+{
+    return (struct lease_wish){.own = own, .max = SLOTS, .now = clock_ns(), .settled = 1000000};
+}
+
+static uint32_t claim(uint32_t worker)
+{
+    uint32_t b = NO_BORROWER;
+
+    ck_assert_int_eq(borrower_claim(&seg, worker, &b), 0);
+    return b;
+}
+
+static uint32_t try_slot(uint32_t b, uint32_t own)
+{
+    struct lease_wish w = wish(own);
+    uint64_t word;
+
+    return lease_try(&seg, b, &w, &word);
+}
+
+START_TEST(lowest_slot_first_own_slot_preferred)
+{
+    uint32_t a = claim(0), b = claim(1);
+
+    ck_assert_uint_eq(try_slot(a, NO_SLOT), NO_SLOT);
+    supply(3);
+    ck_assert_uint_eq(try_slot(a, NO_SLOT), 0);
+    ck_assert_uint_eq(try_slot(b, 2), 2);
+    ck_assert_int_eq(lease_give(&seg, a, 0, 0), LEASE_GIVEN);
+    ck_assert_int_eq(lease_give(&seg, b, 2, 0), LEASE_GIVEN);
+    ck_assert_int_eq(lease_give(&seg, b, 2, 0), LEASE_LOST);
+}
+END_TEST
+
+START_TEST(settled_slot_before_one_still_resetting)
+{
+    uint32_t a = claim(0), b = claim(1);
+    struct lease_wish w;
+    uint64_t word;
+
+    supply(2);
+    ck_assert_uint_eq(try_slot(a, NO_SLOT), 0);
+    ck_assert_int_eq(lease_give(&seg, a, 0, SLOT_RESET_PENDING), LEASE_GIVEN);
+    w = wish(0);
+    w.settled = UINT64_C(3600000000000);
+    ck_assert_uint_eq(lease_try(&seg, b, &w, &word), 1);
+    ck_assert_uint_eq(lease_try(&seg, a, &w, &word), 0);
+    ck_assert_uint_eq(word_flags(word), SLOT_RESET_PENDING);
+}
+END_TEST
+
+START_TEST(version_grows_on_every_change)
+{
+    uint32_t a = claim(0);
+    uint64_t before, after;
+
+    supply(1);
+    before = slot_word(&seg, 0);
+    ck_assert_uint_eq(try_slot(a, NO_SLOT), 0);
+    after = slot_word(&seg, 0);
+    ck_assert_uint_eq(word_version(after), word_version(before) + 1);
+    ck_assert(lease_mark(&seg, 0, after, SLOT_RETIRE, 0));
+    ck_assert(!lease_mark(&seg, 0, after, SLOT_RETIRE, 0));
+    ck_assert_uint_eq(word_version(slot_word(&seg, 0)), word_version(after) + 1);
+    ck_assert_int_eq(lease_give(&seg, a, 0, 0), LEASE_SUPERVISOR);
+    ck_assert_uint_eq(word_flags(slot_word(&seg, 0)), SLOT_RETIRE);
+}
+END_TEST
+
+START_TEST(hand_over_goes_to_the_oldest_and_nobody_overtakes)
+{
+    uint32_t holder = claim(0), first = claim(1), second = claim(2), late = claim(3);
+    struct lease_wish w = wish(NO_SLOT);
+    uint64_t word, now = clock_ns();
+
+    supply(1);
+    ck_assert_uint_eq(try_slot(holder, NO_SLOT), 0);
+    lease_enqueue(&seg, first, &w);
+    lease_enqueue(&seg, second, &w);
+    ck_assert_int_eq(lease_give(&seg, holder, 0, 0), LEASE_GIVEN);
+    ck_assert_uint_eq(try_slot(late, NO_SLOT), NO_SLOT);
+    ck_assert_uint_eq(lease_wait(&seg, second, &w, now, &word), NO_SLOT);
+    ck_assert_uint_eq(lease_wait(&seg, first, &w, now, &word), 0);
+    ck_assert_int_eq(lease_give(&seg, first, 0, SLOT_RESET_PENDING), LEASE_GIVEN);
+    ck_assert_uint_eq(lease_leave(&seg, second, &word), 0);
+    ck_assert_uint_eq(word_flags(word), SLOT_RESET_PENDING);
+}
+END_TEST
+
+START_TEST(wait_ends_at_its_deadline)
+{
+    uint32_t holder = claim(0), waiter = claim(1);
+    struct lease_wish w = wish(NO_SLOT);
+    uint64_t word, start = clock_ns(), until = start + UINT64_C(250000000);
+    uint32_t slot = NO_SLOT;
+
+    supply(1);
+    ck_assert_uint_eq(try_slot(holder, NO_SLOT), 0);
+    lease_enqueue(&seg, waiter, &w);
+    while (slot == NO_SLOT && clock_ns() < until)
+        slot = lease_wait(&seg, waiter, &w, until, &word);
+    ck_assert_uint_eq(slot, NO_SLOT);
+    ck_assert_uint_eq(lease_leave(&seg, waiter, &word), NO_SLOT);
+    ck_assert_uint_lt(clock_ns() - start, UINT64_C(400000000));
+    /* Who left is not granted anything. */
+    ck_assert_int_eq(lease_give(&seg, holder, 0, 0), LEASE_GIVEN);
+    ck_assert_int_eq(word_state(slot_word(&seg, 0)), SLOT_IDLE);
+}
+END_TEST
+
+static bool nobody_alive(void *context, uint32_t worker)
+{
+    (void)context;
+    (void)worker;
+    return false;
+}
+
+static void supply_taken(void *context, uint32_t slot, unsigned flags, uint32_t worker)
+{
+    (void)worker;
+    *(unsigned *)context += 1;
+    lease_supply(&seg, slot, flags & SLOT_BROKEN ? 0 : flags & SLOT_RESET_PENDING);
+}
+
+START_TEST(sweep_mends_any_word)
+{
+    unsigned taken;
+    struct sweep sweep = {.alive = nobody_alive, .taken = supply_taken, .context = &taken};
+
+    supply(SLOTS);
+    for (unsigned round = 0; round < 2000; round++) {
+        srandom(round);
+        for (uint32_t i = 0; i < SLOTS; i++)
+            atomic_store(&seg.slot[i].word, (uint64_t)random() << 33 ^ (uint64_t)random());
+        for (uint32_t b = 0; b < seg.borrowers; b++) {
+            atomic_store(&seg.borrower[b].wait, (uint64_t)random() << 33 ^ (uint64_t)random());
+            atomic_store(&seg.borrower[b].owner, (uint64_t)random() << 33 ^ (uint64_t)random());
+        }
+        atomic_store(&seg.header->waiting[0], (uint64_t)random() << 33 ^ (uint64_t)random());
+        atomic_store(&seg.header->borrowers_high, (uint32_t)random());
+        lease_sweep(&seg, &sweep);
+        atomic_store(&seg.header->borrowers_high, seg.borrowers);
+        lease_sweep(&seg, &sweep);
+        for (uint32_t i = 0; i < SLOTS; i++) {
+            enum slot_state state = word_state(slot_word(&seg, i));
+
+            ck_assert_msg(state == SLOT_IDLE || state == SLOT_EMPTY || state == SLOT_SUPERVISOR, "slot %u: %d", i,
+                          (int)state);
+        }
+    }
+}
+END_TEST
+
+/* ---- the storm ---- */
+
+struct storm {
+    _Atomic int holder[SLOTS];
+    _Atomic uint64_t leases, timeouts, violations;
+    _Atomic int stop;
+};
+
+static struct storm *storm;
+
+static void storm_worker(uint32_t worker)
+{
+    uint32_t b = claim(worker);
+    unsigned seed = (unsigned)getpid();
+
+    while (!storm->stop) {
+        struct lease_wish w = wish(NO_SLOT);
+        uint64_t word, until = w.now + UINT64_C(1000000) * (unsigned)(1 + rand_r(&seed) % 400);
+        uint32_t slot = lease_try(&seg, b, &w, &word);
+        int nobody = 0;
+
+        if (slot == NO_SLOT) {
+            lease_enqueue(&seg, b, &w);
+            while (slot == NO_SLOT && clock_ns() < until)
+                slot = lease_wait(&seg, b, &w, until, &word);
+            if (slot == NO_SLOT)
+                slot = lease_leave(&seg, b, &word);
+        }
+        if (slot == NO_SLOT) {
+            storm->timeouts++;
+            continue;
+        }
+        if (!atomic_compare_exchange_strong(&storm->holder[slot], &nobody, getpid()))
+            storm->violations++;
+        if (rand_r(&seed) % 64 == 0)
+            (void)usleep(200);
+        storm->holder[slot] = 0;
+        storm->leases++;
+        (void)lease_give(&seg, b, slot, 0);
+    }
+    _exit(0);
+}
+
+static pid_t pids[WORKERS];
+
+static bool storm_alive(void *context, uint32_t worker)
+{
+    (void)context;
+    return worker < WORKERS && pids[worker] > 0;
+}
+
+static void storm_taken(void *context, uint32_t slot, unsigned flags, uint32_t worker)
+{
+    (void)flags;
+    (void)worker;
+    (void)context;
+    storm->holder[slot] = 0;
+    lease_supply(&seg, slot, 0);
+}
+
+static void spawn(uint32_t worker)
+{
+    pids[worker] = fork();
+    if (pids[worker] == 0)
+        storm_worker(worker);
+    ck_assert_int_gt(pids[worker], 0);
+}
+
+START_TEST(storm_of_killed_and_stopped_workers)
+{
+    struct sweep sweep = {.alive = storm_alive, .taken = storm_taken};
+    uint64_t end;
+    unsigned kills = 0;
+    int status;
+
+    storm = mmap(NULL, sizeof *storm, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    ck_assert_ptr_ne(storm, MAP_FAILED);
+    supply(SLOTS);
+    for (uint32_t w = 0; w < WORKERS; w++)
+        spawn(w);
+    end = clock_ns() + UINT64_C(5000000000);
+    while (clock_ns() < end) {
+        uint32_t victim = (uint32_t)random() % WORKERS, other = (uint32_t)random() % WORKERS;
+
+        (void)usleep((useconds_t)(random() % 8000));
+        (void)kill(pids[other], SIGSTOP);
+        (void)kill(pids[victim], SIGKILL);
+        ck_assert_int_eq(waitpid(pids[victim], &status, 0), pids[victim]);
+        pids[victim] = 0;
+        kills++;
+        lease_sweep(&seg, &sweep);
+        if (other != victim)
+            (void)kill(pids[other], SIGCONT);
+        spawn(victim);
+    }
+    storm->stop = 1;
+    for (uint32_t w = 0; w < WORKERS; w++) {
+        ck_assert_int_eq(waitpid(pids[w], &status, 0), pids[w]);
+        ck_assert(WIFEXITED(status));
+        pids[w] = 0;
+    }
+    lease_sweep(&seg, &sweep);
+    printf("storm: %llu leases, %u kills, %llu time-outs, %llu violations\n", (unsigned long long)storm->leases, kills,
+           (unsigned long long)storm->timeouts, (unsigned long long)storm->violations);
+    ck_assert_uint_eq(storm->violations, 0);
+    ck_assert_uint_gt(storm->leases, 1000);
+    for (uint32_t i = 0; i < SLOTS; i++)
+        ck_assert_int_eq(word_state(slot_word(&seg, i)), SLOT_IDLE);
+    for (uint32_t b = 0; b < seg.borrowers; b++)
+        ck_assert_uint_eq(atomic_load(&seg.borrower[b].owner) & 0xffff, 0);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("lease");
+    TCase *tc = tcase_create("words");
+    SRunner *runner;
+    int failed;
+
+    tcase_add_checked_fixture(tc, make_segment, drop_segment);
+    tcase_set_timeout(tc, 60);
+    tcase_add_test(tc, lowest_slot_first_own_slot_preferred);
+    tcase_add_test(tc, settled_slot_before_one_still_resetting);
+    tcase_add_test(tc, version_grows_on_every_change);
+    tcase_add_test(tc, hand_over_goes_to_the_oldest_and_nobody_overtakes);
+    tcase_add_test(tc, wait_ends_at_its_deadline);
+    tcase_add_test(tc, sweep_mends_any_word);
+    tcase_add_test(tc, storm_of_killed_and_stopped_workers);
+    suite_add_tcase(suite, tc);
+    runner = srunner_create(suite);
+    srunner_run_all(runner, CK_ENV);
+    failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
