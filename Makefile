@@ -6,6 +6,7 @@
 #   make check TEST=lease                      one test program; see tests/README.md
 #   make WERROR=1                              warnings are errors (also where CI is set)
 #   make NO_INSTALL=1                          never install what is missing: print the line to run
+#   make V=1                                   show the commands
 
 prefix     ?= /usr/local
 bindir     ?= $(prefix)/bin
@@ -41,7 +42,7 @@ endif
 # What daemon and library both need lives in client/ and is linked into both.
 SHARED  = lease segment wire pgwire nearest
 CLI     = $(patsubst client/%.c,%,client/pglend.c $(wildcard client/cli*.c))
-LIBRARY = $(filter-out $(CLI),$(patsubst client/%.c,%,$(wildcard client/*.c)))
+LIBRARY = $(filter-out $(CLI) nearest,$(patsubst client/%.c,%,$(wildcard client/*.c)))
 DAEMON  = $(patsubst daemon/%.c,%,$(wildcard daemon/*.c))
 TESTS   = $(patsubst tests/%_test.c,%,$(wildcard tests/*_test.c))
 FIXTURE = $(filter-out %_test,$(patsubst tests/%.c,%,$(wildcard tests/*.c)))
@@ -62,26 +63,27 @@ pq_l   = $(call once,pq_l,$(shell pkg-config --libs libpq))
 libs_l = $(call once,libs_l,$(shell pkg-config --libs libpq libuv jansson libcrypto))
 test_l = $(call once,test_l,$(shell pkg-config --libs check))
 
-compile = $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude -Iclient -Idaemon -Itests $(pq_c) $(WARN) $(HARDEN) -fPIC -pthread \
+Q = $(if $(V),,@echo '  $@' &&)
+compile = $(Q) $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude -Iclient -Idaemon -Itests $(pq_c) $(WARN) $(HARDEN) -fPIC -pthread \
           $(CPPFLAGS) $(CFLAGS)
-link    = $(CC) $(HARDEN) $(CFLAGS) -pthread $(LINK) $(LDFLAGS)
+link    = $(Q) $(CC) $(HARDEN) $(CFLAGS) -pthread $(LINK) $(LDFLAGS)
 
 all: $(BUILD)/pglendd $(BUILD)/pglend $(BUILD)/libpglend.so $(BUILD)/libpglend.a $(BUILD)/pglend.pc
 
 $(BUILD)/pglendd: $(daemon_o) $(shared_o)
 	$(link) -o $@ $^ $(libs_l)
 
-$(BUILD)/pglend: $(cli_o) $(BUILD)/libpglend.a
+$(BUILD)/pglend: $(cli_o) $(BUILD)/client/nearest.o $(BUILD)/libpglend.a
 	$(link) -o $@ $^ $(libs_l)
 
 $(BUILD)/libpglend.so.0: $(library_o) client/libpglend.map
 	$(link) -shared -Wl,-soname,libpglend.so.0 -Wl,--version-script=client/libpglend.map -o $@ $(library_o) $(pq_l)
 
 $(BUILD)/libpglend.so: $(BUILD)/libpglend.so.0
-	ln -sf libpglend.so.0 $@
+	@ln -sf libpglend.so.0 $@
 
 $(BUILD)/libpglend.a: $(library_o)
-	rm -f $@ && $(AR) rcs $@ $^
+	$(Q) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/pglend.pc: force
 	@mkdir -p $(@D)
@@ -111,11 +113,11 @@ deps:
 
 # ---- Tests. Live tests are what an application is: linked to the shared library. ----
 
-$(BUILD)/tests/daemon.a: $(filter-out %/main.o,$(daemon_o))
-	rm -f $@ && $(AR) rcs $@ $^
+$(BUILD)/tests/daemon.a: $(filter-out %/main.o,$(daemon_o)) $(BUILD)/client/nearest.o
+	$(Q) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/tests/fixtures.a: $(fixture_o)
-	rm -f $@ && $(AR) rcs $@ $^
+	$(Q) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/fixtures.a $(BUILD)/tests/daemon.a $(BUILD)/libpglend.a \
                        $(BUILD)/libpglend.so

@@ -28,11 +28,11 @@ struct request {
     uint64_t started, until;
     int timeout_ms;
     uint32_t borrower;
-    struct policy policy;
-    uint64_t cached[SLOTS_MAX / 64]; /* filled only when the supervisor is away */
+    const struct policy *policy;
     bool only_cached;
-    bool unsupervised; /* the supervisor was needed and away */
-    bool again;        /* the segment was retired meanwhile: attach anew */
+    bool unsupervised;               /* the supervisor was needed and away */
+    bool again;                      /* the segment was retired meanwhile: attach anew */
+    uint64_t cached[SLOTS_MAX / 64]; /* only filled, and only read, when only_cached */
 };
 
 static bool text_is_fit(const char *text)
@@ -61,21 +61,14 @@ static bool text_is_fit(const char *text)
     return left == 0;
 }
 
-/* A borrower entry, and the policy as it is now. False with the error set. */
+/* A borrower entry, where attaching did not give one. False with the error set. */
 static bool begin_borrowing(struct request *r)
 {
     struct attachment *at = r->at;
-    bool have;
 
-    (void)pthread_mutex_lock(&r->pool->lock);
-    r->policy = at->policy;
-    have = at->spares > 0;
-    if (have)
-        r->borrower = at->spare[--at->spares];
-    (void)pthread_mutex_unlock(&r->pool->lock);
     if (r->timeout_ms < 0)
-        r->until = r->started + (uint64_t)r->policy.acquire_timeout_ms * 1000000;
-    if (have || borrower_claim(&at->segment, at->worker, &r->borrower) == 0)
+        r->until = r->started + (uint64_t)r->policy->acquire_timeout_ms * 1000000;
+    if (r->borrower != NO_BORROWER || borrower_claim(&at->segment, at->worker, &r->borrower) == 0)
         return true;
     (void)error_set(r->pool, PGLEND_SYSTEM, "pool \"%s\": all %u borrower entries are taken: raise max_workers",
                     r->pool->name, at->segment.borrowers);
@@ -122,7 +115,7 @@ static void explain_timeout(struct request *r)
     uint64_t now = clock_ns();
     struct picture look;
 
-    look_at_slots(r->at, r->policy.max, now, &look);
+    look_at_slots(r->at, r->policy->max, now, &look);
     segment_get_error(&r->at->segment, error);
     if (look.longest > 0)
         (void)snprintf(longest, sizeof longest, "; longest lease %llu s by pid %d",
@@ -140,7 +133,7 @@ static bool database_is_down(struct request *r, uint64_t now)
     uint64_t since = atomic_load_explicit(&s->header->down_since, memory_order_acquire);
     char error[SEGMENT_ERROR_MAX + 1];
 
-    if (since == 0 || now < since || now - since < (uint64_t)r->policy.unavailable_after_ms * 1000000)
+    if (since == 0 || now < since || now - since < (uint64_t)r->policy->unavailable_after_ms * 1000000)
         return false;
     segment_get_error(s, error);
     (void)error_set(r->pool, PGLEND_NO_DATABASE, "pool \"%s\": nothing is connected, for %llu s: %s", r->pool->name,
@@ -150,9 +143,19 @@ static bool database_is_down(struct request *r, uint64_t now)
 
 /* ---- finding a slot ---- */
 
+/* Does the pool lend at all? Sets the error. */
+static bool is_closed(const struct request *r)
+{
+    if (r->policy->mode < POOL_DISABLED)
+        return false;
+    (void)error_set(r->pool, PGLEND_SHUTDOWN, "pool \"%s\" is %s", r->pool->name,
+                    r->policy->mode == POOL_DISABLED ? "disabled" : "shutting down");
+    return true;
+}
+
 static bool has_room(const struct request *r)
 {
-    for (uint32_t i = 0; i < r->policy.max; i++)
+    for (uint32_t i = 0; i < r->policy->max; i++)
         if (word_state(slot_word(&r->at->segment, i)) == SLOT_EMPTY)
             return true;
     return false;
@@ -164,7 +167,7 @@ static struct lease_wish make_wish(const struct request *r, uint64_t now)
 
     return (struct lease_wish){
         .own = r->at->own,
-        .max = r->policy.max,
+        .max = r->policy->max,
         .among = r->only_cached ? r->cached : NULL,
         .now = now,
         .settled = reset < SETTLED_MIN_NS ? SETTLED_MIN_NS
@@ -192,7 +195,10 @@ static uint32_t wait_in_queue(struct request *r, uint64_t *word)
         slot = lease_wait(s, r->borrower, &wish, r->until, word);
         now = wish.now = clock_ns();
         r->again = attachment_retired(r->at);
-        over = r->again || (slot == NO_SLOT && database_is_down(r, now));
+        (void)pthread_mutex_lock(&r->pool->lock);
+        r->policy = attachment_policy(r->at);
+        (void)pthread_mutex_unlock(&r->pool->lock);
+        over = r->again || (slot == NO_SLOT && (is_closed(r) || database_is_down(r, now)));
     }
     if (slot == NO_SLOT)
         slot = lease_leave(s, r->borrower, word);
@@ -208,17 +214,14 @@ static uint32_t wait_in_queue(struct request *r, uint64_t *word)
     return NO_SLOT;
 }
 
-static uint32_t find_slot(struct request *r, uint64_t *word)
+/* NOW: near enough; the clock costs more than the rest of taking a slot. */
+static uint32_t find_slot(struct request *r, uint64_t now, uint64_t *word)
 {
-    uint64_t now = clock_ns();
     struct lease_wish wish = make_wish(r, now);
     uint32_t slot;
 
-    if (r->policy.mode >= POOL_DISABLED) {
-        (void)error_set(r->pool, PGLEND_SHUTDOWN, "pool \"%s\" is %s", r->pool->name,
-                        r->policy.mode == POOL_DISABLED ? "disabled" : "shutting down");
+    if (is_closed(r))
         return NO_SLOT;
-    }
     if (r->unsupervised && attachment_has_supervisor(r->at)) {
         r->unsupervised = r->only_cached = false;
         wish.among = NULL;
@@ -308,16 +311,16 @@ static void pass_untouched(struct request *r, uint32_t slot, uint64_t word)
 }
 
 /* Read what came since the last borrower. True: the session is clean and alive. */
-static bool settle(struct request *r, struct loan *loan, uint64_t word, uint64_t idle_since)
+static bool settle(struct request *r, struct loan *loan, uint64_t word, uint64_t now, uint64_t idle_since)
 {
-    uint64_t now = clock_ns(), until = now + (uint64_t)r->policy.reset_timeout_ms * 1000000, took;
+    uint64_t until = now + (uint64_t)r->policy->reset_timeout_ms * 1000000, took;
     struct segment_header *header = r->at->segment.header;
 
     if ((word_flags(word) & SLOT_RESET_PENDING) == 0)
         return now - idle_since < LOOK_AFTER_NS || adopt_settle(loan, false, false, now) == READER_CLEAN;
     if (until > r->until)
         until = r->until > now + GRACE_NS ? r->until : now + GRACE_NS;
-    if (adopt_settle(loan, true, r->policy.reset == RESET_FULL, until) != READER_CLEAN)
+    if (adopt_settle(loan, true, r->policy->reset == RESET_FULL, until) != READER_CLEAN)
         return false;
     /* What it took, or an upper bound of it: others should leave a reset that long before they take its slot. */
     took = clock_ns() - idle_since;
@@ -360,9 +363,10 @@ static enum made fall_back(struct request *r, pglend_status status)
     return TRY_ANOTHER;
 }
 
-static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uint64_t idle_since, struct loan **made)
+static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uint64_t now, struct loan **made)
 {
     struct attachment *at = r->at;
+    uint64_t idle_since = atomic_load_explicit(&at->segment.slot[slot].idle_since, memory_order_relaxed);
     uint32_t generation = atomic_load_explicit(&at->segment.slot[slot].generation, memory_order_relaxed);
     struct loan *loan = cached_loan(r, slot, generation);
 
@@ -379,7 +383,7 @@ static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uin
             return TRY_ANOTHER;
         return status == PGLEND_NO_SUPERVISOR || status == PGLEND_SYSTEM ? fall_back(r, status) : GIVE_UP;
     }
-    if (settle(r, loan, word, idle_since) && adopt_arm(loan)) {
+    if (settle(r, loan, word, now, idle_since) && adopt_arm(loan)) {
         *made = loan;
         return MADE;
     }
@@ -408,20 +412,22 @@ static struct loan *borrow(struct request *r)
 {
     struct attachment *at = r->at;
     struct loan *loan = NULL;
-    enum made made = GIVE_UP;
+    enum made made = TRY_ANOTHER;
+    uint64_t now = r->started;
 
     if (!begin_borrowing(r))
         return NULL;
     note_assertions(r);
-    do {
-        uint64_t word = 0, idle_since;
-        uint32_t slot = find_slot(r, &word);
+    while (made == TRY_ANOTHER) {
+        uint64_t word = 0;
+        uint32_t slot = find_slot(r, now, &word);
 
         if (slot == NO_SLOT)
             break;
-        idle_since = atomic_load_explicit(&at->segment.slot[slot].idle_since, memory_order_relaxed);
-        made = make_ready(r, slot, word, idle_since, &loan);
-    } while (made == TRY_ANOTHER);
+        made = make_ready(r, slot, word, now, &loan);
+        if (made != MADE)
+            now = clock_ns();
+    }
     if (made == MADE) {
         error_clear(r->pool);
         return loan;
@@ -434,7 +440,7 @@ static struct loan *borrow(struct request *r)
 
 PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int timeout_ms)
 {
-    struct request r = {.pool = p, .actor = actor, .purpose = purpose, .timeout_ms = timeout_ms};
+    struct request r; /* not cleared: the bitmap in it is seldom needed */
 
     error_clear(p);
     if (!text_is_fit(actor) || !text_is_fit(purpose)) {
@@ -442,15 +448,20 @@ PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int
                         "actor and purpose must be UTF-8 of at most %d bytes, without control characters", ACTOR_MAX);
         return NULL;
     }
+    r.pool = p;
+    r.actor = actor;
+    r.purpose = purpose;
+    r.timeout_ms = timeout_ms;
     r.started = clock_ns();
     r.until = r.started + (timeout_ms < 0 ? ATTACH_NS : (uint64_t)timeout_ms * 1000000);
     do {
         struct loan *loan;
 
-        r.again = false;
-        r.at = attachment_get(p, r.until > r.started ? r.until : r.started + GRACE_NS);
+        r.only_cached = r.unsupervised = r.again = false;
+        r.at = attachment_get(p, r.until > r.started ? r.until : r.started + GRACE_NS, &r.borrower);
         if (r.at == NULL)
             return NULL;
+        r.policy = &r.at->policy->policy;
         loan = borrow(&r);
         if (loan != NULL)
             return loan->conn; /* the lease keeps the attachment */

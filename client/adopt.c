@@ -77,8 +77,8 @@ static bool append_option(char *text, size_t size, const char *keyword, const ch
 }
 
 /*
- * Every keyword this libpq knows is set, so that nothing comes from the environment: ours by the table, the others to
- * their compiled-in default. The token travels as "options", so that PQuser() and PQdb() say the truth.
+ * Every keyword that this libpq could take from the environment is set: ours by the table, the others to their
+ * compiled-in default. The token travels as "options", so that PQuser() and PQdb() say the truth.
  */
 static bool shell_conninfo(char *text, size_t size, const char *runtime_dir, const struct wire_backend *backend)
 {
@@ -95,15 +95,16 @@ static bool shell_conninfo(char *text, size_t size, const char *runtime_dir, con
 
     text[0] = '\0';
     for (PQconninfoOption *o = options; ok && o->keyword != NULL; o++) {
-        const char *value = o->compiled != NULL ? o->compiled : "";
+        const char *value = o->compiled != NULL ? o->compiled : o->envvar != NULL ? "" : NULL;
 
-        /* An empty service would be looked up; libpq 18's replacement of passwords by files would be read. */
+        /* An empty service would be looked up. */
         if (strcmp(o->keyword, "service") == 0 || strcmp(o->keyword, "servicefile") == 0)
             continue;
         for (size_t i = 0; i < sizeof ours / sizeof ours[0]; i++)
             if (strcmp(o->keyword, ours[i].keyword) == 0)
                 value = ours[i].value;
-        ok = append_option(text, size, o->keyword, value);
+        /* What has no variable and no default stays unset: libpq takes an empty number for a mistake. */
+        ok = value == NULL || append_option(text, size, o->keyword, value);
     }
     PQconninfoFree(options);
     return ok;

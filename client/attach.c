@@ -20,7 +20,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RETRY_NS UINT64_C(20000000)
+#define RETRY_NS       UINT64_C(20000000)
+#define RETRY_LATER_NS UINT64_C(200000000) /* of a supervisor that says it is shutting down */
 
 static void sleep_ns(uint64_t ns)
 {
@@ -111,6 +112,36 @@ static uint64_t inode_of(int fd)
     return fstat(fd, &st) == -1 ? 0 : (uint64_t)st.st_ino;
 }
 
+/* Copy the policy, if it is another one. False: there is none at all. */
+static bool refresh_policy(struct attachment *at)
+{
+    struct policy_copy *now = at->policy, *copy;
+    uint32_t seq = atomic_load_explicit(&at->segment.header->policy_seq, memory_order_relaxed);
+
+    if (now != NULL && seq == now->seq)
+        return true;
+    copy = malloc(sizeof *copy);
+    if (copy == NULL || !segment_get_policy(&at->segment, &copy->policy, &seq)) {
+        free(copy);
+        return now != NULL;
+    }
+    if (now != NULL && memcmp(&now->policy, &copy->policy, sizeof copy->policy) == 0) {
+        now->seq = seq;
+        free(copy);
+        return true;
+    }
+    copy->seq = seq;
+    copy->next = now;
+    at->policy = copy;
+    return true;
+}
+
+const struct policy *attachment_policy(struct attachment *at)
+{
+    (void)refresh_policy(at);
+    return &at->policy->policy;
+}
+
 static struct attachment *attachment_new(pglend *p, int sock, uint32_t worker, int segment_fd)
 {
     struct segment segment = {0};
@@ -123,7 +154,9 @@ static struct attachment *attachment_new(pglend *p, int sock, uint32_t worker, i
         return NULL;
     }
     at = calloc(1, sizeof *at + segment.slots * sizeof(struct loan *));
-    if (at == NULL || worker >= segment.borrowers || !segment_get_policy(&segment, &at->policy, &at->policy_seq)) {
+    if (at != NULL)
+        at->segment = segment;
+    if (at == NULL || worker >= segment.borrowers || !refresh_policy(at)) {
         (void)error_set(p, PGLEND_SYSTEM, "cannot attach to pool \"%s\": %s", p->name,
                         at == NULL ? "out of memory" : "the supervisor's answer or segment is damaged");
         segment_unmap(&segment);
@@ -131,7 +164,6 @@ static struct attachment *attachment_new(pglend *p, int sock, uint32_t worker, i
         return NULL;
     }
     at->pool = p;
-    at->segment = segment;
     at->inode = inode_of(segment_fd);
     at->worker = worker;
     at->sock = sock;
@@ -147,6 +179,7 @@ static struct attachment *attach(pglend *p, uint64_t until)
         int sock = connect_supervisor(p), segment_fd = -1, error = errno;
         pglend_status status = PGLEND_NO_SUPERVISOR;
         uint32_t worker = 0;
+        uint64_t pause;
 
         if (sock != -1) {
             struct attachment *at = NULL;
@@ -169,9 +202,10 @@ static struct attachment *attach(pglend *p, uint64_t until)
             (void)error_set(p, status, "no pglend supervisor answers at %s/worker.sock: %s; is pglendd running?",
                             p->runtime_dir, strerror(error));
         }
-        if (clock_ns() + RETRY_NS >= until)
+        pause = status == PGLEND_SHUTDOWN ? RETRY_LATER_NS : RETRY_NS;
+        if (clock_ns() + pause >= until)
             return NULL;
-        sleep_ns(RETRY_NS);
+        sleep_ns(pause);
     }
 }
 
@@ -183,92 +217,110 @@ bool attachment_retired(const struct attachment *at)
 /* What is cached of a retired run: our copy of the descriptor may be the last one that keeps its backend alive. */
 static void drop_cache(struct attachment *at)
 {
-    for (uint32_t i = 0; i < at->segment.slots; i++)
-        if (at->loan[i] != NULL && at->loan[i]->state == LOAN_CACHED) {
-            struct loan *loan = at->loan[i];
+    for (uint32_t i = 0; i < at->segment.slots; i++) {
+        struct loan *loan;
 
+        (void)pthread_mutex_lock(&at->pool->lock);
+        loan = at->loan[i];
+        if (loan != NULL && loan->state == LOAN_CACHED) {
             at->loan[i] = NULL;
-            adopt_free(loan);
+            at->cached--;
+        } else {
+            loan = NULL;
         }
-    at->cached = 0;
+        (void)pthread_mutex_unlock(&at->pool->lock);
+        if (loan != NULL)
+            adopt_free(loan);
+    }
 }
 
-void attachment_release_locked(struct attachment *at)
+/* Nobody needs it, and no handle has it any more. */
+static void attachment_free(struct attachment *at)
 {
     pglend *p = at->pool;
 
-    if (--at->users > 0 || p->at == at)
-        return;
+    (void)pthread_mutex_lock(&p->lock);
     for (struct attachment **link = &p->all; *link != NULL; link = &(*link)->next)
         if (*link == at) {
             *link = at->next;
             break;
         }
+    (void)pthread_mutex_unlock(&p->lock);
     drop_cache(at);
     (void)close(at->sock);
     segment_unmap(&at->segment);
+    while (at->policy != NULL) {
+        struct policy_copy *next = at->policy->next;
+
+        free(at->policy);
+        at->policy = next;
+    }
     free(at->spare);
     free(at);
 }
 
 void attachment_put(struct attachment *at)
 {
-    pglend *p = at->pool;
-
-    (void)pthread_mutex_lock(&p->lock);
-    attachment_release_locked(at);
-    (void)pthread_mutex_unlock(&p->lock);
+    if (atomic_fetch_sub(&at->users, 1) == 1)
+        attachment_free(at);
 }
 
-/* Under the lock: the current attachment with one more user, or NULL. */
-static struct attachment *current(pglend *p)
+/* Under the lock: the current attachment with one more user, or NULL. *OLD: one the handle has let go of. */
+static struct attachment *current(pglend *p, struct attachment **old, uint32_t *borrower)
 {
     struct attachment *at = p->at;
-    uint32_t seq;
 
     if (at == NULL)
         return NULL;
-    at->users++;
     if (attachment_retired(at)) {
-        drop_cache(at);
         p->at = NULL;
-        attachment_release_locked(at);
+        *old = at;
         return NULL;
     }
-    seq = atomic_load_explicit(&at->segment.header->policy_seq, memory_order_relaxed);
-    if (seq != at->policy_seq) {
-        struct policy policy;
-
-        if (segment_get_policy(&at->segment, &policy, &seq)) {
-            at->policy = policy;
-            at->policy_seq = seq;
-        }
-    }
+    (void)refresh_policy(at);
+    at->users++;
+    *borrower = at->spares > 0 ? at->spare[--at->spares] : NO_BORROWER;
     return at;
 }
 
-struct attachment *attachment_get(pglend *p, uint64_t until)
+/* MINE was just made: current from now on, unless another thread was faster. */
+static struct attachment *settle_on(pglend *p, struct attachment *mine, struct attachment **old, uint32_t *borrower)
 {
-    struct attachment *at, *mine;
+    struct attachment *at;
 
     (void)pthread_mutex_lock(&p->lock);
-    at = current(p);
-    (void)pthread_mutex_unlock(&p->lock);
-    if (at != NULL)
-        return at;
-    mine = attach(p, until);
-    (void)pthread_mutex_lock(&p->lock);
-    at = current(p); /* another thread may have been faster */
-    if (mine != NULL) {
-        mine->next = p->all;
-        p->all = mine;
-        mine->users = 1;
-        if (at == NULL)
-            at = p->at = mine;
-        else
-            attachment_release_locked(mine);
+    mine->users = 1;
+    mine->next = p->all;
+    p->all = mine;
+    at = current(p, old, borrower);
+    if (at == NULL) {
+        p->at = at = mine;
+        mine->users++;
+    } else {
+        *old = mine;
     }
     (void)pthread_mutex_unlock(&p->lock);
+    return at;
+}
+
+struct attachment *attachment_get(pglend *p, uint64_t until, uint32_t *borrower)
+{
+    struct attachment *at, *mine, *old = NULL;
+
+    *borrower = NO_BORROWER;
+    (void)pthread_mutex_lock(&p->lock);
+    at = current(p, &old, borrower);
+    (void)pthread_mutex_unlock(&p->lock);
+    if (old != NULL) {
+        drop_cache(old);
+        attachment_put(old);
+        old = NULL;
+    }
+    if (at != NULL || (mine = attach(p, until)) == NULL)
+        return at;
+    at = settle_on(p, mine, &old, borrower);
+    if (old != NULL)
+        attachment_put(old);
     return at;
 }
 

@@ -123,7 +123,7 @@ static json_t *probe(const struct cli *cli, const char *pool, enum cli_exit *exi
         snprintf(message, sizeof(message), "cannot use pool name \"%s\": %s", pool, strerror(errno));
     else
         status = borrow_and_ask(cli, handle, &backend, message);
-    took = now_ms() - start;
+    took = (double)(int64_t)((now_ms() - start) * 1000) / 1000;
     pglend_close(handle);
     for (size_t i = strlen(message); i > 0 && message[i - 1] == '\n'; i--)
         message[i - 1] = '\0';

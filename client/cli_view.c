@@ -41,8 +41,9 @@ static void status_line(FILE *out, const json_t *status)
     char version[256], pid[256], audit[256], uptime[64];
 
     cli_duration(uptime, sizeof(uptime), json_number_value(json_object_get(status, "uptime_s")));
-    fprintf(out, "pglendd %s, pid %s, up %s, audit %s\n\n", member(status, "version", version),
-            member(status, "pid", pid), uptime, member(status, "audit", audit));
+    fprintf(out, "pglendd %s, pid %s, up %s, audit %s%s\n\n", member(status, "version", version),
+            member(status, "pid", pid), uptime, member(status, "audit", audit),
+            json_is_true(json_object_get(status, "stopping")) ? ", shutting down" : "");
 }
 
 const struct cli_view cli_view_status = {

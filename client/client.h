@@ -80,6 +80,12 @@ int adopt_dead_socket(void); /* every operation on it fails at once; made once a
 /*
  * attach.c: this process's tie to one run of a pool: the segment, and the dialogue with the supervisor.
  */
+struct policy_copy {
+    struct policy_copy *next;
+    _Atomic uint32_t seq; /* of the segment's policy this is a copy of */
+    struct policy policy;
+};
+
 struct attachment {
     struct attachment *next;
     pglend *pool;
@@ -90,17 +96,17 @@ struct attachment {
     _Atomic bool gone;        /* a new supervisor does not know this segment */
     pthread_mutex_t dialogue; /* one request at a time */
     uint32_t serial;
+    /* Calls and leases that need it, and the handle while it is current. Who takes the last one away frees it. */
+    _Atomic unsigned users;
 
     /* Below: under pool->lock. */
-    unsigned users; /* calls and leases that need it */
-    uint32_t own;   /* slot used last */
+    uint32_t own; /* slot used last */
     size_t cached;
     uint64_t clock;  /* for least recently used */
     uint16_t *spare; /* borrower entries this process owns and does not use */
     size_t spares, spare_size;
-    struct policy policy;
-    uint32_t policy_seq;
-    struct loan *loan[]; /* by slot */
+    struct policy_copy *policy; /* the newest of a list: older ones are still read by calls that began under them */
+    struct loan *loan[];        /* by slot */
 };
 
 struct pglend {
@@ -113,9 +119,14 @@ struct pglend {
     struct attachment *inherited; /* over fork: never used, never freed; PGconns of the parent point into them */
 };
 
-/* Attach, or attach anew where the segment was retired. Sets the error. Blocks until UNTIL. */
-struct attachment *attachment_get(pglend *p, uint64_t until);
+/*
+ * Attach, or attach anew where the segment was retired. Blocks until UNTIL. NULL with the error set. *BORROWER: an
+ * entry this process owns and does not use, or NO_BORROWER.
+ */
+struct attachment *attachment_get(pglend *p, uint64_t until, uint32_t *borrower);
 void attachment_put(struct attachment *at);
+/* The policy as it is now; valid as long as AT. Call under pool->lock. */
+const struct policy *attachment_policy(struct attachment *at);
 bool attachment_retired(const struct attachment *at);
 /*
  * The descriptor of SLOT's backend, which BORROWER holds. OK, NO_SUPERVISOR (not reachable just now), LOST or another
@@ -127,8 +138,6 @@ pglend_status attachment_fetch(struct attachment *at, uint32_t slot, uint32_t bo
 void attachment_tell(struct attachment *at, enum wire_type type, uint32_t slot);
 /* Is a supervisor there? Connects to a new one if need be; never waits for one. */
 bool attachment_has_supervisor(struct attachment *at);
-/* Forget AT once nobody needs it: call under pool->lock. */
-void attachment_release_locked(struct attachment *at);
 
 /* pool.c: the table of loans */
 /* The lease that CONN is of, or NULL. Under pool->lock. The pointer is compared, never followed: it may be freed. */

@@ -115,13 +115,11 @@ void pglend_close(pglend *p)
             while (at->loan[i] != NULL && at->loan[i]->state == LOAN_LEASED)
                 (void)pglend_discard(p, at->loan[i]->conn);
     fork_forget(p);
-    (void)pthread_mutex_lock(&p->lock);
-    p->at = NULL;
+    if (p->at != NULL)
+        attachment_put(p->at);
     for (at = p->all; at != NULL; at = next) {
         next = at->next;
-        at->users = 1;
-        attachment_release_locked(at);
+        attachment_put(at);
     }
-    (void)pthread_mutex_unlock(&p->lock);
     free(p);
 }

@@ -22,15 +22,18 @@ static const char *reset_statement(const struct policy *policy)
 /* What becomes of the backend, given the state that the borrower left the PGconn in; mends it where it can. */
 static enum fate tidy(struct loan *loan, const struct policy *policy)
 {
-    uint64_t until = clock_ns() + (uint64_t)policy->reset_timeout_ms * 1000000;
     const char *reset = reset_statement(policy);
+    enum rest rest;
+    uint64_t until;
 
     if (policy->reset == RESET_REPLACE)
         return REPLACE;
-    switch (adopt_rest(loan, reset != NULL)) {
+    rest = adopt_rest(loan, reset != NULL);
+    if (rest == AT_REST && reset == NULL)
+        return KEEP;
+    until = clock_ns() + (uint64_t)policy->reset_timeout_ms * 1000000;
+    switch (rest) {
     case AT_REST:
-        if (reset == NULL)
-            return KEEP;
         return adopt_send_reset(loan, reset) ? KEEP_RESETTING : REPLACE;
     case IN_TRANSACTION:
         if (adopt_mend(loan, reset, until) && adopt_rest(loan, reset != NULL) == AT_REST)
@@ -53,7 +56,7 @@ static struct loan *trim_cache(struct attachment *at)
 {
     struct loan *oldest = NULL;
 
-    if (at->cached <= at->policy.cache_per_worker)
+    if (at->cached <= at->policy->policy.cache_per_worker)
         return NULL;
     for (uint32_t i = 0; i < at->segment.slots; i++) {
         struct loan *loan = at->loan[i];
@@ -75,6 +78,8 @@ static void put_away(struct loan *loan, bool reusable)
     struct loan *out = loan;
 
     (void)pthread_mutex_lock(&at->pool->lock);
+    /* Before the slot is given: another thread's wait under this entry does not mind that it still holds a slot. */
+    loan_spare_borrower(at, loan->borrower);
     if (reusable) {
         loan->state = LOAN_CACHED;
         loan->used = ++at->clock;
@@ -89,24 +94,13 @@ static void put_away(struct loan *loan, bool reusable)
         adopt_free(out);
 }
 
-/* The lease's last use of borrower entry and attachment. */
-static void lease_is_over(struct attachment *at, uint32_t borrower)
-{
-    pglend *p = at->pool;
-
-    (void)pthread_mutex_lock(&p->lock);
-    loan_spare_borrower(at, borrower);
-    attachment_release_locked(at);
-    (void)pthread_mutex_unlock(&p->lock);
-}
-
 static enum lease_end give_back(struct loan *loan, enum fate fate, bool reusable)
 {
     struct attachment *at = loan->at;
     uint32_t slot = loan->slot, borrower = loan->borrower;
     enum lease_end end;
 
-    if (at->policy.guard || fate >= HAND_OVER || !reusable)
+    if (at->policy->policy.guard || fate >= HAND_OVER || !reusable)
         adopt_disarm(loan);
     put_away(loan, fate <= KEEP_RESETTING && reusable);
     if (fate <= KEEP_RESETTING)
@@ -115,8 +109,17 @@ static enum lease_end give_back(struct loan *loan, enum fate fate, bool reusable
         end = lease_surrender(&at->segment, borrower, slot, fate == REPLACE ? SLOT_BROKEN : 0);
     if (end == LEASE_SUPERVISOR)
         attachment_tell(at, WIRE_RETURNED, slot);
-    lease_is_over(at, borrower);
+    attachment_put(at);
     return end;
+}
+
+/* The lease's last use of its borrower entry and attachment. */
+static void lease_is_over(struct attachment *at, uint32_t borrower)
+{
+    (void)pthread_mutex_lock(&at->pool->lock);
+    loan_spare_borrower(at, borrower);
+    (void)pthread_mutex_unlock(&at->pool->lock);
+    attachment_put(at);
 }
 
 /* The daemon that owned it is gone for good: this was the backend's last user, and ends it. */
@@ -136,7 +139,7 @@ static void end_orphan(struct loan *loan)
 static int end_lease(pglend *p, PGconn *conn, bool discard)
 {
     struct loan *loan;
-    struct policy policy = {0};
+    const struct policy *policy = NULL;
     bool reusable;
     enum fate fate;
 
@@ -145,7 +148,7 @@ static int end_lease(pglend *p, PGconn *conn, bool discard)
     loan = loan_find(p, conn);
     if (loan != NULL) {
         loan->state = LOAN_ENDING;
-        policy = loan->at->policy;
+        policy = &loan->at->policy->policy;
     }
     (void)pthread_mutex_unlock(&p->lock);
     if (loan == NULL)
@@ -162,7 +165,7 @@ static int end_lease(pglend *p, PGconn *conn, bool discard)
         fate = REPLACE;
     } else {
         reusable = adopt_restore_hooks(loan);
-        fate = lease_held(&loan->at->segment, loan->borrower, loan->slot) ? tidy(loan, &policy) : REPLACE;
+        fate = lease_held(&loan->at->segment, loan->borrower, loan->slot) ? tidy(loan, policy) : REPLACE;
     }
     if (give_back(loan, fate, reusable) == LEASE_LOST)
         return (int)error_set(p, PGLEND_LOST, "the lease had been taken away before it was given back");

@@ -16,13 +16,13 @@ static bool attached(const struct pool *pool)
            pool->damaged == 0;
 }
 
-/* To the millisecond; 0 for a time that cannot be, since workers may write it. */
-static double seconds_since(uint64_t then_ns)
+/* To the millisecond; null for never, 0 for a time to come, since workers may write it. */
+static json_t *seconds_since(uint64_t then_ns)
 {
     uint64_t now = clock_ns();
-    uint64_t ms = then_ns != 0 && then_ns < now ? (now - then_ns) / 1000000 : 0;
+    uint64_t ms = then_ns < now ? (now - then_ns) / 1000000 : 0;
 
-    return (double)ms / 1e3;
+    return then_ns != 0 ? json_real((double)ms / 1e3) : json_null();
 }
 
 /* The worker that borrower B of POOL belongs to; NULL: none that is known. */
@@ -87,7 +87,7 @@ static bool add_slot(json_t *array, const struct pool *pool, uint32_t i, uint64_
     const struct worker *worker = taken ? worker_of(pool, word_borrower(word)) : NULL;
     uint64_t since = b->phase == BACKEND_LENDABLE ? atomic_load_explicit(&slot->since, memory_order_relaxed) : b->since;
     json_t *object =
-        json_pack("{s:s, s:I, s:s, s:I, s:o, s:o, s:f, s:I, s:b}", "pool", pool->config->name, "slot", (json_int_t)i,
+        json_pack("{s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:I, s:b}", "pool", pool->config->name, "slot", (json_int_t)i,
                   "state", backend_state_name(b, word), "generation", (json_int_t)b->generation, "backend_pid",
                   pid_or_null(b->phase == BACKEND_NONE || b->phase == BACKEND_CONNECTING ? 0 : b->pid), "worker_pid",
                   pid_or_null(worker != NULL ? worker->identity.pid : 0), "since_s", seconds_since(since), "uses",
@@ -164,7 +164,7 @@ bool admin_report_waiters(json_t *array, struct pool *pool)
     qsort(waiter, count, sizeof(*waiter), by_ticket);
     for (size_t i = 0; i < count && complete; i++)
         complete =
-            json_array_append_new(array, json_pack("{s:s, s:o, s:I, s:f}", "pool", pool->config->name, "worker_pid",
+            json_array_append_new(array, json_pack("{s:s, s:o, s:I, s:o}", "pool", pool->config->name, "worker_pid",
                                                    pid_or_null(waiter[i].pid), "position", (json_int_t)i + 1,
                                                    "waited_s", seconds_since(waiter[i].since))) == 0;
     free(waiter);

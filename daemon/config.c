@@ -61,16 +61,6 @@ static void clear_pool(struct pool_config *pool)
     free(pool->name);
 }
 
-/* Faults in the defaults are faults even where every pool has its own value. */
-static bool check_defaults(struct config_parse *p, const json_t *defaults)
-{
-    struct pool_config unused = {0};
-    bool ok = config_fill(p, SCOPE_POOL, &unused) && apply_defaults(p, defaults, &unused);
-
-    clear_pool(&unused);
-    return ok;
-}
-
 static bool read_pools(struct config_parse *p, const json_t *defaults, const json_t *pools, struct config *config)
 {
     const char *name;
@@ -104,7 +94,7 @@ static bool read_root(struct config_parse *p, json_t *root, struct config *confi
     json_object_del(root, "defaults");
     json_object_del(root, "pools");
     bool ok = config_fill(p, SCOPE_FILE, config) && config_apply(p, SCOPE_FILE, root, config, true) &&
-              check_defaults(p, defaults) && read_pools(p, defaults, pools, config) && config_check_file(p, config);
+              read_pools(p, defaults, pools, config) && config_check_file(p, config);
     json_decref(defaults);
     json_decref(pools);
     return ok;
@@ -112,7 +102,7 @@ static bool read_root(struct config_parse *p, json_t *root, struct config *confi
 
 static json_t *read_json(const char *path, const char *text, size_t length, char error[CONFIG_ERROR_MAX])
 {
-    json_error_t e;
+    json_error_t e = {.line = 0}; /* out of memory, jansson may leave it alone */
     json_t *root = json_loadb(text, length, JSON_REJECT_DUPLICATES, &e);
 
     if (root != NULL)
@@ -123,7 +113,7 @@ static json_t *read_json(const char *path, const char *text, size_t length, char
     else if (json_error_code(&e) == json_error_numeric_overflow)
         what = "this number is too big; no key takes it";
     snprintf(error, CONFIG_ERROR_MAX, "%.200s:%d:%d: %s (%s)", path, e.line < 1 ? 1 : e.line,
-             e.column < 1 ? 1 : e.column, what, e.text);
+             e.column < 1 ? 1 : e.column, what, e.text[0] == '\0' ? "out of memory" : e.text);
     return NULL;
 }
 

@@ -104,7 +104,7 @@ uint64_t identity_start_time(pid_t pid);
 bool identity_allowed(const struct identity *who, const struct access_config *access);
 /* Name of UID, or its number. */
 const char *identity_user_name(uid_t uid, char name[64]);
-/* Path of the executable of PID, "" if the kernel will not say. */
+/* Path of the executable of PID; "[name]" where the kernel shows no more, "" if it is gone. */
 void identity_executable(pid_t pid, char path[256]);
 
 #endif

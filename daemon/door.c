@@ -124,7 +124,7 @@ static void append_facts(struct pg_buffer *out, const struct backend *b)
 }
 
 /* Play the server's side of a start-up that needs no authentication (documentation, 55.2.1). */
-static void welcome(struct visitor *v, const struct backend *b, struct shell *shell)
+static void welcome(struct visitor *v, const struct worker *worker, const struct backend *b)
 {
     unsigned char bytes[16384];
     struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
@@ -134,8 +134,8 @@ static void welcome(struct visitor *v, const struct backend *b, struct shell *sh
     pg_end(&out, begun);
     append_facts(&out, b);
     begun = pg_begin(&out, 'K');
-    pg_int32(&out, (uint32_t)shell->backend_pid);
-    pg_int32(&out, shell->key);
+    pg_int32(&out, (uint32_t)b->pid);
+    pg_int32(&out, worker_cancel_key(worker, b));
     pg_end(&out, begun);
     begun = pg_begin(&out, 'Z');
     pg_bytes(&out, "I", 1);
@@ -183,52 +183,65 @@ static void start_up(struct visitor *v, size_t length)
         return;
     }
     shell->token[0] = '\0';
-    welcome(v, &worker->pool->backend[shell->slot], shell);
+    welcome(v, worker, &worker->pool->backend[shell->slot]);
     /* The worker puts the lent socket in this one's place: its end of file ends the visit. */
     v->length = 0;
 }
 
 /* ---- cancel ---- */
 
-/* Mark the lease SHELL was made for, if WORKER holds it now. */
-static bool mark_cancelling(const struct worker *worker, const struct shell *shell)
+/* The worker whose borrower holds B now, NULL if none does. *WORD: what was seen. */
+static const struct worker *holder(const struct backend *b, uint64_t *word)
 {
-    const struct segment *s = &worker->pool->segment;
+    const struct segment *s = &b->pool->segment;
+    uint32_t borrower, index;
 
-    for (unsigned tries = 0; tries < 1000 && shell->slot < s->slots; tries++) {
-        uint64_t word = slot_word(s, shell->slot), owner;
-        uint32_t b = word_borrower(word);
+    *word = slot_word(s, b->slot);
+    borrower = word_borrower(*word);
+    if (word_state(*word) != SLOT_LEASED || borrower >= s->borrowers)
+        return NULL;
+    index = (uint32_t)(atomic_load(&s->borrower[borrower].owner) & 0xffff) - 1;
+    return index < s->borrowers ? b->pool->worker[index] : NULL;
+}
 
-        if (word_state(word) != SLOT_LEASED || b >= s->borrowers ||
-            worker->pool->backend[shell->slot].generation != shell->generation)
+/* Mark B's lease, if its holder's connection object is named by KEY. */
+static bool mark_cancelling(const struct backend *b, uint32_t key)
+{
+    for (unsigned tries = 0; tries < 1000; tries++) {
+        uint64_t word;
+        const struct worker *worker = holder(b, &word);
+
+        if (worker == NULL || worker_cancel_key(worker, b) != key)
             return false;
-        owner = atomic_load(&s->borrower[b].owner);
-        if ((uint32_t)(owner & 0xffff) != worker->index + 1)
-            return false;
-        if ((word_flags(word) & SLOT_CANCELLING) != 0 || lease_mark(s, shell->slot, word, SLOT_CANCELLING, 0))
+        if ((word_flags(word) & SLOT_CANCELLING) != 0 ||
+            lease_mark(&b->pool->segment, b->slot, word, SLOT_CANCELLING, 0))
             return true;
     }
     return false;
 }
 
+/* The backend of that pid which is lent under KEY, marked; NULL: there is none. */
+static struct backend *backend_to_cancel(const struct supervisor *s, int32_t pid, uint32_t key)
+{
+    for (size_t i = 0; i < s->pools; i++)
+        for (uint32_t slot = 0; slot < s->pool[i]->segment.slots; slot++) {
+            struct backend *b = &s->pool[i]->backend[slot];
+
+            if (b->phase == BACKEND_LENDABLE && b->pid == pid && mark_cancelling(b, key))
+                return b;
+        }
+    return NULL;
+}
+
 static void cancel(struct visitor *v, size_t length)
 {
-    struct worker *worker;
-    struct shell *shell;
-    struct backend *b;
-
-    if (length != 16) {
-        leave(v);
-        return;
-    }
-    worker = worker_by_key(v->supervisor, (int32_t)pg_get_int32(v->request + 8), pg_get_int32(v->request + 12), &shell);
-    if (worker == NULL || !mark_cancelling(worker, shell)) {
+    if (length == 16)
+        v->cancels =
+            backend_to_cancel(v->supervisor, (int32_t)pg_get_int32(v->request + 8), pg_get_int32(v->request + 12));
+    if (v->cancels == NULL)
         leave(v); /* as a server does with a key it does not know */
-        return;
-    }
-    b = &worker->pool->backend[shell->slot];
-    v->cancels = b;
-    backend_cancel(b);
+    else
+        backend_cancel(v->cancels);
 }
 
 void door_cancelled(struct backend *b)

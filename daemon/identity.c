@@ -242,6 +242,22 @@ const char *identity_user_name(uid_t uid, char name[64])
     return name;
 }
 
+/* The kernel shows another user's executable to the privileged only; its name, in brackets as ps has it, to all. */
+static void name_in_brackets(pid_t pid, char path[256])
+{
+    char name[64], file[64];
+    FILE *comm;
+
+    (void)snprintf(file, sizeof file, "/proc/%d/comm", (int)pid);
+    comm = fopen(file, "re");
+    path[0] = '\0';
+    if (comm == NULL)
+        return;
+    if (fgets(name, sizeof name, comm) != NULL)
+        (void)snprintf(path, 256, "[%.*s]", (int)strcspn(name, "\n"), name);
+    (void)fclose(comm);
+}
+
 void identity_executable(pid_t pid, char path[256])
 {
     char link[64];
@@ -249,5 +265,8 @@ void identity_executable(pid_t pid, char path[256])
 
     (void)snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
     length = readlink(link, path, 255);
-    path[length > 0 ? length : 0] = '\0';
+    if (length > 0)
+        path[length] = '\0';
+    else
+        name_in_brackets(pid, path);
 }

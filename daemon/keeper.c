@@ -12,6 +12,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -233,7 +234,7 @@ static void hand_over(struct keeper *k)
     for (size_t i = 0; i < k->pools; i++)
         send_segment(k, &k->pool[i]);
     keeper_hand_over_backends(k);
-    message_make(&out, MESSAGE_SERVE, NULL, 0, NULL);
+    message_make(&out, MESSAGE_SERVE, NULL, 0, k->secret);
     keeper_tell(k, &out, -1);
 }
 
@@ -292,6 +293,16 @@ static void end(struct keeper *k)
     config_free(k->config);
 }
 
+static void make_secret(struct keeper *k)
+{
+    unsigned char bytes[SECRET_HEX / 2];
+
+    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
+        fatal(1, "getrandom: %s", strerror(errno));
+    for (size_t i = 0; i < sizeof bytes; i++)
+        (void)snprintf(k->secret + 2 * i, 3, "%02x", bytes[i]);
+}
+
 int keeper_main(struct config *config)
 {
     static struct keeper keeper = {.lock = -1, .listener = {-1, -1, -1}};
@@ -307,6 +318,7 @@ int keeper_main(struct config *config)
     ready_open();
     (void)umask(022);
     loop_open(k);
+    make_secret(k);
     if (privilege_resolve(config, &k->uid, &k->gid, k->user, sizeof k->user, error, sizeof error) == -1 ||
         runtime_open(k, error, sizeof error) == -1 || segments_open(k, error, sizeof error) == -1 ||
         privilege_keep_few(error, sizeof error) == -1) {

@@ -20,6 +20,7 @@ struct keeper_slot {
     uint32_t generation; /* of the last backend; grows by one with each */
     char *facts;         /* without the cancel key */
     char *cancel_key;    /* hexadecimal; NULL: it could not be read */
+    char *peer; /* where the socket leads, a socket address as hexadecimal; a socket that was shut down forgets */
     struct child *login; /* under way */
 };
 
@@ -47,6 +48,7 @@ struct keeper {
     uid_t uid; /* of the unprivileged processes */
     gid_t gid;
     char user[NAME_FIELD];
+    char secret[SECRET_HEX + 1]; /* for the supervisors: lets each know the cancel keys that the one before gave out */
 
     int lock;
     int listener[LISTENERS];

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 static struct message out;
@@ -32,8 +33,9 @@ void keeper_drop_backend(struct keeper_slot *slot)
         explicit_bzero(slot->cancel_key, strlen(slot->cancel_key));
     free(slot->cancel_key);
     free(slot->facts);
+    free(slot->peer);
     slot->fd = -1;
-    slot->facts = slot->cancel_key = NULL;
+    slot->facts = slot->cancel_key = slot->peer = NULL;
 }
 
 static void login_failed(struct keeper *k, const char *pool, uint32_t slot, uint32_t status, const char *text)
@@ -59,6 +61,21 @@ static char *take_cancel_key(char *facts)
     return key;
 }
 
+/* Where FD leads; NULL if it leads nowhere any more. */
+static char *peer_of(int fd)
+{
+    struct sockaddr_storage peer;
+    socklen_t length = sizeof peer;
+    char *hex;
+
+    if (getpeername(fd, (struct sockaddr *)&peer, &length) == -1 || length == 0 || length > sizeof peer)
+        return NULL;
+    hex = calloc(length, 2 + 1);
+    for (socklen_t i = 0; hex != NULL && i < length; i++)
+        (void)snprintf(hex + 2 * (size_t)i, 3, "%02x", ((unsigned char *)&peer)[i]);
+    return hex;
+}
+
 static void send_backend(struct keeper *k, const struct keeper_pool *pool, uint32_t index)
 {
     const struct keeper_slot *slot = &pool->slot[index];
@@ -75,9 +92,12 @@ static void keep(struct child *c, const struct message *m, int fd)
 
     keeper_drop_backend(slot);
     slot->facts = strdup(m->text);
-    if (slot->facts == NULL) {
+    slot->peer = peer_of(fd);
+    if (slot->facts == NULL || slot->peer == NULL) {
         (void)close(fd);
-        login_failed(c->keeper, c->pool->config->name, c->slot, LOGIN_FAILED_OTHER, "out of memory");
+        keeper_drop_backend(slot);
+        login_failed(c->keeper, c->pool->config->name, c->slot, LOGIN_FAILED_OTHER,
+                     "the server closed the new session at once");
         return;
     }
     slot->cancel_key = take_cancel_key(slot->facts);

@@ -10,7 +10,6 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #define CANCELS_AT_ONCE  8
@@ -54,28 +53,11 @@ static void cancel_ended(struct child *c, const char *how)
 
 static const struct child_kind cancel_kind = {cancel_receive, cancel_ended};
 
-/* Where FD leads, as hexadecimal digits of its socket address; false if it leads nowhere any more. */
-static bool peer_of(int fd, char hex[2 * sizeof(struct sockaddr_storage) + 1])
-{
-    struct sockaddr_storage peer;
-    socklen_t length = sizeof peer;
-
-    if (getpeername(fd, (struct sockaddr *)&peer, &length) == -1 || length > sizeof peer)
-        return false;
-    for (socklen_t i = 0; i < length; i++)
-        (void)snprintf(hex + 2 * (size_t)i, 3, "%02x", ((unsigned char *)&peer)[i]);
-    return length > 0;
-}
-
 static json_t *details_of(const struct keeper_pool *pool, const struct keeper_slot *slot)
 {
-    char peer[2 * sizeof(struct sockaddr_storage) + 1];
-
     if (slot->cancel_key == NULL)
         return json_pack("{s:o, s:i}", "pool", config_pool_json(pool->config), "pid", (int)slot->backend_pid);
-    if (!peer_of(slot->fd, peer))
-        return NULL;
-    return json_pack("{s:s, s:i, s:s}", "peer", peer, "pid", (int)slot->backend_pid, "key", slot->cancel_key);
+    return json_pack("{s:s, s:i, s:s}", "peer", slot->peer, "pid", (int)slot->backend_pid, "key", slot->cancel_key);
 }
 
 static int start(struct keeper *k, const struct cancel_wish *wish, char *error, size_t size)
@@ -83,23 +65,20 @@ static int start(struct keeper *k, const struct cancel_wish *wish, char *error, 
     const struct keeper_slot *slot = &wish->pool->slot[wish->slot];
     bool by_query = slot->cancel_key == NULL;
     struct child *c;
-    json_t *details;
 
-    if (slot->fd == -1 || slot->generation != wish->generation || (details = details_of(wish->pool, slot)) == NULL) {
+    if (slot->fd == -1 || slot->generation != wish->generation) {
         (void)snprintf(error, size, "the backend is gone");
         return -1;
     }
     c = child_start(k, &cancel_kind, by_query ? "login" : "cancel", wish->pool->config->name, false, error, size);
-    if (c == NULL) {
-        json_decref(details);
+    if (c == NULL)
         return -1;
-    }
     k->cancels_running++;
     c->pool = wish->pool;
     c->slot = wish->slot;
     child_bound(c, by_query ? (uint64_t)wish->pool->config->login_timeout_ms : CANCEL_KILLED_MS);
     /* Without a job it ends by itself, and that is answered. */
-    if (child_give_job(c, by_query ? "cancel_query" : "cancel", details) == -1)
+    if (child_give_job(c, by_query ? "cancel_query" : "cancel", details_of(wish->pool, slot)) == -1)
         child_kill(c);
     return 0;
 }

@@ -179,11 +179,14 @@ static void take_over(struct keeper *k, int fd)
     char *text = read_memory_file(fd);
     struct config *new = text == NULL ? NULL : config_parse(k->config->path, text, strlen(text), error);
     struct config *merged = new == NULL ? NULL : merge(k->config, new, &changes, error);
+    char why[CONFIG_ERROR_MAX + 64];
 
+    (void)snprintf(why, sizeof why, "%s%s",
+                   new == NULL ? "" : "keys that need a restart kept their old values, and then: ", error);
     if (merged != NULL)
         put_in_force(k, merged, changes);
     else
-        reloaded(k, error, NULL);
+        reloaded(k, why, NULL);
     free(changes);
     free(text);
     config_free(new);

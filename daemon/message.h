@@ -6,8 +6,8 @@
  * executed, opened or connected to.
  *
  *   keeper ─► supervisor   CONFIG (fd: memory file with normalised JSON) · LISTENER (slot: enum listener; fd)
- *                          SEGMENT (pool; fd) · BACKEND (fd) · LOGIN_FAILED · CANCELLED · SERVE (all handed over)
- *                          RELOADED (status 0: a CONFIG followed; else text says why not) · STOP (shut down)
+ *                          SEGMENT (pool; fd) · BACKEND (fd) · LOGIN_FAILED · CANCELLED · SERVE (all handed over; text:
+ * a secret, SECRET_HEX digits) RELOADED (status 0: a CONFIG followed; else text says why not) · STOP (shut down)
  *   supervisor ─► keeper   LOGIN · CANCEL · FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT
  *                          SERVING · STOPPED
  *   keeper ─► login        JOB (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED
@@ -20,6 +20,7 @@
 #include <stdint.h>
 
 #define MESSAGE_TEXT_MAX 65536
+#define SECRET_HEX       64
 
 enum message_verb {
     MESSAGE_CONFIG = 1,

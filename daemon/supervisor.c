@@ -295,6 +295,7 @@ static void on_keeper_message(void *context, const struct message *m, int fd)
         segment_came(s, m, fd);
         return;
     case MESSAGE_SERVE:
+        (void)snprintf(s->secret, sizeof s->secret, "%.*s", SECRET_HEX, m->text);
         serve(s);
         return;
     case MESSAGE_STOP:

@@ -79,14 +79,11 @@ struct pool {
     uint64_t logins, reclaims;
 };
 
-/* A PGconn that a worker has for a slot: what a cancel request may name. */
+/* A connection object that a worker is making for a slot. */
 struct shell {
     struct shell *next;
     uint32_t slot;
     uint32_t generation;
-    uint32_t borrower;
-    int32_t backend_pid;
-    uint32_t key;              /* what the shell's BackendKeyData carries */
     char token[TOKEN_HEX + 1]; /* "" once used */
 };
 
@@ -111,6 +108,8 @@ struct supervisor {
     struct pool **pool;
     size_t pools;
     int listener[LISTENERS];
+    char secret[SECRET_HEX +
+                1]; /* the keeper's, the same for every supervisor of its life: cancel keys are made of it */
     bool serving;
     bool stopping;
     bool stopped;
@@ -166,10 +165,11 @@ int worker_listen(struct supervisor *s, int fd);
 void worker_recover(struct pool *pool); /* those a predecessor greeted */
 bool worker_alive(void *pool, uint32_t index);
 void worker_drop_all(struct pool *pool);
-/* The worker and shell a token or a cancel key belongs to; NULL: nobody's. */
+/* The worker that presents TOKEN, and what it was given for; NULL: nobody's. */
 struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
                                struct shell **shell);
-struct worker *worker_by_key(struct supervisor *s, int32_t backend_pid, uint32_t key, struct shell **shell);
+/* What W's connection object for B names in a cancel request; the same under the next supervisor. */
+uint32_t worker_cancel_key(const struct worker *w, const struct backend *b);
 
 /* door.c: .s.PGSQL.6432 */
 int door_listen(struct supervisor *s, int fd);

@@ -9,6 +9,8 @@
 #include "supervisor.h"
 
 #include <errno.h>
+#include <openssl/evp.h>
+#include <openssl/hmac.h>
 #include <pglend.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -39,7 +41,7 @@ bool worker_alive(void *context, uint32_t index)
     return index < pool->segment.borrowers && pool->worker[index] != NULL && !pool->worker[index]->dead;
 }
 
-/* ---- shells: what tokens and cancel keys were given for ---- */
+/* ---- shells: what tokens were given for, and cancel keys ---- */
 
 static struct shell *shell_of(struct worker *w, uint32_t slot)
 {
@@ -57,21 +59,36 @@ static struct shell *shell_of(struct worker *w, uint32_t slot)
     return shell;
 }
 
-static bool make_shell(struct worker *w, const struct backend *b, uint32_t borrower, char token[TOKEN_HEX + 1])
+static bool make_shell(struct worker *w, const struct backend *b, char token[TOKEN_HEX + 1])
 {
     struct shell *shell = shell_of(w, b->slot);
-    unsigned char random[TOKEN_HEX / 2 + 4];
+    unsigned char random[TOKEN_HEX / 2];
 
     if (shell == NULL || getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
         return false;
-    for (size_t i = 0; i < TOKEN_HEX / 2; i++)
+    for (size_t i = 0; i < sizeof random; i++)
         (void)snprintf(shell->token + 2 * i, 3, "%02x", random[i]);
-    memcpy(&shell->key, random + TOKEN_HEX / 2, sizeof shell->key);
     shell->generation = b->generation;
-    shell->backend_pid = b->pid;
-    shell->borrower = borrower;
     memcpy(token, shell->token, TOKEN_HEX + 1);
     return true;
+}
+
+/*
+ * Computed, not drawn: a supervisor that was started in the place of another must know the keys that the other gave
+ * out. Nobody without the secret can tell one from random bits.
+ */
+uint32_t worker_cancel_key(const struct worker *w, const struct backend *b)
+{
+    const char *secret = w->pool->supervisor->secret;
+    unsigned char mac[EVP_MAX_MD_SIZE];
+    unsigned length = 0;
+    char text[256];
+    int size = snprintf(text, sizeof text, "%s %u %u %u %d %llu", w->pool->config->name, b->slot, b->generation,
+                        w->index, w->identity.pid, (unsigned long long)w->identity.start_time);
+
+    if (HMAC(EVP_sha256(), secret, (int)strlen(secret), (unsigned char *)text, (size_t)size, mac, &length) == NULL)
+        fatal(1, "cannot compute HMAC-SHA256");
+    return pg_get_int32(mac);
 }
 
 struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
@@ -87,19 +104,6 @@ struct worker *worker_by_token(struct supervisor *s, const struct identity *who,
                 continue;
             for (*shell = worker->shell; *shell != NULL; *shell = (*shell)->next)
                 if (strcmp((*shell)->token, token) == 0)
-                    return worker;
-        }
-    return NULL;
-}
-
-struct worker *worker_by_key(struct supervisor *s, int32_t backend_pid, uint32_t key, struct shell **shell)
-{
-    for (size_t i = 0; i < s->pools; i++)
-        for (uint32_t w = 0; w < s->pool[i]->segment.borrowers; w++) {
-            struct worker *worker = s->pool[i]->worker[w];
-
-            for (*shell = worker != NULL ? worker->shell : NULL; *shell != NULL; *shell = (*shell)->next)
-                if ((*shell)->backend_pid == backend_pid && (*shell)->key == key)
                     return worker;
         }
     return NULL;
@@ -177,7 +181,10 @@ static void refuse(int fd, pglend_status status, const char *format, ...)
     (void)vsnprintf(answer.refused.message, sizeof answer.refused.message, format, args);
     va_end(args);
     (void)wire_send(fd, WIRE_REFUSED, &answer, -1, MSG_DONTWAIT);
-    log_info("worker refused: %s", answer.refused.message);
+    if (status == PGLEND_SHUTDOWN)
+        log_debug("worker refused: %s", answer.refused.message);
+    else
+        log_info("worker refused: %s", answer.refused.message);
 }
 
 static struct worker *new_worker(struct pool *pool, uint32_t index, const struct identity *who)
@@ -427,7 +434,7 @@ static void fetch(struct worker *w, const struct wire_fetch *asked)
         return;
     }
     b = &w->pool->backend[asked->slot];
-    if (b->phase != BACKEND_LENDABLE || !make_shell(w, b, asked->borrower, out->token)) {
+    if (b->phase != BACKEND_LENDABLE || !make_shell(w, b, out->token)) {
         not_fetched(w, asked->serial, PGLEND_LOST, "its backend is gone");
         return;
     }

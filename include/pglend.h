@@ -33,6 +33,7 @@
 #ifdef __cplusplus
 extern "C" {
 #endif
+#pragma GCC visibility push(default)
 
 #define PGLEND_VERSION "0.1.0"
 
@@ -111,6 +112,7 @@ const char *pglend_status_name(pglend_status status);
  */
 void pglend_close(pglend *p);
 
+#pragma GCC visibility pop
 #ifdef __cplusplus
 }
 #endif

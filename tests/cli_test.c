@@ -257,6 +257,8 @@ static const struct expectation answer_cases[] = {
     {STATUS("11520"), "status", 0, "up 3 h 12 m,", NULL},
     {STATUS("-5"), "status", 0, "up 0 ms,", NULL},
     {STATUS("1e300"), "status", 0, "up 1157407 d 9 h,", NULL},
+    {OK("{\"audit\":\"off\",\"stopping\":true,\"pools\":[]}"), "status", 0, "audit off, shutting down\n\nno pools\n",
+     NULL},
     {STATUS("1"), "status --json", 0, "\"version\": \"9.9\"", NULL},
     {STATUS("1"), "version", 0, "pglendd 9.9\n", NULL},
     {OK("[" POOL "]"), "pools", 0,

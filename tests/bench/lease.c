@@ -9,13 +9,17 @@
 #include "bench.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #define SAMPLES_MAX 100000
 #define BATCH       1000
 #define SLOTS       4
+#define ANSWER_NS   500000 /* a reset's answer is in by then */
 
 static void cycle(pglend *pool)
 {
@@ -58,12 +62,58 @@ static double settled(const char *name, long samples)
     for (long i = 0; i < samples; i++) {
         uint64_t start;
 
-        spin(500000);
+        spin(ANSWER_NS);
         start = bench_ns();
         cycle(pool);
         us[i] = (double)(bench_ns() - start) / 1000;
     }
     pglend_close(pool);
+    return bench_median(us, (size_t)samples);
+}
+
+/* Median time, in ns, of what the guard asks of the kernel in a cycle, alone: two dup3(). */
+static double floor_guard(long batches)
+{
+    static double ns[SAMPLES_MAX];
+    int from = open("/dev/null", O_RDWR | O_CLOEXEC), to = dup(from);
+
+    if (to < 0)
+        bench_fail("/dev/null", strerror(errno));
+    for (long b = 0; b < batches; b++) {
+        uint64_t start = bench_ns();
+
+        for (long i = 0; i < 2L * BATCH; i++)
+            (void)dup3(from, to, O_CLOEXEC);
+        ns[b] = (double)(bench_ns() - start) / BATCH;
+    }
+    close(from);
+    close(to);
+    return bench_median(ns, (size_t)batches);
+}
+
+/* Median time, in µs, of what a reset asks of the kernel in a cycle, alone: send it, receive the last one's answer. */
+static double floor_full(long samples)
+{
+    static const char reset[] = "Q\0\0\0\20DISCARD ALL";
+    static double us[SAMPLES_MAX];
+    PGconn *conn = bench_connect();
+    struct pollfd readable = {.fd = PQsocket(conn), .events = POLLIN};
+    char answer[256];
+
+    for (long i = 0; i <= samples; i++) {
+        uint64_t start;
+
+        if (i > 0)
+            poll(&readable, 1, -1);
+        start = bench_ns();
+        if (i > 0 && recv(PQsocket(conn), answer, sizeof answer, 0) <= 0)
+            bench_fail("recv", strerror(errno));
+        if (send(PQsocket(conn), reset, sizeof reset, MSG_NOSIGNAL) != sizeof reset)
+            bench_fail("send", strerror(errno));
+        us[i > 0 ? i - 1 : 0] = (double)(bench_ns() - start) / 1000;
+        spin(ANSWER_NS);
+    }
+    PQfinish(conn);
     return bench_median(us, (size_t)samples);
 }
 
@@ -115,6 +165,8 @@ int main(void)
 
     if (batches < 1 || batches > SAMPLES_MAX || samples < 1 || samples > SAMPLES_MAX)
         bench_fail("BENCH_BATCHES, BENCH_SAMPLES", "must be 1 to 100000");
+    bench_report("floor_guard_ns", floor_guard(batches));
+    bench_report("floor_full_us", floor_full(samples));
     bench_report("cycle_guard_ns", batched("none", batches));
     bench_report("cycle_ns", batched("unguarded", batches));
     bench_report("cycle_full_us", settled("full", samples));

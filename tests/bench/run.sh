@@ -54,9 +54,9 @@ $(pool crowd 8 none true)
   }
 }
 EOF
-    cat >"$stage/herd.json" <<EOF
+    cat >"$stage/idle.json" <<EOF
 {
-$(head_of herd)
+$(head_of idle)
   "pools": {
 $(pool herd 100 none true)
   }
@@ -117,8 +117,8 @@ measure_herd()
 {
     local supervisor before after i
     progress "measuring: $herd_workers idle workers"
-    stage_pglendd herd
-    export PGLEND_RUNTIME_DIR=$stage/herd
+    stage_pglendd idle
+    export PGLEND_RUNTIME_DIR=$stage/idle
     await_idle herd
     mkfifo "$stage/end"
     stage_start herd bash -c "exec ./herd $herd_workers <end"
@@ -178,8 +178,10 @@ Queries inside a lease (select 1)
   ratio                    | query_ratio       | >= | 0.98                |     | 1
 acquire + release of a slot used before
   reset none, guard        | cycle_guard_ns    | <= | 1000                | ns  | 1
+    its two dup3() alone   | floor_guard_ns    | -  |                     | ns  | 1
   reset none, no guard     | cycle_ns          | <= | 200                 | ns  | 1
   reset full, answer is in | cycle_full_us     | <= | 12                  | us  | 1
+    its send, recv alone   | floor_full_us     | -  |                     | us  | 1
 First use of a slot by a worker
   first use                | first_us          | <= | 300                 | us  | 1
   attach and first use     | first_fresh_us    | -  |                     | us  | 1
@@ -198,7 +200,8 @@ Idle: 100 slots and so many workers
 EOF
 }
 
-echo "pglend bench: medians of $BENCH_ROUNDS rounds, $(nproc) CPUs, $(uname -m)"
+read -r load _ </proc/loadavg
+echo "pglend bench: medians of $BENCH_ROUNDS rounds, $(nproc) CPUs, $(uname -m), load $load before the start"
 bring_up
 measure query
 measure lease

@@ -194,7 +194,7 @@ int http_send(const struct http *h, const struct http_reply *reply, bool keep_al
                           reply->status, reason(reply->status), reply->type, reply->length,
                           reply->status == 503 ? "Retry-After: 1\r\n" : "", keep_alive ? "" : "Connection: close\r\n");
     struct iovec part[] = {{.iov_base = head, .iov_len = (size_t)length},
-                           {.iov_base = (char *)(size_t)reply->body, .iov_len = reply->length}};
+                           {.iov_base = (char *)reply->body, .iov_len = reply->length}};
 
     return send_parts(h, part, 2);
 }
@@ -210,7 +210,7 @@ int http_send_head(const struct http *h, int status, const char *type)
 
 int http_send_bytes(const struct http *h, const char *bytes, size_t length)
 {
-    struct iovec part = {.iov_base = (char *)(size_t)bytes, .iov_len = length};
+    struct iovec part = {.iov_base = (char *)bytes, .iov_len = length};
 
     return send_parts(h, &part, 1);
 }

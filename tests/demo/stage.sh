@@ -115,6 +115,7 @@ stage_postgres()
         [ "$try" != 5 ] || stage_fail "PostgreSQL does not start: $(tail -n 3 "$pg_log")"
     done
     stage_pids+=("$(head -n 1 "$data/postmaster.pid")")
+    stage_sql <<<"alter role postgres password '$PGPASSWORD'" || stage_fail "cannot set the superuser's password"
 }
 
 stage_sql()

@@ -1,0 +1,325 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * pglendd.c - a private pglendd for tests: configuration, start, end, questions over admin.sock.
+ */
+#include "pglendd.h"
+#include "harness.h"
+#include "segment.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define START_SECONDS  20
+#define END_SECONDS    20
+#define ANSWER_SECONDS 20
+#define PROCESSES_MAX  256
+
+/* ---- configuration ---- */
+
+static json_t *parse(const char *text)
+{
+    json_error_t error;
+    char *copy = strdup(text);
+    json_t *json;
+
+    ck_assert_ptr_nonnull(copy);
+    for (char *c = copy; *c != '\0'; c++)
+        if (*c == '\'')
+            *c = '"';
+    json = json_loads(copy, JSON_REJECT_DUPLICATES, &error);
+    ck_assert_msg(json != NULL, "the test's JSON \"%s\": %s", text, error.text);
+    free(copy);
+    return json;
+}
+
+void pglendd_configure(struct pglendd *d, const struct postgres *server, const char *overrides)
+{
+    char self[16], other[16];
+    uid_t uid;
+    gid_t gid;
+    json_t *config;
+
+    harness_unprivileged(&uid, &gid);
+    (void)snprintf(self, sizeof self, "%u", (unsigned)geteuid());
+    (void)snprintf(other, sizeof other, "%u", (unsigned)uid);
+    config = json_pack("{s:s, s:{s:s}, s:s, s:{s:{s:[ss]}, s:{s:[ss]}, s:{s:[ss]}}, s:{s:{s:{s:s, s:i, s:s, s:s, s:s}, "
+                       "s:{s:i, s:i}, s:{s:[ss]}}}}",
+                       "runtime_dir", d->runtime_dir, "log", "level", "debug", "shutdown_timeout", "5s", "admin",
+                       "read", "users", self, other, "operate", "users", self, other, "control", "users", self, other,
+                       "pools", "clinic", "database", "host", server->directory, "port", server->port, "dbname",
+                       "clinic", "user", "clinic", "password_file", d->password_file, "size", "min", 0, "max", 4,
+                       "access", "users", self, other);
+    ck_assert_ptr_nonnull(config);
+    if (d->as_root)
+        ck_assert_int_eq(json_object_set_new(config, "user", json_string("nobody")), 0);
+    if (overrides != NULL) {
+        json_t *more = parse(overrides);
+
+        ck_assert_int_eq(json_object_update_recursive(config, more), 0);
+        json_decref(more);
+    }
+    ck_assert_int_eq(json_dump_file(config, d->config, JSON_INDENT(2)), 0);
+    ck_assert_int_eq(chmod(d->config, 0644), 0);
+    json_decref(config);
+}
+
+static struct pglendd *prepare(const struct postgres *server, const char *overrides, bool as_root)
+{
+    struct pglendd *d = calloc(1, sizeof *d);
+    uid_t uid;
+    gid_t gid;
+    FILE *f;
+
+    ck_assert_ptr_nonnull(d);
+    d->as_root = as_root;
+    (void)snprintf(d->directory, sizeof d->directory, "%s/d-XXXXXX", harness_directory());
+    ck_assert_ptr_nonnull(mkdtemp(d->directory));
+    ck_assert_int_eq(chmod(d->directory, 0755), 0);
+    (void)snprintf(d->runtime_dir, sizeof d->runtime_dir, "%s/run", d->directory);
+    (void)snprintf(d->config, sizeof d->config, "%s/config", d->directory);
+    (void)snprintf(d->log, sizeof d->log, "%s/log", d->directory);
+    (void)snprintf(d->password_file, sizeof d->password_file, "%s/password", d->directory);
+    ck_assert_ptr_nonnull(f = fopen(d->password_file, "w"));
+    ck_assert_int_eq(fchmod(fileno(f), 0600), 0);
+    ck_assert(fputs(POSTGRES_PASSWORD "\n", f) >= 0 && fclose(f) == 0);
+    harness_unprivileged(&uid, &gid);
+    if (!as_root && geteuid() == 0)
+        ck_assert(chown(d->directory, uid, gid) == 0 && chown(d->password_file, uid, gid) == 0);
+    pglendd_configure(d, server, overrides);
+    return d;
+}
+
+/* ---- start ---- */
+
+/* The program is opened before it drops root: the tree may be where nobody else may look. */
+static _Noreturn void execute(const struct pglendd *d)
+{
+    char *argv[] = {"pglendd", "--foreground", "-c", (char *)d->config, NULL};
+    int program = open(harness_product("pglendd"), O_RDONLY | O_CLOEXEC);
+    int log = open(d->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    int nothing = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+    if (!d->as_root)
+        harness_drop();
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    (void)dup2(nothing, 0);
+    (void)dup2(nothing, 1);
+    (void)dup2(log, 2);
+    (void)fexecve(program, argv, environ);
+    (void)dprintf(2, "cannot execute %s: %s\n", harness_product("pglendd"), strerror(errno));
+    _exit(127);
+}
+
+static int admin_connect(const struct pglendd *d)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval bound = {.tv_sec = ANSWER_SECONDS};
+    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_ne(sock, -1);
+    (void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/admin.sock", d->runtime_dir);
+    if (connect(sock, (struct sockaddr *)&address, sizeof address) == 0)
+        return sock;
+    (void)close(sock);
+    return -1;
+}
+
+/* One request, one answer; NULL if there is nobody to answer. */
+static json_t *request(const struct pglendd *d, const char *command, const char *arguments)
+{
+    json_t *json = json_pack("{s:i, s:s, s:o}", "id", 1, "command", command, "args",
+                             arguments != NULL ? parse(arguments) : json_object());
+    char *text = json_dumps(json, JSON_COMPACT);
+    int sock = admin_connect(d);
+    FILE *stream = sock != -1 ? fdopen(sock, "r+") : NULL;
+    json_t *answer = NULL;
+
+    ck_assert_ptr_nonnull(text);
+    if (stream != NULL && fprintf(stream, "%s\n", text) > 0 && fflush(stream) == 0)
+        answer = json_loadf(stream, JSON_DISABLE_EOF_CHECK, NULL);
+    if (stream != NULL)
+        (void)fclose(stream);
+    free(text);
+    json_decref(json);
+    return answer;
+}
+
+static bool answers(const struct pglendd *d)
+{
+    json_t *status = request(d, "status", NULL);
+    bool ok = json_is_true(json_object_get(status, "ok"));
+
+    json_decref(status);
+    return ok;
+}
+
+void pglendd_resume(struct pglendd *d)
+{
+    ck_assert_int_eq(d->pid, 0);
+    ck_assert_int_eq(fflush(NULL), 0);
+    d->pid = fork();
+    ck_assert_int_ne(d->pid, -1);
+    if (d->pid == 0)
+        execute(d);
+    wait_until(answers(d) || waitpid(d->pid, NULL, WNOHANG) == d->pid, START_SECONDS);
+    ck_assert_msg(kill(d->pid, 0) == 0, "pglendd ended at once: see %s", d->log);
+}
+
+struct pglendd *pglendd_start(const struct postgres *server, const char *overrides)
+{
+    struct pglendd *d = prepare(server, overrides, geteuid() == 0);
+
+    pglendd_resume(d);
+    return d;
+}
+
+struct pglendd *pglendd_start_unprivileged(const struct postgres *server, const char *overrides)
+{
+    struct pglendd *d = prepare(server, overrides, false);
+
+    pglendd_resume(d);
+    return d;
+}
+
+/* ---- end ---- */
+
+/* Objects in /dev/shm that are this daemon's; UNLINK removes them. */
+static int shared_memory(const struct pglendd *d, bool remove)
+{
+    char instance[17], prefix[32];
+    DIR *dir = opendir("/dev/shm");
+    int found = 0;
+
+    ck_assert_ptr_nonnull(dir);
+    segment_instance(d->runtime_dir, instance);
+    (void)snprintf(prefix, sizeof prefix, "pglend.%s.", instance);
+    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+        if (strncmp(e->d_name, prefix, strlen(prefix)) != 0)
+            continue;
+        found++;
+        if (remove)
+            (void)shm_unlink(e->d_name);
+    }
+    (void)closedir(dir);
+    return found;
+}
+
+static bool all_gone(const pid_t *process, size_t count)
+{
+    while (waitpid(-1, NULL, WNOHANG) > 0)
+        continue;
+    for (size_t i = 0; i < count; i++)
+        if (process_state(process[i]) != 0)
+            return false;
+    return true;
+}
+
+void pglendd_free(struct pglendd *d)
+{
+    ck_assert_int_eq(d->pid, 0);
+    (void)shared_memory(d, true);
+    free(d);
+}
+
+void pglendd_stop(struct pglendd *d)
+{
+    pid_t process[PROCESSES_MAX];
+    size_t count = process_children(d->pid, process, PROCESSES_MAX);
+    int status = -1;
+
+    ck_assert_int_eq(kill(d->pid, SIGTERM), 0);
+    wait_until(waitpid(d->pid, &status, WNOHANG) == d->pid, END_SECONDS);
+    d->pid = 0;
+    ck_assert_msg(status == 0, "pglendd ended with status %#x: see %s", (unsigned)status, d->log);
+    for (size_t i = 0; i < count; i++)
+        ck_assert_msg(process_state(process[i]) == 0 || process_state(process[i]) == 'Z',
+                      "pglendd left process %d behind", (int)process[i]);
+    ck_assert_msg(shared_memory(d, false) == 0, "leaked: shared memory of %s", d->runtime_dir);
+    pglendd_free(d);
+}
+
+void pglendd_kill(struct pglendd *d)
+{
+    pid_t process[PROCESSES_MAX];
+    size_t count = process_children(d->pid, process, PROCESSES_MAX);
+
+    ck_assert_int_eq(kill(d->pid, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(d->pid, NULL, 0), d->pid);
+    d->pid = 0;
+    wait_until(all_gone(process, count), END_SECONDS);
+}
+
+/* ---- questions ---- */
+
+bool pglendd_logged(const struct pglendd *d, const char *text)
+{
+    FILE *f = fopen(d->log, "re");
+    char *line = NULL;
+    size_t size = 0;
+    bool found = false;
+
+    while (f != NULL && !found && getline(&line, &size, f) != -1)
+        found = strstr(line, text) != NULL;
+    free(line);
+    if (f != NULL)
+        (void)fclose(f);
+    return found;
+}
+
+json_t *pglendd_request(const struct pglendd *d, const char *command, const char *arguments)
+{
+    json_t *answer = request(d, command, arguments);
+
+    ck_assert_msg(answer != NULL, "no answer to \"%s\"", command);
+    return answer;
+}
+
+json_t *pglendd_result(const struct pglendd *d, const char *command, const char *arguments)
+{
+    json_t *answer = pglendd_request(d, command, arguments);
+    json_t *result = json_incref(json_object_get(answer, "result"));
+
+    ck_assert_msg(json_is_true(json_object_get(answer, "ok")), "\"%s\" failed: %s", command,
+                  json_string_value(json_object_get(json_object_get(answer, "error"), "message")));
+    json_decref(answer);
+    return result;
+}
+
+int pglendd_count(const struct pglendd *d, const char *field)
+{
+    json_t *pools = pglendd_result(d, "pools", "{'pool': 'clinic'}");
+    const json_t *value = json_object_get(json_array_get(pools, 0), field);
+    int count = (int)json_integer_value(value);
+
+    ck_assert_msg(json_is_integer(value), "pools has no number \"%s\"", field);
+    json_decref(pools);
+    return count;
+}
+
+pid_t pglendd_process(const struct pglendd *d, const char *process)
+{
+    pid_t child[PROCESSES_MAX];
+    size_t count = process_children(d->pid, child, PROCESSES_MAX);
+    char title[256], wanted[256];
+
+    (void)snprintf(wanted, sizeof wanted, "pglendd: %s", process);
+    for (size_t i = 0; i < count; i++) {
+        process_title(child[i], title);
+        if (strncmp(title, wanted, strlen(wanted)) == 0)
+            return child[i];
+    }
+    return 0;
+}

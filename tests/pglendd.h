@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * pglendd.h - a private pglendd in front of a private PostgreSQL.
+ *
+ * Its one pool "clinic" lends sessions of role clinic in database clinic, by password file, over the Unix socket: 0 to
+ * 4 of them, to whoever runs the tests and to the unprivileged account. OVERRIDES, an object in JSON where ' stands for
+ * ", is laid over that: "{'pools': {'clinic': {'size': {'max': 1}}}}".
+ */
+#ifndef PGLEND_TESTS_PGLENDD_H
+#define PGLEND_TESTS_PGLENDD_H
+
+#include "postgres.h"
+#include <jansson.h>
+#include <stdbool.h>
+#include <sys/types.h>
+
+struct pglendd {
+    char directory[64];     /* of everything below */
+    char runtime_dir[80];   /* for pglend_open() */
+    char config[80];        /* path */
+    char log[80];           /* path of what it wrote to standard error */
+    char password_file[80]; /* of pool clinic */
+    pid_t pid;              /* of the keeper; 0: not running */
+    bool as_root;
+};
+
+/* Started as whoever runs the tests: as root, it drops to nobody. Ready, admin.sock answers, when this returns. */
+struct pglendd *pglendd_start(const struct postgres *server, const char *overrides);
+/* Started by the unprivileged account, where the tests run as root. */
+struct pglendd *pglendd_start_unprivileged(const struct postgres *server, const char *overrides);
+/* SIGTERM, and wait for its end; fails the test unless it exits 0 and leaves no process and no shared memory. Frees. */
+void pglendd_stop(struct pglendd *d);
+/* SIGKILL the keeper, wait until all of its processes have gone. pglendd_resume() or pglendd_free() may follow. */
+void pglendd_kill(struct pglendd *d);
+/* Start again with the same configuration and directory. */
+void pglendd_resume(struct pglendd *d);
+/* After a kill: remove files and shared memory. */
+void pglendd_free(struct pglendd *d);
+
+/* Write the configuration anew with OVERRIDES; it is for the caller to ask for a reload. */
+void pglendd_configure(struct pglendd *d, const struct postgres *server, const char *overrides);
+bool pglendd_logged(const struct pglendd *d, const char *text);
+
+/* One request on admin.sock; ARGUMENTS as OVERRIDES above or NULL. The whole answer; caller decrefs. */
+json_t *pglendd_request(const struct pglendd *d, const char *command, const char *arguments);
+/* The result of a request that must succeed. */
+json_t *pglendd_result(const struct pglendd *d, const char *command, const char *arguments);
+/* Pool clinic's "idle", "leased", "waiting", …, from `pools`. */
+int pglendd_count(const struct pglendd *d, const char *field);
+/* The keeper's child whose title starts with "pglendd: PROCESS"; 0: none. */
+pid_t pglendd_process(const struct pglendd *d, const char *process);
+
+#endif
