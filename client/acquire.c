@@ -177,7 +177,7 @@ static struct lease_wish make_wish(const struct request *r, uint64_t now)
 }
 
 /* Wait in the queue. A slot, or NO_SLOT with the error set or R->again. */
-static uint32_t wait_in_queue(struct request *r, uint64_t *word)
+static uint32_t wait_in_queue(struct request *r, uint64_t *word, uint64_t *woken)
 {
     const struct segment *s = &r->at->segment;
     uint64_t now = clock_ns(), wanted = 0;
@@ -200,6 +200,7 @@ static uint32_t wait_in_queue(struct request *r, uint64_t *word)
         (void)pthread_mutex_unlock(&r->pool->lock);
         over = r->again || (slot == NO_SLOT && (is_closed(r) || database_is_down(r, now)));
     }
+    *woken = now;
     if (slot == NO_SLOT)
         slot = lease_leave(s, r->borrower, word);
     if (slot != NO_SLOT || over)
@@ -214,10 +215,10 @@ static uint32_t wait_in_queue(struct request *r, uint64_t *word)
     return NO_SLOT;
 }
 
-/* NOW: near enough; the clock costs more than the rest of taking a slot. */
-static uint32_t find_slot(struct request *r, uint64_t now, uint64_t *word)
+/* *NOW: near enough on entry, for the clock costs more than the rest of taking a slot; set anew where it waited. */
+static uint32_t find_slot(struct request *r, uint64_t *now, uint64_t *word)
 {
-    struct lease_wish wish = make_wish(r, now);
+    struct lease_wish wish = make_wish(r, *now);
     uint32_t slot;
 
     if (is_closed(r))
@@ -229,15 +230,15 @@ static uint32_t find_slot(struct request *r, uint64_t now, uint64_t *word)
     slot = lease_try(&r->at->segment, r->borrower, &wish, word);
     if (slot != NO_SLOT)
         return slot;
-    if (now >= r->until) {
+    if (*now >= r->until) {
         if (has_room(r))
             attachment_tell(r->at, WIRE_WANT, 0);
         explain_timeout(r);
         return NO_SLOT;
     }
-    if (database_is_down(r, now))
+    if (database_is_down(r, *now))
         return NO_SLOT;
-    return wait_in_queue(r, word);
+    return wait_in_queue(r, word, now);
 }
 
 /* This process's loan of SLOT, now leased, if it is of this generation. */
@@ -317,7 +318,7 @@ static bool settle(struct request *r, struct loan *loan, uint64_t word, uint64_t
     struct segment_header *header = r->at->segment.header;
 
     if ((word_flags(word) & SLOT_RESET_PENDING) == 0)
-        return now - idle_since < LOOK_AFTER_NS || adopt_settle(loan, false, false, now) == READER_CLEAN;
+        return now < idle_since + LOOK_AFTER_NS || adopt_settle(loan, false, false, now) == READER_CLEAN;
     if (until > r->until)
         until = r->until > now + GRACE_NS ? r->until : now + GRACE_NS;
     if (adopt_settle(loan, true, r->policy->reset == RESET_FULL, until) != READER_CLEAN)
@@ -420,7 +421,7 @@ static struct loan *borrow(struct request *r)
     note_assertions(r);
     while (made == TRY_ANOTHER) {
         uint64_t word = 0;
-        uint32_t slot = find_slot(r, now, &word);
+        uint32_t slot = find_slot(r, &now, &word);
 
         if (slot == NO_SLOT)
             break;

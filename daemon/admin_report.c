@@ -92,7 +92,7 @@ static bool add_slot(json_t *array, const struct pool *pool, uint32_t i, uint64_
                   pid_or_null(b->phase == BACKEND_NONE || b->phase == BACKEND_CONNECTING ? 0 : b->pid), "worker_pid",
                   pid_or_null(worker != NULL ? worker->identity.pid : 0), "since_s", seconds_since(since), "uses",
                   (json_int_t)atomic_load_explicit(&slot->uses, memory_order_relaxed), "reset_pending",
-                  (word_flags(word) & SLOT_RESET_PENDING) != 0);
+                  !taken && (word_flags(word) & SLOT_RESET_PENDING) != 0);
 
     if (object != NULL && state == SLOT_LEASED && !add_lease(object, pool, i, word_borrower(word))) {
         json_decref(object);

@@ -68,6 +68,14 @@ const char *harness_product(const char *name)
     return path;
 }
 
+unsigned harness_rounds(unsigned ordinary)
+{
+    const char *factor = getenv("PGLEND_TEST_ROUNDS");
+    unsigned long times = factor != NULL ? strtoul(factor, NULL, 10) : 1;
+
+    return ordinary * (unsigned)(times > 0 && times < 10000 ? times : 1);
+}
+
 void harness_unprivileged(uid_t *uid, gid_t *gid)
 {
     const struct passwd *nobody = geteuid() == 0 ? getpwnam("nobody") : NULL;

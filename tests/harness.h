@@ -28,6 +28,8 @@ int harness_main(Suite *suite);
 const char *harness_directory(void);
 /* Path of a product of the build, "pglendd": in $PGLEND_BUILD, or else build/. Static, until the next call. */
 const char *harness_product(const char *name);
+/* How often to do what is left to chance: ORDINARY times, and $PGLEND_TEST_ROUNDS times that. */
+unsigned harness_rounds(unsigned ordinary);
 /* The account that stands for "not root": uid and gid of nobody as root, else one's own. */
 void harness_unprivileged(uid_t *uid, gid_t *gid);
 /* Become it for good; nothing when not root. Ends the process if it cannot. */

@@ -231,6 +231,8 @@ void pglendd_free(struct pglendd *d)
 {
     ck_assert_int_eq(d->pid, 0);
     (void)shared_memory(d, true);
+    if (getenv("PGLEND_TEST_KEEP") == NULL)
+        (void)unlink(d->log); /* what stays is shown as the log of a failed test */
     free(d);
 }
 
