@@ -285,6 +285,9 @@ bool adopt_restore_hooks(struct loan *loan)
     (void)PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
     (void)PQsetErrorContextVisibility(conn, PQSHOW_CONTEXT_ERRORS);
     PQuntrace(conn);
+    /* An error message may quote the last borrower's data. Changing the mode is the public call that empties it. */
+    if (*PQerrorMessage(conn) != '\0' && !PQisnonblocking(conn))
+        (void)PQsetnonblocking(conn, 1);
     if (PQisnonblocking(conn))
         (void)PQsetnonblocking(conn, 0);
     return empty_result_size(conn) == loan->hooks.events;

@@ -18,7 +18,7 @@
 #include <unistd.h>
 
 #define CANCEL_AFTER_MS 2                    /* a session that was idle has answered by then */
-#define CANCEL_EVERY_MS 25                   /* one cancel does not empty a pipeline of several synced statements */
+#define CANCEL_EVERY_MS 5                    /* one does not empty a pipeline of several synced statements */
 #define SYNC_BOUND_NS   UINT64_C(150000000)  /* after the first cancel was delivered */
 #define SYNC_TOTAL_NS   UINT64_C(1000000000) /* whatever the keeper is doing */
 #define CLOSE_CANCEL_MS 10                   /* an idle session ends faster than this */

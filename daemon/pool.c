@@ -143,6 +143,8 @@ void pool_balance(struct pool *pool)
     target = taken + (count.waiting > count.connecting ? count.waiting - count.connecting : 0);
     if (target < (uint32_t)config->size_min)
         target = (uint32_t)config->size_min;
+    if (target == 0 && pool->down_since != 0)
+        target = 1; /* acquires fail at once now, and wait no more: somebody must see when the database is back */
     if (target > pool->max)
         target = pool->max;
     for (uint32_t i = 0; i < pool->segment.slots && i < pool->max && taken < target && count.connecting < parallel; i++)
@@ -282,7 +284,6 @@ static void correct_word(struct pool *pool, uint32_t slot, uint64_t word)
 void pool_sweep(struct pool *pool)
 {
     const struct sweep sweep = {.alive = worker_alive, .taken = on_taken, .context = pool};
-    uint64_t oldest;
 
     if (pool->backend == NULL || pool->replacing)
         return;
@@ -294,9 +295,7 @@ void pool_sweep(struct pool *pool)
         pool->password_changed = 0;
         wait_to_login(pool, 0);
     }
-    /* A wait whose WANT went to a predecessor. */
-    if (lease_waiting(&pool->segment, &oldest) > 0 || pool->login_failures == 0)
-        pool_balance(pool);
+    pool_balance(pool); /* a wait whose WANT went to a predecessor */
 }
 
 void pool_recover(struct pool *pool)

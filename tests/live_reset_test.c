@@ -12,6 +12,7 @@
 
 #include <libpq-events.h>
 #include <libpq/libpq-fs.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -332,80 +333,84 @@ static void trace(PGconn *conn, const char *sql)
     run(conn, sql);
 }
 
+/* Of the backend: where a cancel is needed, a slow moment may cost it; where a message was cut off, it is lost. */
+enum fate { KEPT, USUALLY_KEPT, ANY_FATE };
+#define TRIES 4
+
 static const struct row {
     const char *name;
     void (*dirty)(PGconn *conn, const char *sql);
     const char *sql;
-    bool replaced; /* a new backend is the price */
+    enum fate fate;
 } rows[] = {
-    {"nothing at all", run, "select 1", false},
-    {"transaction open", run, "begin; select 1", false},
-    {"transaction open, work done", run, "begin; create table left_behind (i int)", false},
-    {"transaction aborted", aborted, "begin", false},
-    {"savepoint, aborted", aborted, "begin; savepoint a; savepoint b", false},
-    {"lock on a table", run, "begin; lock table pg_class in access share mode", false},
-    {"cursor in a transaction", run, "begin; declare c cursor for select 1", false},
-    {"WITH HOLD cursor", run, "declare c cursor with hold for select generate_series(1, 1000)", false},
-    {"query running", send_only, "select pg_sleep(30)", false},
-    {"query running in a transaction", send_only, "begin; select pg_sleep(30)", false},
-    {"query answered, unread", send_only, "select 1", false},
-    {"rows unread", send_only, "select generate_series(1, 300000), repeat('x', 100)", false},
-    {"rows read in part, single-row mode", send_and_read_a_little, "select generate_series(1, 300000)", false},
-    {"several statements, unread", send_only, "select 1; select 2; begin; select 3", false},
-    {"statement that failed, unread", send_only, "select 1 / 0", false},
-    {"COPY in", copy_in, "copy t from stdin", false},
-    {"COPY in, just begun", copy, "create temp table t (i int); copy t from stdin", false},
-    {"COPY in, half a message", copy_in_stuck, "copy t from stdin", true},
-    {"COPY out, unread", copy, "copy (select generate_series(1, 300000)) to stdout", false},
-    {"COPY out, read in part", copy_out_a_little, "copy (select generate_series(1, 300000)) to stdout", false},
-    {"big query, half sent", big_query_unsent, "select $1::text", true},
-    {"pipeline, empty", pipeline_empty, "", false},
-    {"pipeline, no sync", pipeline_unsynced, "select 1", false},
-    {"pipeline, flushed, no sync", pipeline_flushed, "select 1", false},
-    {"pipeline, flushed, in error", pipeline_flushed, "select 1 / 0", false},
-    {"pipeline, unread", pipeline_unread, "select 1", false},
-    {"pipeline, in error, unread", pipeline_unread, "select 1 / 0", false},
-    {"pipeline of sleeping statements", pipeline_unread, "select pg_sleep(30)", false},
-    {"LISTEN", run, "listen door", false},
-    {"LISTEN, notifications unread", notify_unread, "listen door", false},
-    {"LISTEN in an aborted transaction", aborted, "listen door; begin; listen other", false},
-    {"temporary table", run, "create temp table t (i int); insert into t values (1)", false},
+    {"nothing at all", run, "select 1", KEPT},
+    {"transaction open", run, "begin; select 1", KEPT},
+    {"transaction open, work done", run, "begin; create table left_behind (i int)", KEPT},
+    {"transaction aborted", aborted, "begin", KEPT},
+    {"savepoint, aborted", aborted, "begin; savepoint a; savepoint b", KEPT},
+    {"lock on a table", run, "begin; lock table pg_class in access share mode", KEPT},
+    {"cursor in a transaction", run, "begin; declare c cursor for select 1", KEPT},
+    {"WITH HOLD cursor", run, "declare c cursor with hold for select generate_series(1, 1000)", KEPT},
+    {"query running", send_only, "select pg_sleep(30)", USUALLY_KEPT},
+    {"query running in a transaction", send_only, "begin; select pg_sleep(30)", USUALLY_KEPT},
+    {"query answered, unread", send_only, "select 1", KEPT},
+    {"rows unread", send_only, "select generate_series(1, 300000), repeat('x', 100)", USUALLY_KEPT},
+    {"rows read in part, single-row mode", send_and_read_a_little, "select generate_series(1, 300000)", USUALLY_KEPT},
+    {"several statements, unread", send_only, "select 1; select 2; begin; select 3", KEPT},
+    {"statement that failed, unread", send_only, "select 1 / 0", KEPT},
+    {"COPY in", copy_in, "copy t from stdin", KEPT},
+    {"COPY in, just begun", copy, "create temp table t (i int); copy t from stdin", KEPT},
+    {"COPY in, half a message", copy_in_stuck, "copy t from stdin", ANY_FATE},
+    {"COPY out, unread", copy, "copy (select generate_series(1, 300000)) to stdout", USUALLY_KEPT},
+    {"COPY out, read in part", copy_out_a_little, "copy (select generate_series(1, 300000)) to stdout", USUALLY_KEPT},
+    {"big query, half sent", big_query_unsent, "select $1::text", ANY_FATE},
+    {"pipeline, empty", pipeline_empty, "", KEPT},
+    {"pipeline, no sync", pipeline_unsynced, "select 1", KEPT},
+    {"pipeline, flushed, no sync", pipeline_flushed, "select 1", KEPT},
+    {"pipeline, flushed, in error", pipeline_flushed, "select 1 / 0", KEPT},
+    {"pipeline, unread", pipeline_unread, "select 1", KEPT},
+    {"pipeline, in error, unread", pipeline_unread, "select 1 / 0", KEPT},
+    {"pipeline of sleeping statements", pipeline_unread, "select pg_sleep(30)", ANY_FATE},
+    {"LISTEN", run, "listen door", KEPT},
+    {"LISTEN, notifications unread", notify_unread, "listen door", KEPT},
+    {"LISTEN in an aborted transaction", aborted, "listen door; begin; listen other", KEPT},
+    {"temporary table", run, "create temp table t (i int); insert into t values (1)", KEPT},
     {"temporary table in front", run, "create temp table pg_class (i int); set search_path = pg_temp, pg_catalog",
-     false},
+     KEPT},
     {"temporary view and function", run,
-     "create temp view v as select 1; create function pg_temp.f() returns int language sql as 'select 1'", false},
-    {"sequence", run, "create temp sequence s; select nextval('s')", false},
-    {"prepared statements", leave_prepared, "select 1", false},
-    {"PREPARE", run, "prepare stale as select 1", false},
-    {"advisory locks", run, "select pg_advisory_lock(1), pg_advisory_lock(2), pg_advisory_lock_shared(3)", false},
-    {"advisory lock of a transaction", run, "begin; select pg_advisory_xact_lock(1)", false},
-    {"SET ROLE", run, "set role clinic_reader", false},
-    {"SET LOCAL ROLE", run, "begin; set local role clinic_reader", false},
-    {"SET SESSION AUTHORIZATION", run, "set session authorization clinic", false},
-    {"client_encoding", run, "set client_encoding = 'LATIN1'", false},
-    {"PQsetClientEncoding", set_encoding, "SJIS", false},
-    {"client_encoding in a transaction", run, "begin; set client_encoding = 'LATIN1'", false},
-    {"search_path", run, "set search_path = pg_catalog", false},
+     "create temp view v as select 1; create function pg_temp.f() returns int language sql as 'select 1'", KEPT},
+    {"sequence", run, "create temp sequence s; select nextval('s')", KEPT},
+    {"prepared statements", leave_prepared, "select 1", KEPT},
+    {"PREPARE", run, "prepare stale as select 1", KEPT},
+    {"advisory locks", run, "select pg_advisory_lock(1), pg_advisory_lock(2), pg_advisory_lock_shared(3)", KEPT},
+    {"advisory lock of a transaction", run, "begin; select pg_advisory_xact_lock(1)", KEPT},
+    {"SET ROLE", run, "set role clinic_reader", KEPT},
+    {"SET LOCAL ROLE", run, "begin; set local role clinic_reader", KEPT},
+    {"SET SESSION AUTHORIZATION", run, "set session authorization clinic", KEPT},
+    {"client_encoding", run, "set client_encoding = 'LATIN1'", KEPT},
+    {"PQsetClientEncoding", set_encoding, "SJIS", KEPT},
+    {"client_encoding in a transaction", run, "begin; set client_encoding = 'LATIN1'", KEPT},
+    {"search_path", run, "set search_path = pg_catalog", KEPT},
     {"TimeZone, DateStyle, IntervalStyle", run,
-     "set timezone = 'Asia/Tokyo'; set datestyle = 'German'; set intervalstyle = 'sql_standard'", false},
-    {"TimeZone by a function", run, "select set_config('timezone', 'Asia/Tokyo', false)", false},
-    {"application_name", run, "set application_name = 'mine'", false},
-    {"standard_conforming_strings", run, "set standard_conforming_strings = off", false},
-    {"statement_timeout", run, "set statement_timeout = '1ms'", false},
-    {"read only", run, "set default_transaction_read_only = on", false},
-    {"session characteristics", run, "set session characteristics as transaction isolation level serializable", false},
+     "set timezone = 'Asia/Tokyo'; set datestyle = 'German'; set intervalstyle = 'sql_standard'", KEPT},
+    {"TimeZone by a function", run, "select set_config('timezone', 'Asia/Tokyo', false)", KEPT},
+    {"application_name", run, "set application_name = 'mine'", KEPT},
+    {"standard_conforming_strings", run, "set standard_conforming_strings = off", KEPT},
+    {"statement_timeout", run, "set statement_timeout = '1ms'", KEPT},
+    {"read only", run, "set default_transaction_read_only = on", KEPT},
+    {"session characteristics", run, "set session characteristics as transaction isolation level serializable", KEPT},
     {"enable_seqscan and others", run, "set enable_seqscan = off; set work_mem = '64kB'; set bytea_output = 'escape'",
-     false},
-    {"row_security", run, "set row_security = off", false},
-    {"custom setting", run, "set my.actor = 'somebody'", false},
-    {"large object open", large_object_open, "begin", false},
-    {"error message", failed_query, "select 1 / 0", false},
-    {"non-blocking", nonblocking, "", false},
-    {"notice receiver", receiver, "", false},
-    {"notice processor", processor, "", false},
-    {"error verbosity", verbosity, "", false},
-    {"trace", trace, "select 1", false},
-    {"event procedure", event_procedure, "select 1", false},
+     KEPT},
+    {"row_security", run, "set row_security = off", KEPT},
+    {"custom setting", run, "set my.actor = 'somebody'", KEPT},
+    {"large object open", large_object_open, "begin", KEPT},
+    {"error message", failed_query, "select 1 / 0", KEPT},
+    {"non-blocking", nonblocking, "", KEPT},
+    {"notice receiver", receiver, "", KEPT},
+    {"notice processor", processor, "", KEPT},
+    {"error verbosity", verbosity, "", KEPT},
+    {"trace", trace, "select 1", KEPT},
+    {"event procedure", event_procedure, "select 1", KEPT},
 };
 #define ROW_COUNT ((int)(sizeof rows / sizeof rows[0]))
 
@@ -454,7 +459,7 @@ static void is_new(PGconn *conn, const struct next *next)
     describe(conn, found);
     same(next->row->name, fresh, found);
     nobody_listens(conn, next->row);
-    if (!next->row->replaced)
+    if (next->row->fate == KEPT)
         ck_assert_msg(PQbackendPID(conn) == next->backend, "after \"%s\": the backend was replaced", next->row->name);
 }
 
@@ -499,13 +504,19 @@ START_TEST(next_in_this_process)
     struct pglendd *d = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
     pglend *pool = pglend_open(d->runtime_dir, "clinic");
     struct next next = {.daemon = d, .row = &rows[_i]};
-    PGconn *conn;
+    bool kept = false;
 
-    next.backend = look_at_new(pool);
-    make_dirty(pool, &next);
-    conn = borrow(pool, next.row->name);
-    is_new(conn, &next);
-    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    for (int i = 0; i < TRIES && !kept; i++) {
+        PGconn *conn;
+
+        next.backend = look_at_new(pool);
+        make_dirty(pool, &next);
+        conn = borrow(pool, next.row->name);
+        is_new(conn, &next);
+        kept = next.row->fate == ANY_FATE || PQbackendPID(conn) == next.backend;
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    }
+    ck_assert_msg(kept, "after \"%s\": the backend was replaced, %d times of %d", next.row->name, TRIES, TRIES);
     pglend_close(pool);
     pglendd_stop(d);
     if (traced != NULL)
