@@ -183,9 +183,10 @@ const char *backend_fact(const struct backend *b, const char *name, char *value,
     if (line == NULL)
         return NULL;
     for (line += length + 1; *line != '\0' && *line != '\n' && at + 1 < size; line++) {
-        if (*line == '\\' && line[1] != '\0')
-            line++;
-        value[at++] = *line == 'n' && line[-1] == '\\' ? '\n' : *line;
+        bool escaped = *line == '\\' && line[1] != '\0';
+
+        line += escaped;
+        value[at++] = escaped && *line == 'n' ? '\n' : *line;
     }
     value[at] = '\0';
     return value;
@@ -484,11 +485,18 @@ static void on_backend_event(uv_poll_t *poll, int status, int events)
         backend_retire(b, "server closed the connection");
         return;
     }
+    if (status != 0) {
+        /* libuv reports an error once, and then watches no more: what the server still said does not matter. */
+        if (b->phase != BACKEND_CLOSING)
+            b->reason = "server closed the connection";
+        closed(b);
+        return;
+    }
     if ((events & UV_WRITABLE) != 0 && !send_queued(b)) {
         backend_close(b, "server closed the connection");
         return;
     }
-    if (status == 0 && (events & (UV_READABLE | UV_DISCONNECT)) == 0)
+    if ((events & (UV_READABLE | UV_DISCONNECT)) == 0)
         return;
     got = recv(b->fd, bytes, sizeof bytes, MSG_DONTWAIT);
     if (got == -1 && (errno == EAGAIN || errno == EINTR))

@@ -31,17 +31,8 @@ static int64_t now_ms(void)
 static size_t job_bytes(const struct job *job, const char *key, unsigned char *bytes, size_t size)
 {
     const char *hex = json_string_value(json_object_get(job->json, key));
-    size_t length = hex == NULL ? 0 : strlen(hex);
-    unsigned byte;
 
-    if (length % 2 != 0 || length / 2 > size)
-        return 0;
-    for (size_t i = 0; i < length; i += 2) {
-        if (sscanf(hex + i, "%2x", &byte) != 1)
-            return 0;
-        bytes[i / 2] = (unsigned char)byte;
-    }
-    return length / 2;
+    return hex == NULL ? 0 : trace_hex(hex, strlen(hex), bytes, size);
 }
 
 static void put32(unsigned char *to, uint32_t number)

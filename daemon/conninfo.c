@@ -16,7 +16,7 @@
 #define OPTIONS_MAX     16384
 #define TIMEOUT_LEAST_S 2 /* libpq takes less for 2 */
 
-extern char **environ;
+static char nothing[] = "";
 
 /* What the configuration has to say; an empty value says nothing. */
 struct ours {
@@ -56,12 +56,12 @@ static PQconninfoOption *defaults(const char *service)
     return options;
 }
 
-static const char *default_of(const PQconninfoOption *options, const char *keyword)
+static char *default_of(const PQconninfoOption *options, const char *keyword)
 {
     for (const PQconninfoOption *o = options; o->keyword != NULL; o++)
         if (strcmp(o->keyword, keyword) == 0)
-            return o->val == NULL ? "" : o->val;
-    return "";
+            return o->val == NULL ? nothing : o->val;
+    return nothing;
 }
 
 /* Ours if it is configured, else what a service says, else by where the connection goes. */
@@ -74,8 +74,8 @@ static const char *sslmode(const struct database_config *database, const PQconni
             strcmp(o->val, o->compiled) != 0)
             return o->val;
     if (*there.host == '\0') {
-        there.host = (char *)(uintptr_t)default_of(options, "host");
-        there.service = (char *)(uintptr_t) "";
+        there.host = default_of(options, "host");
+        there.service = nothing;
     }
     return config_sslmode(&there);
 }

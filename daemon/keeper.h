@@ -30,6 +30,8 @@ struct keeper_pool {
     int segment_fd;
     uint32_t slots;
     struct keeper_slot *slot;
+    bool password_refused;  /* by the server, at the last login */
+    int64_t password_stamp; /* of the file it was read from, then */
 };
 
 /* A cancel that the supervisor asked for. */
@@ -69,6 +71,8 @@ struct keeper {
 
     struct child *reload;
     bool reload_again;
+
+    uv_timer_t password_timer; /* while a password is refused */
 
     enum keeper_phase phase;
     uv_timer_t stop_timer;
@@ -111,6 +115,7 @@ struct child {
     struct keeper_pool *pool; /* login, cancel */
     uint32_t slot;
     uint32_t generation;
+    int64_t password_stamp; /* login: of the file, before it was read */
 };
 /*
  * Start this program as "pglendd: ROLE POOL" (POOL may be NULL), as the unprivileged user at once if DROPPED. NULL with

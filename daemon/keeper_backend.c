@@ -11,7 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
+
+#define PASSWORD_LOOK_MS 500
 
 static struct message out;
 
@@ -64,15 +67,15 @@ static char *take_cancel_key(char *facts)
 /* Where FD leads; NULL if it leads nowhere any more. */
 static char *peer_of(int fd)
 {
-    struct sockaddr_storage peer;
+    _Alignas(struct sockaddr_storage) unsigned char peer[sizeof(struct sockaddr_storage)] = {0};
     socklen_t length = sizeof peer;
     char *hex;
 
-    if (getpeername(fd, (struct sockaddr *)&peer, &length) == -1 || length == 0 || length > sizeof peer)
+    if (getpeername(fd, (struct sockaddr *)peer, &length) == -1 || length == 0 || length > sizeof peer)
         return NULL;
     hex = calloc(length, 2 + 1);
     for (socklen_t i = 0; hex != NULL && i < length; i++)
-        (void)snprintf(hex + 2 * (size_t)i, 3, "%02x", ((unsigned char *)&peer)[i]);
+        (void)snprintf(hex + 2 * (size_t)i, 3, "%02x", peer[i]);
     return hex;
 }
 
@@ -109,6 +112,51 @@ static void keep(struct child *c, const struct message *m, int fd)
     send_backend(c->keeper, c->pool, c->slot);
 }
 
+/* ---- passwords ---- */
+
+/*
+ * Changes whenever the password's file does; 0: there is none to be seen. The keeper looks, for the file may be where
+ * the supervisor's user cannot.
+ */
+static int64_t password_stamp(const struct keeper_pool *pool)
+{
+    const struct database_config *database = &pool->config->database;
+    struct stat st;
+
+    if (stat(*database->password_file != '\0' ? database->password_file : database->passfile, &st) == -1)
+        return 0;
+    return ((int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec) ^ ((int64_t)st.st_ino << 20);
+}
+
+static void on_password_look(uv_timer_t *timer)
+{
+    struct keeper *k = timer->data;
+    bool refused = false;
+
+    for (size_t i = 0; i < k->pools; i++) {
+        struct keeper_pool *pool = &k->pool[i];
+
+        if (pool->password_refused && password_stamp(pool) != pool->password_stamp) {
+            pool->password_refused = false;
+            message_make(&out, MESSAGE_PASSWORD_CHANGED, pool->config->name, 0, NULL);
+            keeper_tell(k, &out, -1);
+        }
+        refused = refused || pool->password_refused;
+    }
+    if (!refused)
+        (void)uv_timer_stop(timer);
+}
+
+static void note_password(const struct child *login, bool refused)
+{
+    login->pool->password_refused = refused;
+    login->pool->password_stamp = login->password_stamp;
+    if (refused)
+        (void)uv_timer_start(&login->keeper->password_timer, on_password_look, PASSWORD_LOOK_MS, PASSWORD_LOOK_MS);
+}
+
+/* ---- logins ---- */
+
 static void login_receive(struct child *c, const struct message *m, int fd)
 {
     bool backend = m->verb == MESSAGE_BACKEND && fd != -1;
@@ -116,6 +164,7 @@ static void login_receive(struct child *c, const struct message *m, int fd)
     if (!c->abandoned && !c->answered && (backend || m->verb == MESSAGE_LOGIN_FAILED)) {
         c->answered = true;
         c->pool->slot[c->slot].login = NULL;
+        note_password(c, !backend && m->status == LOGIN_FAILED_PASSWORD);
         if (backend) {
             keep(c, m, fd);
             return;
@@ -168,6 +217,7 @@ void keeper_login(struct keeper *k, const struct message *m)
     }
     c->pool = pool;
     c->slot = m->slot;
+    c->password_stamp = password_stamp(pool);
     slot->login = c;
     child_bound(c, (uint64_t)pool->config->login_timeout_ms);
     if (child_give_job(c, "login", json_pack("{s:o}", "pool", config_pool_json(pool->config))) == -1) {

@@ -22,7 +22,7 @@ static void cancelled(struct keeper *k, const char *pool, uint32_t slot, uint32_
 {
     static struct message m;
 
-    if (status != 0)
+    if (status != 0 && k->phase == KEEPER_SERVING)
         log_warning("pool=%s slot=%u: cancel failed: %s", pool, slot, text);
     message_make(&m, MESSAGE_CANCELLED, pool, slot, text);
     m.status = status;

@@ -14,8 +14,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-extern char **environ;
-
 static void on_handle_closed(uv_handle_t *handle)
 {
     struct child *c = handle->data;

@@ -43,7 +43,8 @@ static int directory_open(const char *path, char *error, size_t size)
 {
     struct stat st;
 
-    if (mkdir(path, 0755) == -1 && errno != EEXIST) {
+    /* Workers may enter, and need not look round. */
+    if (mkdir(path, 0711) == -1 && errno != EEXIST) {
         (void)snprintf(error, size, "cannot create runtime_dir %s: %s: create it for this user, or set another", path,
                        strerror(errno));
         return -1;
@@ -54,9 +55,13 @@ static int directory_open(const char *path, char *error, size_t size)
     }
     if (S_ISDIR(st.st_mode) && is_ours(&st) && (st.st_mode & (S_IWGRP | S_IWOTH)) == 0)
         return 0;
+    if (!S_ISDIR(st.st_mode)) {
+        (void)snprintf(error, size, "runtime_dir %s is not a directory: remove it or set another", path);
+        return -1;
+    }
     (void)snprintf(error, size,
                    "runtime_dir %s (mode %04o, uid %u) must be a directory of root or uid %u that nobody else can "
-                   "write to: run chmod 0755 or set another",
+                   "write to: run chmod 0711 or set another",
                    path, (unsigned)st.st_mode & 07777, (unsigned)st.st_uid, (unsigned)geteuid());
     return -1;
 }

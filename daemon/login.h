@@ -33,6 +33,8 @@ struct trace {
     int32_t backend_pid;
     char key[TRACE_KEY_MAX + 1]; /* cancel key in hexadecimal; "" if there was none or it could not be read */
 };
+/* Bytes of LENGTH hexadecimal digits; 0 if they are not such, or more than SIZE bytes. */
+size_t trace_hex(const char *text, size_t length, unsigned char *bytes, size_t size);
 /* LIBPQ_VERSION: PQlibVersion(), which decides how the key is printed. */
 void trace_parse(const char *text, size_t length, int libpq_version, struct trace *trace);
 /*

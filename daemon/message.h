@@ -8,6 +8,7 @@
  *   keeper ─► supervisor   CONFIG (fd: memory file with normalised JSON) · LISTENER (slot: enum listener; fd)
  *                          SEGMENT (pool; fd) · BACKEND (fd) · LOGIN_FAILED · CANCELLED · SERVE (all handed over; text:
  * a secret, SECRET_HEX digits) RELOADED (status 0: a CONFIG followed; else text says why not) · STOP (shut down)
+ *                          PASSWORD_CHANGED (pool: the file of a password that was refused)
  *   supervisor ─► keeper   LOGIN · CANCEL · FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT
  *                          SERVING · STOPPED
  *   keeper ─► login        JOB (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED
@@ -32,6 +33,7 @@ enum message_verb {
     MESSAGE_SERVE,
     MESSAGE_RELOADED,
     MESSAGE_STOP,
+    MESSAGE_PASSWORD_CHANGED,
     MESSAGE_LOGIN = 32,
     MESSAGE_CANCEL,
     MESSAGE_FORGET,

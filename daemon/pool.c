@@ -10,7 +10,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define BACKOFF_FIRST_MS  10
@@ -133,7 +132,9 @@ void pool_balance(struct pool *pool)
 {
     const struct pool_config *config = pool->config;
     struct pool_count count;
-    uint32_t taken, target, parallel = pool->login_failures > 0 ? 1 : (uint32_t)config->login_parallel;
+    /* One alone where it may well fail: several would be as many wrong passwords. */
+    uint32_t taken, target,
+        parallel = pool->login_failures > 0 || pool->logins == 0 ? 1 : (uint32_t)config->login_parallel;
 
     if (pool->login_wait || pool->replacing || pool->mode == POOL_DISABLED || pool->mode == POOL_SHUTDOWN ||
         !pool->supervisor->serving)
@@ -155,17 +156,6 @@ void pool_balance(struct pool *pool)
                 count.connecting++;
             }
         }
-}
-
-/* Changes whenever the password file does; 0 when it cannot be seen. */
-static int64_t password_stamp(const struct pool *pool)
-{
-    const char *path = pool->config->database.password_file;
-    struct stat st;
-
-    if (path == NULL || *path == '\0' || stat(path, &st) == -1)
-        return 0;
-    return ((int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec) ^ ((int64_t)st.st_ino << 20);
 }
 
 static void wait_to_login(struct pool *pool, uint64_t ms)
@@ -202,13 +192,7 @@ void pool_login_failed(struct pool *pool, const struct message *m)
     segment_set_error(&pool->segment, pool->last_error);
     if (news)
         log_warning("pool=%s: login failed: %s", pool->config->name, pool->last_error);
-    if (m->status == LOGIN_FAILED_PASSWORD) {
-        pool->password_changed = password_stamp(pool);
-        wait_to_login(pool, PASSWORD_RETRY_MS);
-    } else {
-        pool->password_changed = 0;
-        wait_to_login(pool, backoff_ms(pool));
-    }
+    wait_to_login(pool, m->status == LOGIN_FAILED_PASSWORD ? PASSWORD_RETRY_MS : backoff_ms(pool));
     if (m->status == LOGIN_FAILED_TOO_MANY || is_connected(pool))
         return;
     if (pool->down_since == 0) {
@@ -217,6 +201,12 @@ void pool_login_failed(struct pool *pool, const struct message *m)
     }
     atomic_store_explicit(&pool->segment.header->down_since, pool->down_since, memory_order_release);
     lease_wake_all(&pool->segment);
+}
+
+void pool_password_changed(struct pool *pool)
+{
+    if (pool->login_wait)
+        wait_to_login(pool, 0);
 }
 
 void pool_login_done(struct pool *pool)
@@ -291,10 +281,6 @@ void pool_sweep(struct pool *pool)
     for (uint32_t i = 0; i < pool->segment.slots; i++)
         correct_word(pool, i, slot_word(&pool->segment, i));
     lease_sweep(&pool->segment, &sweep);
-    if (pool->password_changed != 0 && password_stamp(pool) != pool->password_changed) {
-        pool->password_changed = 0;
-        wait_to_login(pool, 0);
-    }
     pool_balance(pool); /* a wait whose WANT went to a predecessor */
 }
 

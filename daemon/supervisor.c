@@ -255,6 +255,9 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
     case MESSAGE_CANCELLED:
         backend_cancelled(b);
         break;
+    case MESSAGE_PASSWORD_CHANGED:
+        pool_password_changed(pool);
+        break;
     default:
         log_warning("the keeper sent message %u", m->verb);
     }

@@ -74,8 +74,7 @@ struct pool {
     unsigned login_failures; /* in a row */
     uint64_t down_since;     /* nothing connected and a login failed; ns, 0: up */
     char last_error[SEGMENT_ERROR_MAX + 1];
-    bool cancel_by_query;     /* the cancel key could not be read */
-    int64_t password_changed; /* mtime of the password file at the last password failure, ns */
+    bool cancel_by_query; /* the cancel key could not be read */
     uint64_t logins, reclaims;
 };
 
@@ -132,7 +131,8 @@ void pool_recover(struct pool *pool);               /* words against backends, a
 void pool_balance(struct pool *pool);               /* start the logins that are wanted now */
 void pool_login_failed(struct pool *pool, const struct message *m);
 void pool_login_done(struct pool *pool);
-void pool_sweep(struct pool *pool); /* a worker died, or a second passed */
+void pool_password_changed(struct pool *pool); /* the file it was refused from */
+void pool_sweep(struct pool *pool);            /* a worker died, or a second passed */
 void pool_reconfigure(struct pool *pool, const struct pool_config *config);
 void pool_stop(struct pool *pool, enum shutdown_mode mode);
 bool pool_stopped(const struct pool *pool);

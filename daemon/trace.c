@@ -28,16 +28,16 @@ static int hex_digit(char c)
     return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
-static size_t read_hex(const char *text, size_t length, unsigned char *key)
+size_t trace_hex(const char *text, size_t length, unsigned char *bytes, size_t size)
 {
-    if (length % 2 != 0 || length / 2 > KEY_BYTES_MAX)
+    if (length % 2 != 0 || length / 2 > size)
         return 0;
     for (size_t i = 0; i < length; i += 2) {
         int high = hex_digit(text[i]), low = hex_digit(text[i + 1]);
 
         if (high == -1 || low == -1)
             return 0;
-        key[i / 2] = (unsigned char)(high << 4 | low);
+        bytes[i / 2] = (unsigned char)(high << 4 | low);
     }
     return length / 2;
 }
@@ -75,7 +75,7 @@ static size_t read_quoted(const char *text, size_t length, bool signed_bytes, un
         if (byte == '\\' && i + 1 < length && text[i + 1] == 'x') {
             if (signed_bytes && length - i >= 10 && strncmp(text + digits, "ffffff", 6) == 0)
                 digits += 6;
-            if (digits + 2 <= length && read_hex(text + digits, 2, &byte) == 1)
+            if (digits + 2 <= length && trace_hex(text + digits, 2, &byte, 1) == 1)
                 used = digits + 2 - i;
         }
         if (count == KEY_BYTES_MAX)
@@ -95,16 +95,16 @@ static size_t read_key(const char *text, size_t length, size_t bytes, int libpq_
         return read_quoted(text + 1, length - 2, true, key);
     }
     if (length > 2 && text[0] == '0' && text[1] == 'x')
-        return read_hex(text + 2, length - 2, key);
+        return trace_hex(text + 2, length - 2, key, KEY_BYTES_MAX);
     if (libpq_version < QUOTED_KEY_LIBPQ)
         return read_decimal(text, length, key);
-    return read_hex(text, length, key);
+    return trace_hex(text, length, key, KEY_BYTES_MAX);
 }
 
 /* " PID KEY" of a message of MESSAGE_LENGTH bytes. */
 static void take_key(const char *text, size_t length, long message_length, int libpq_version, struct trace *trace)
 {
-    unsigned char key[KEY_BYTES_MAX];
+    unsigned char key[KEY_BYTES_MAX] = {0};
     size_t bytes, skip;
     char *end;
 

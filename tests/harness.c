@@ -27,7 +27,7 @@
 #include <unistd.h>
 
 #define DESCRIPTORS_MAX 1024
-#define GRACE           5 /* seconds for what is on its way out */
+#define GRACE_MS        5000U /* for what is on its way out */
 #define LOG_TAIL        6000
 
 static char directory[] = "/tmp/pglend-XXXXXX";
@@ -135,7 +135,7 @@ static bool childless(pid_t *left)
 
 static void no_child_left(void)
 {
-    uint64_t until = harness_now_ms() + GRACE * 1000;
+    uint64_t until = harness_now_ms() + GRACE_MS;
     char title[256];
     pid_t left;
 
@@ -156,7 +156,7 @@ static void after_test(void)
 
 static void after_live_test(void)
 {
-    uint64_t until = harness_now_ms() + GRACE * 1000;
+    uint64_t until = harness_now_ms() + GRACE_MS;
 
     after_test();
     while (postgres_sessions(server) > 0 && harness_now_ms() < until)
@@ -236,7 +236,7 @@ static int show_log(const char *path, const struct stat *st, int type, struct FT
 
 static void end_what_is_left(void)
 {
-    uint64_t until = harness_now_ms() + GRACE * 1000;
+    uint64_t until = harness_now_ms() + GRACE_MS;
     pid_t left;
 
     if (server != NULL) {

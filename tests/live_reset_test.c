@@ -12,13 +12,12 @@
 
 #include <libpq-events.h>
 #include <libpq/libpq-fs.h>
-#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define ACCOUNT_MAX    (128 * 1024)
+#define ACCOUNT_MAX    131072
 #define BIG            (8 << 20)
 #define RELEASE_BOUND  3000 /* ms: reset_timeout's default, what cancelling takes, and a slow machine */
 #define PARAMETERS_MAX 16
@@ -28,8 +27,9 @@
 /* Order by the first column, so that the text is the same for the same state. */
 static const char *const questions[] = {
     "select name, setting, source from pg_settings order by 1",
-    "select locktype, mode, relation::regclass from pg_locks where pid = pg_backend_pid() and locktype <> 'virtualxid' "
-    "and relation is distinct from 'pg_locks'::regclass order by 1, 2",
+    ("select locktype, mode, relation::regclass from pg_locks where pid = pg_backend_pid() and locktype <> "
+     "'virtualxid' "
+     "and relation is distinct from 'pg_locks'::regclass order by 1, 2"),
     "select name, statement from pg_prepared_statements order by 1",
     "select name, is_holdable from pg_cursors order by 1",
     "select count(*) from pg_class where relnamespace = pg_my_temp_schema()",
@@ -79,8 +79,8 @@ static void describe_connection(PGconn *conn, FILE *out)
     fprintf(out, "status %d transaction %d nonblocking %d pipeline %d busy %d flush %d encoding %s notify %s\n",
             PQstatus(conn), PQtransactionStatus(conn), PQisnonblocking(conn), PQpipelineStatus(conn), PQisBusy(conn),
             PQflush(conn), pg_encoding_to_char(PQclientEncoding(conn)), notify != NULL ? notify->extra : "none");
-    fprintf(out, "receiver %p processor %p verbosity %d context %d error \"%s\"\n", (void *)(uintptr_t)receiver,
-            (void *)(uintptr_t)processor, verbosity, context, PQerrorMessage(conn));
+    fprintf(out, "receiver %p processor %p verbosity %d context %d error \"%s\"\n", (void *)receiver, (void *)processor,
+            verbosity, context, PQerrorMessage(conn));
     for (int i = 0; parameters[i] != NULL; i++)
         fprintf(out, "%s = %s\n", parameters[i], PQparameterStatus(conn, parameters[i]));
     PQfreemem(notify);

@@ -38,7 +38,7 @@ static json_t *parse(const char *text)
     for (char *c = copy; *c != '\0'; c++)
         if (*c == '\'')
             *c = '"';
-    json = json_loads(copy, JSON_REJECT_DUPLICATES, &error);
+    json = json_loads(copy, 0, &error);
     ck_assert_msg(json != NULL, "the test's JSON \"%s\": %s", text, error.text);
     free(copy);
     return json;
@@ -192,6 +192,21 @@ struct pglendd *pglendd_start_unprivileged(const struct postgres *server, const 
 
     pglendd_resume(d);
     return d;
+}
+
+int pglendd_run(const struct pglendd *d)
+{
+    int status = -1;
+    pid_t pid;
+
+    ck_assert_int_eq(fflush(NULL), 0);
+    pid = fork();
+    ck_assert_int_ne(pid, -1);
+    if (pid == 0)
+        execute(d);
+    wait_until(waitpid(pid, &status, WNOHANG) == pid, START_SECONDS);
+    ck_assert_msg(WIFEXITED(status), "pglendd ended with status %#x: see %s", (unsigned)status, d->log);
+    return WEXITSTATUS(status);
 }
 
 /* ---- end ---- */

@@ -37,6 +37,9 @@ void pglendd_resume(struct pglendd *d);
 /* After a kill: remove files and shared memory. */
 void pglendd_free(struct pglendd *d);
 
+/* Run one more pglendd on the same configuration, to its end: exit status. What it says is in D's log. */
+int pglendd_run(const struct pglendd *d);
+
 /* Write the configuration anew with OVERRIDES; it is for the caller to ask for a reload. */
 void pglendd_configure(struct pglendd *d, const struct postgres *server, const char *overrides);
 bool pglendd_logged(const struct pglendd *d, const char *text);

@@ -25,9 +25,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define START_TRIES   5
-#define START_SECONDS 60
-#define WORDS_MAX     48
+#define START_TRIES 5
+#define START_MS    60000U
 
 static const char hba[] = "local all    postgres      trust\n"
                           "local clinic clinic_trust  trust\n"
@@ -170,7 +169,7 @@ static int free_port(void)
 static bool started(struct postgres *s)
 {
     char conninfo[160];
-    uint64_t until = harness_now_ms() + START_SECONDS * 1000;
+    uint64_t until = harness_now_ms() + START_MS;
 
     (void)snprintf(conninfo, sizeof conninfo, "host=%s port=%d user=postgres dbname=postgres connect_timeout=5",
                    s->directory, s->port);

@@ -88,20 +88,19 @@ void in_worker(worker_function *work, void *argument, double seconds)
 /* State and parent of PID: the fields after the name, which may itself hold anything. */
 static char read_stat(pid_t pid, pid_t *parent)
 {
-    char path[64], text[512] = "", state = 0;
+    char path[64], text[512] = "";
     const char *after;
     FILE *f;
-    int id = 0;
 
     (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
     if ((f = fopen(path, "re")) == NULL)
         return 0;
     text[fread(text, 1, sizeof text - 1, f)] = '\0';
     (void)fclose(f);
-    if ((after = strrchr(text, ')')) == NULL || sscanf(after + 1, " %c %d", &state, &id) != 2)
+    if ((after = strrchr(text, ')')) == NULL || strlen(after) < sizeof ") S 1" - 1)
         return 0;
-    *parent = id;
-    return state;
+    *parent = (pid_t)strtol(after + 4, NULL, 10);
+    return after[2];
 }
 
 char process_state(pid_t pid)
