@@ -195,9 +195,9 @@ static uint32_t wait_in_queue(struct request *r, uint64_t *word, uint64_t *woken
         slot = lease_wait(s, r->borrower, &wish, r->until, word);
         now = wish.now = clock_ns();
         r->again = attachment_retired(r->at);
-        (void)pthread_mutex_lock(&r->pool->lock);
+        pool_lock(r->pool);
         r->policy = attachment_policy(r->at);
-        (void)pthread_mutex_unlock(&r->pool->lock);
+        pool_unlock(r->pool);
         over = r->again || (slot == NO_SLOT && (is_closed(r) || database_is_down(r, now)));
     }
     *woken = now;
@@ -247,7 +247,7 @@ static struct loan *cached_loan(struct request *r, uint32_t slot, uint32_t gener
     struct attachment *at = r->at;
     struct loan *loan, *stale = NULL;
 
-    (void)pthread_mutex_lock(&r->pool->lock);
+    pool_lock(r->pool);
     loan = at->loan[slot];
     if (loan != NULL) {
         at->cached--;
@@ -259,7 +259,7 @@ static struct loan *cached_loan(struct request *r, uint32_t slot, uint32_t gener
             loan = NULL;
         }
     }
-    (void)pthread_mutex_unlock(&r->pool->lock);
+    pool_unlock(r->pool);
     if (stale != NULL)
         adopt_free(stale);
     return loan;
@@ -296,9 +296,9 @@ static struct loan *fetch_loan(struct request *r, uint32_t slot)
         return NULL;
     }
     loan->state = LOAN_LEASED;
-    (void)pthread_mutex_lock(&r->pool->lock);
+    pool_lock(r->pool);
     at->loan[slot] = loan;
-    (void)pthread_mutex_unlock(&r->pool->lock);
+    pool_unlock(r->pool);
     return loan;
 }
 
@@ -338,14 +338,14 @@ static bool list_cached(struct request *r)
     const struct attachment *at = r->at;
     bool any = false;
 
-    (void)pthread_mutex_lock(&r->pool->lock);
+    pool_lock(r->pool);
     (void)memset(r->cached, 0, sizeof r->cached);
     for (uint32_t i = 0; i < at->segment.slots; i++)
         if (at->loan[i] != NULL && at->loan[i]->state == LOAN_CACHED) {
             r->cached[i / 64] |= UINT64_C(1) << (i % 64);
             any = true;
         }
-    (void)pthread_mutex_unlock(&r->pool->lock);
+    pool_unlock(r->pool);
     return any;
 }
 
@@ -433,9 +433,9 @@ static struct loan *borrow(struct request *r)
         error_clear(r->pool);
         return loan;
     }
-    (void)pthread_mutex_lock(&r->pool->lock);
+    pool_lock(r->pool);
     loan_spare_borrower(at, r->borrower);
-    (void)pthread_mutex_unlock(&r->pool->lock);
+    pool_unlock(r->pool);
     return NULL;
 }
 

@@ -220,7 +220,7 @@ static void drop_cache(struct attachment *at)
     for (uint32_t i = 0; i < at->segment.slots; i++) {
         struct loan *loan;
 
-        (void)pthread_mutex_lock(&at->pool->lock);
+        pool_lock(at->pool);
         loan = at->loan[i];
         if (loan != NULL && loan->state == LOAN_CACHED) {
             at->loan[i] = NULL;
@@ -228,7 +228,7 @@ static void drop_cache(struct attachment *at)
         } else {
             loan = NULL;
         }
-        (void)pthread_mutex_unlock(&at->pool->lock);
+        pool_unlock(at->pool);
         if (loan != NULL)
             adopt_free(loan);
     }
@@ -239,13 +239,13 @@ static void attachment_free(struct attachment *at)
 {
     pglend *p = at->pool;
 
-    (void)pthread_mutex_lock(&p->lock);
+    pool_lock(p);
     for (struct attachment **link = &p->all; *link != NULL; link = &(*link)->next)
         if (*link == at) {
             *link = at->next;
             break;
         }
-    (void)pthread_mutex_unlock(&p->lock);
+    pool_unlock(p);
     drop_cache(at);
     (void)close(at->sock);
     segment_unmap(&at->segment);
@@ -288,7 +288,7 @@ static struct attachment *settle_on(pglend *p, struct attachment *mine, struct a
 {
     struct attachment *at;
 
-    (void)pthread_mutex_lock(&p->lock);
+    pool_lock(p);
     mine->users = 1;
     mine->next = p->all;
     p->all = mine;
@@ -299,7 +299,7 @@ static struct attachment *settle_on(pglend *p, struct attachment *mine, struct a
     } else {
         *old = mine;
     }
-    (void)pthread_mutex_unlock(&p->lock);
+    pool_unlock(p);
     return at;
 }
 
@@ -308,9 +308,9 @@ struct attachment *attachment_get(pglend *p, uint64_t until, uint32_t *borrower)
     struct attachment *at, *mine, *old = NULL;
 
     *borrower = NO_BORROWER;
-    (void)pthread_mutex_lock(&p->lock);
+    pool_lock(p);
     at = current(p, &old, borrower);
-    (void)pthread_mutex_unlock(&p->lock);
+    pool_unlock(p);
     if (old != NULL) {
         drop_cache(old);
         attachment_put(old);

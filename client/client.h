@@ -11,6 +11,7 @@
 #include "wire.h"
 #include <libpq-events.h>
 #include <pthread.h>
+#include <sys/single_threaded.h>
 #include <sys/types.h>
 
 #define RUNTIME_DIR_MAX 88 /* so that runtime_dir/.s.PGSQL.6432 fits sockaddr_un */
@@ -118,6 +119,21 @@ struct pglend {
     struct attachment *all;       /* it, and retired ones whose leases are still out */
     struct attachment *inherited; /* over fork: never used, never freed; PGconns of the parent point into them */
 };
+
+/*
+ * A worker with one thread needs no lock. Whether it has one cannot change between lock and unlock: nothing in between
+ * makes a thread, and while others are there the caller is not the last.
+ */
+static inline void pool_lock(pglend *p)
+{
+    if (!__libc_single_threaded)
+        (void)pthread_mutex_lock(&p->lock);
+}
+static inline void pool_unlock(pglend *p)
+{
+    if (!__libc_single_threaded)
+        (void)pthread_mutex_unlock(&p->lock);
+}
 
 /*
  * Attach, or attach anew where the segment was retired. Blocks until UNTIL. NULL with the error set. *BORROWER: an

@@ -55,10 +55,10 @@ void loan_unlink(struct loan *loan)
 {
     struct attachment *at = loan->at;
 
-    (void)pthread_mutex_lock(&at->pool->lock);
+    pool_lock(at->pool);
     if (at->loan[loan->slot] == loan)
         at->loan[loan->slot] = NULL;
-    (void)pthread_mutex_unlock(&at->pool->lock);
+    pool_unlock(at->pool);
 }
 
 /* Under the lock: keep the entry for this process's next borrower. */
@@ -90,13 +90,13 @@ const char *pglend_lease_id(pglend *p, const PGconn *conn)
     struct loan *loan;
 
     error_clear(p);
-    (void)pthread_mutex_lock(&p->lock);
+    pool_lock(p);
     loan = loan_find(p, conn);
     if (loan != NULL)
         (void)snprintf(
             loan->lease_id, sizeof loan->lease_id, "%s/%u/%llu", p->name, loan->slot,
             (unsigned long long)atomic_load_explicit(&loan->at->segment.slot[loan->slot].lease, memory_order_relaxed));
-    (void)pthread_mutex_unlock(&p->lock);
+    pool_unlock(p);
     if (loan == NULL)
         (void)error_set(p, PGLEND_USAGE, "this PGconn is not leased from pool \"%s\" by this process", p->name);
     return loan != NULL ? loan->lease_id : NULL;

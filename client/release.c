@@ -77,7 +77,7 @@ static void put_away(struct loan *loan, bool reusable)
     struct attachment *at = loan->at;
     struct loan *out = loan;
 
-    (void)pthread_mutex_lock(&at->pool->lock);
+    pool_lock(at->pool);
     /* Before the slot is given: another thread's wait under this entry does not mind that it still holds a slot. */
     loan_spare_borrower(at, loan->borrower);
     if (reusable) {
@@ -89,7 +89,7 @@ static void put_away(struct loan *loan, bool reusable)
     } else {
         at->loan[loan->slot] = NULL;
     }
-    (void)pthread_mutex_unlock(&at->pool->lock);
+    pool_unlock(at->pool);
     if (out != NULL)
         adopt_free(out);
 }
@@ -116,9 +116,9 @@ static enum lease_end give_back(struct loan *loan, enum fate fate, bool reusable
 /* The lease's last use of its borrower entry and attachment. */
 static void lease_is_over(struct attachment *at, uint32_t borrower)
 {
-    (void)pthread_mutex_lock(&at->pool->lock);
+    pool_lock(at->pool);
     loan_spare_borrower(at, borrower);
-    (void)pthread_mutex_unlock(&at->pool->lock);
+    pool_unlock(at->pool);
     attachment_put(at);
 }
 
@@ -144,13 +144,13 @@ static int end_lease(pglend *p, PGconn *conn, bool discard)
     enum fate fate;
 
     error_clear(p);
-    (void)pthread_mutex_lock(&p->lock);
+    pool_lock(p);
     loan = loan_find(p, conn);
     if (loan != NULL) {
         loan->state = LOAN_ENDING;
         policy = &loan->at->policy->policy;
     }
-    (void)pthread_mutex_unlock(&p->lock);
+    pool_unlock(p);
     if (loan == NULL)
         return (int)error_set(p, PGLEND_USAGE,
                               "this PGconn is not leased from pool \"%s\" by this process: released before, ended by "
