@@ -165,6 +165,21 @@ static uint32_t oldest_waiter(const struct segment *s, uint64_t *wait)
     return oldest;
 }
 
+/* The same question where only yes or no matters: ends at the first one found. */
+static bool somebody_waits(const struct segment *s)
+{
+    uint32_t used = borrowers_used(s);
+
+    for (uint32_t base = 0; base < used; base += 64)
+        for (uint64_t bits = atomic_load(&s->header->waiting[base / 64]); bits != 0; bits &= bits - 1) {
+            uint32_t b = base + (uint32_t)__builtin_ctzll(bits);
+
+            if (b < used && wait_state(atomic_load(&s->borrower[b].wait)) == WAIT_WAITING)
+                return true;
+        }
+    return false;
+}
+
 /* ---- giving ---- */
 
 /*
@@ -218,7 +233,7 @@ static enum lease_end pass_on(const struct segment *s, uint32_t slot, unsigned f
         if (!slot_swap(s, slot, word, idle))
             continue;
         /* Look again: who published its wait before the slot was idle may have looked at the slots before that, too. */
-        if (oldest_waiter(s, &wait) == NO_BORROWER || !slot_swap(s, slot, idle, own_word(idle, flags, me)))
+        if (!somebody_waits(s) || !slot_swap(s, slot, idle, own_word(idle, flags, me)))
             return LEASE_GIVEN;
     }
     return LEASE_LOST;
@@ -308,11 +323,10 @@ static uint32_t take_any(const struct segment *s, uint32_t borrower, const struc
 
 uint32_t lease_try(const struct segment *s, uint32_t borrower, const struct lease_wish *wish, uint64_t *word)
 {
-    uint64_t wait;
     uint32_t slot;
 
     /* A newcomer must not overtake a waiter. */
-    if (oldest_waiter(s, &wait) != NO_BORROWER)
+    if (somebody_waits(s))
         return NO_SLOT;
     slot = take_any(s, borrower, wish, word);
     if (slot != NO_SLOT)
@@ -522,7 +536,7 @@ static void sweep_slot(const struct segment *s, const struct sweep *sweep, uint3
     case SLOT_SUPERVISOR:
         return;
     case SLOT_IDLE:
-        if (oldest_waiter(s, &wait) != NO_BORROWER && lease_take(s, slot, word, word_flags(word)))
+        if (somebody_waits(s) && lease_take(s, slot, word, word_flags(word)))
             (void)pass_on(s, slot, word_flags(word), NO_BORROWER);
         return;
     case SLOT_GRANTED:
