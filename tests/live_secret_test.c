@@ -1,0 +1,309 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_secret_test.c - what each of pglendd's processes is and runs as, and that a password stays where it belongs.
+ *
+ * The hard thing is to look everywhere: a password drawn at random is searched for in the whole memory of every
+ * process that lives on after a login. That the search would find it is shown on the test's own memory. Only root may
+ * look, and only where the kernel lets root trace.
+ */
+#include "harness.h"
+#include "pglend.h"
+#include "pglendd.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define CANARY_HEX 32
+#define CHUNK      (1 << 20)
+#define LEASES     3
+
+static char canary[CANARY_HEX + 1];
+
+/* ---- processes ---- */
+
+/* The number after NAME in /proc/PID/status, in BASE; -1: not there. */
+static long long status_of(pid_t pid, const char *name, int base)
+{
+    char path[64], line[256];
+    long long value = -1;
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, name, strlen(name)) == 0 && line[strlen(name)] == ':')
+            value = strtoll(line + strlen(name) + 1, NULL, base);
+    if (f != NULL)
+        (void)fclose(f);
+    return value;
+}
+
+static void expect_title(pid_t pid, const char *expected)
+{
+    char title[256];
+
+    process_title(pid, title);
+    ck_assert_str_eq(title, expected);
+}
+
+/* Root keeps what design asks for: CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID. */
+#define KEEPER_CAPABILITIES (1 << 2 | 1 << 5 | 1 << 6 | 1 << 7)
+
+START_TEST(titles_and_users)
+{
+    struct postgres *slow = postgres_start(0);
+    struct pglendd *d;
+    pid_t supervisor, login;
+    uid_t uid;
+    gid_t gid;
+
+    harness_unprivileged(&uid, &gid);
+    /* A stopped postmaster: the kernel accepts for it, and nobody answers. */
+    postgres_signal(slow, SIGSTOP);
+    d = pglendd_start(slow, "{'pools': {'clinic': {'size': {'min': 1}}}}");
+    wait_until((login = pglendd_process(d, "login clinic")) != 0, 5);
+    ck_assert_int_ne(supervisor = pglendd_process(d, "supervisor"), 0);
+    expect_title(d->pid, "pglendd: keeper");
+    expect_title(supervisor, "pglendd: supervisor");
+    expect_title(login, "pglendd: login clinic");
+
+    ck_assert_int_eq(status_of(d->pid, "Uid", 10), geteuid());
+    ck_assert_int_eq(status_of(supervisor, "Uid", 10), uid);
+    wait_until(status_of(login, "Uid", 10) == (long long)uid, 5);
+    if (geteuid() == 0) {
+        ck_assert_int_eq(status_of(d->pid, "CapEff", 16) & ~KEEPER_CAPABILITIES, 0);
+        ck_assert_int_eq(status_of(d->pid, "CapPrm", 16) & ~KEEPER_CAPABILITIES, 0);
+        ck_assert_int_eq(status_of(supervisor, "CapPrm", 16), 0);
+        ck_assert_int_eq(status_of(login, "CapPrm", 16), 0);
+        ck_assert_int_eq(status_of(supervisor, "Gid", 10), gid);
+        ck_assert_int_eq(status_of(supervisor, "Groups", 10), 0); /* none follow */
+    }
+    ck_assert_int_eq(status_of(d->pid, "NoNewPrivs", 10), 1);
+    ck_assert_int_eq(status_of(supervisor, "NoNewPrivs", 10), 1);
+    ck_assert_int_eq(status_of(login, "NoNewPrivs", 10), 1);
+    postgres_signal(slow, SIGCONT);
+    wait_until(pglendd_count(d, "idle") == 1, 10);
+    pglendd_stop(d);
+    postgres_free(slow);
+}
+END_TEST
+
+static const struct {
+    const char *overrides, *said;
+} nobody_such[] = {
+    {"{'user': 'no-such-user'}", "user \"no-such-user\" does not exist"},
+    {"{'user': 'nobody', 'group': 'no-such-group'}", "group \"no-such-group\" does not exist"},
+    {"{'user': 'root'}", "user \"root\" is root"},
+};
+
+START_TEST(user_that_cannot_be)
+{
+    struct pglendd *d;
+
+    if (geteuid() != 0)
+        return;
+    d = pglendd_start(harness_server(), NULL);
+    pglendd_kill(d);
+    pglendd_configure(d, harness_server(), nobody_such[_i].overrides);
+    ck_assert_int_eq(pglendd_run(d), 1);
+    ck_assert_msg(pglendd_logged(d, nobody_such[_i].said), "not said: %s", nobody_such[_i].said);
+    pglendd_configure(d, harness_server(), NULL);
+    pglendd_resume(d);
+    pglendd_stop(d);
+}
+END_TEST
+
+/* ---- the canary ---- */
+
+static void draw_canary(void)
+{
+    unsigned char random[CANARY_HEX / 2];
+
+    ck_assert_int_eq(getrandom(random, sizeof random, 0), sizeof random);
+    for (size_t i = 0; i < sizeof random; i++)
+        (void)snprintf(canary + 2 * i, 3, "%02x", random[i]);
+}
+
+/* How often it is in LENGTH bytes of FD from AT on; a stretch that cannot be read counts for nothing. */
+static unsigned search(int fd, off_t at, off_t end)
+{
+    static char bytes[CHUNK + CANARY_HEX];
+    unsigned hits = 0;
+    ssize_t got;
+
+    for (; at < end && (got = pread(fd, bytes, sizeof bytes, at)) > 0; at += got < CHUNK ? got : CHUNK) {
+        const char *from = bytes, *hit;
+
+        while ((hit = memmem(from, (size_t)(bytes + got - from), canary, CANARY_HEX)) != NULL && hit < bytes + CHUNK) {
+            hits++;
+            from = hit + 1;
+        }
+    }
+    return hits;
+}
+
+static unsigned search_file(const char *path)
+{
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    unsigned hits;
+
+    ck_assert_msg(fd != -1, "cannot look into %s: %s", path, strerror(errno));
+    hits = search(fd, 0, (off_t)1 << 40);
+    (void)close(fd);
+    return hits;
+}
+
+/* Memory, environment and arguments of PID. False: the kernel does not let us. */
+static bool search_process(pid_t pid, unsigned *hits)
+{
+    char path[64], line[512];
+    unsigned long long from, to;
+    FILE *maps;
+    int memory;
+
+    *hits = 0;
+    (void)snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
+    memory = open(path, O_RDONLY | O_CLOEXEC);
+    (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
+    maps = fopen(path, "re");
+    if (memory == -1 || maps == NULL) {
+        if (memory != -1)
+            (void)close(memory);
+        if (maps != NULL)
+            (void)fclose(maps);
+        return false;
+    }
+    while (fgets(line, sizeof line, maps) != NULL)
+        if (sscanf(line, "%llx-%llx r", &from, &to) == 2 && strstr(line, "[v") == NULL)
+            *hits += search(memory, (off_t)from, (off_t)to);
+    (void)fclose(maps);
+    (void)close(memory);
+    (void)snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
+    *hits += search_file(path);
+    (void)snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
+    *hits += search_file(path);
+    return true;
+}
+
+static void nowhere_in_directory(const char *directory, const char *except)
+{
+    char path[512];
+    DIR *dir = opendir(directory);
+    struct stat st;
+
+    ck_assert_ptr_nonnull(dir);
+    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
+        (void)snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
+        if (strcmp(path, except) != 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode))
+            ck_assert_msg(search_file(path) == 0, "the password is in %s", path);
+    }
+    (void)closedir(dir);
+}
+
+static void nowhere_in_process(pid_t pid)
+{
+    char title[256];
+    unsigned hits;
+
+    process_title(pid, title);
+    ck_assert_msg(search_process(pid, &hits), "cannot look into %d, %s", (int)pid, title);
+    ck_assert_msg(hits == 0, "the password is %u times in %d, %s", hits, (int)pid, title);
+}
+
+/* Forked before there is a password: what it has of it, pglend gave it. */
+static int lease_and_stay(void *argument, int sock)
+{
+    char directory[80], text[64];
+    PGconn *conn[LEASES];
+    pglend *pool;
+
+    (void)argument;
+    ck_assert_int_eq(recv(sock, directory, sizeof directory, MSG_WAITALL), sizeof directory);
+    pool = pglend_open(directory, "clinic");
+    for (int i = 0; i < LEASES; i++) {
+        conn[i] = pglend_acquire(pool, 10000);
+        ck_assert_msg(conn[i] != NULL, "%s", pglend_errmessage(pool));
+        ck_assert_str_eq(query(conn[i], "select current_user", text, sizeof text), "clinic");
+    }
+    for (int i = 1; i < LEASES; i++)
+        ck_assert_int_eq(pglend_release(pool, conn[i]), PGLEND_OK);
+    say(sock, 'h');
+    (void)hear(sock, 60);
+    pglend_close(pool);
+    return 0;
+}
+
+static void set_password(struct postgres *server, const char *path)
+{
+    char sql[128];
+    FILE *f;
+
+    (void)snprintf(sql, sizeof sql, "alter role clinic password '%s'", canary);
+    postgres_run(server, sql);
+    ck_assert_ptr_nonnull(f = fopen(path, "w"));
+    ck_assert(fputs(canary, f) >= 0 && fputs("\n", f) >= 0 && fchmod(fileno(f), 0600) == 0 && fclose(f) == 0);
+}
+
+START_TEST(password_is_nowhere)
+{
+    char path[128], overrides[512];
+    struct worker_process worker;
+    struct postgres *server;
+    struct pglendd *d;
+    unsigned hits;
+
+    if (!search_process(getpid(), &hits) || geteuid() != 0) {
+        printf("not searched for the password: only root may look into other processes\n");
+        return;
+    }
+    server = postgres_start(0);
+    worker_fork(&worker, lease_and_stay, NULL);
+    draw_canary();
+    (void)snprintf(path, sizeof path, "%s/canary", harness_directory());
+    set_password(server, path);
+    (void)snprintf(overrides, sizeof overrides,
+                   "{'pools': {'clinic': {'database': {'host': '127.0.0.1', 'password_file': '%s'}, 'size': {'min': "
+                   "2}}}}",
+                   path);
+    d = pglendd_start(server, overrides);
+    ck_assert_int_eq(send(worker.sock, d->runtime_dir, sizeof d->runtime_dir, 0), sizeof d->runtime_dir);
+    ck_assert_int_eq(hear(worker.sock, 20), 'h');
+    /* After a failed login, too: what libpq says of it goes to the log. */
+    postgres_run(server, "alter role clinic nologin");
+    postgres_run(server, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic'");
+    wait_until(pglendd_logged(d, "login failed"), 5);
+    wait_until(pglendd_process(d, "login") == 0, 5);
+
+    ck_assert_msg(search_process(getpid(), &hits) && hits > 0, "the search does not find what is there");
+    nowhere_in_process(d->pid);
+    nowhere_in_process(pglendd_process(d, "supervisor"));
+    nowhere_in_process(worker.pid);
+    nowhere_in_directory("/dev/shm", "");
+    nowhere_in_directory(d->directory, "");
+    nowhere_in_directory(d->runtime_dir, "");
+    say(worker.sock, 'g');
+    ck_assert_int_eq(worker_wait(&worker, 10), 0);
+    pglendd_stop(d);
+    postgres_free(server);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("live_secret");
+    TCase *tc = harness_live_case(suite, "processes", 60);
+
+    tcase_add_test(tc, titles_and_users);
+    tcase_add_loop_test(tc, user_that_cannot_be, 0, (int)(sizeof nobody_such / sizeof nobody_such[0]));
+    tcase_add_test(tc, password_is_nowhere);
+    return harness_main(suite);
+}
