@@ -17,6 +17,7 @@
 #define LOOK_AFTER_NS  UINT64_C(20000000) /* the supervisor sees a backend's end within this time: no look needed */
 #define SETTLED_MIN_NS UINT64_C(20000)    /* no reset's answer comes faster */
 #define GRACE_NS       UINT64_C(10000000) /* for an answer that is on its way, where one does not want to wait */
+#define FETCH_TRIES    5
 #define RECONNECT_NS   UINT64_C(10000000) /* between attempts to reach a supervisor that is needed */
 #define WANT_EVERY_NS  UINT64_C(1000000000)
 #define ATTACH_NS      UINT64_C(5000000000) /* for the first hello, where the pool's own time-out is not known yet */
@@ -266,10 +267,9 @@ static struct loan *cached_loan(struct request *r, uint32_t slot, uint32_t gener
 }
 
 /* Fetch the backend's socket and put a PGconn round it. NULL with the error set. */
-static struct loan *fetch_loan(struct request *r, uint32_t slot)
+static struct loan *fetch_once(struct request *r, uint32_t slot, uint64_t until)
 {
     struct attachment *at = r->at;
-    uint64_t now = clock_ns(), until = r->until > now + GRACE_NS ? r->until : now + GRACE_NS;
     struct loan *loan = calloc(1, sizeof *loan);
     struct wire_backend backend;
     char why[700];
@@ -290,14 +290,32 @@ static struct loan *fetch_loan(struct request *r, uint32_t slot)
     loan->socket = -1;
     loan->borrower = r->borrower;
     loan->state = LOAN_ENDING; /* not a lease before it is whole */
-    if (!adopt_shell(loan, r->pool->runtime_dir, &backend, until, why, sizeof why)) {
-        (void)error_set(r->pool, PGLEND_SYSTEM, "pool \"%s\": %s", r->pool->name, why);
-        adopt_free(loan);
-        return NULL;
+    if (adopt_shell(loan, r->pool->runtime_dir, &backend, until, why, sizeof why))
+        return loan;
+    (void)error_set(r->pool, PGLEND_SYSTEM, "pool \"%s\": %s", r->pool->name, why);
+    adopt_free(loan);
+    return NULL;
+}
+
+/* The same, for slot's holder. A supervisor that dies between answer and door takes the token with it: ask the next. */
+static struct loan *fetch_loan(struct request *r, uint32_t slot)
+{
+    uint64_t now = clock_ns(), until = r->until > now + GRACE_NS ? r->until : now + GRACE_NS;
+    struct loan *loan = NULL;
+
+    for (int tries = 0; loan == NULL && tries < FETCH_TRIES; tries++) {
+        unsigned supervisors = r->at->supervisors;
+
+        loan = fetch_once(r, slot, until);
+        if (loan == NULL && (pglend_errcode(r->pool) != PGLEND_SYSTEM || !attachment_has_supervisor(r->at) ||
+                             r->at->supervisors == supervisors))
+            return NULL;
     }
+    if (loan == NULL)
+        return NULL;
     loan->state = LOAN_LEASED;
     pool_lock(r->pool);
-    at->loan[slot] = loan;
+    r->at->loan[slot] = loan;
     pool_unlock(r->pool);
     return loan;
 }

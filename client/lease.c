@@ -509,6 +509,8 @@ static void sweep_wait(const struct segment *s, const struct sweep *sweep, uint3
         wait_over(s, b);
         return;
     }
+    /* A bit too many costs a look, one too few would cost this wait its turn. */
+    show_waiting(s, b);
     if (wait_state(wait) != WAIT_CLAIMED)
         return;
     word = slot < s->slots ? slot_word(s, slot) : 0;
@@ -574,10 +576,22 @@ static bool is_named(const struct segment *s, uint32_t b)
     return wait_state(atomic_load(&s->borrower[b].wait)) != WAIT_NONE;
 }
 
+/* borrowers_high may have been lowered by whoever writes here: nobody who waits above it would be seen. */
+static void mend_borrowers_high(const struct segment *s)
+{
+    uint32_t b = s->borrowers, used = borrowers_used(s);
+
+    while (b > used && OWNER_NONE(atomic_load(&s->borrower[b - 1].owner)))
+        b--;
+    raise_borrowers_high(s, b);
+}
+
 void lease_sweep(const struct segment *s, const struct sweep *sweep)
 {
-    uint32_t used = borrowers_used(s);
+    uint32_t used;
 
+    mend_borrowers_high(s);
+    used = borrowers_used(s);
     for (uint32_t b = 0; b < used; b++)
         if (wait_state(atomic_load(&s->borrower[b].wait)) != WAIT_NONE)
             sweep_wait(s, sweep, b);

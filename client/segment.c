@@ -73,7 +73,7 @@ int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t 
         errno = EINVAL;
         return -1;
     }
-    fd = shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    fd = name != NULL ? shm_open(name, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600) : memfd_create(pool, MFD_CLOEXEC);
     if (fd == -1)
         return -1;
     /* All space now: a full /dev/shm must fail here, not as SIGBUS in somebody's acquire. */
@@ -84,7 +84,8 @@ int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t 
         return fd;
     error = errno;
     (void)close(fd);
-    (void)shm_unlink(name);
+    if (name != NULL)
+        (void)shm_unlink(name);
     errno = error;
     return -1;
 }
@@ -123,6 +124,15 @@ static int check_header(const struct segment_header *h, off_t file_size, struct 
     s->slots = slots;
     s->borrowers = borrowers;
     return 0;
+}
+
+bool segment_intact(const struct segment *s, int fd)
+{
+    const volatile struct segment_header *v = s->header;
+    struct stat st;
+
+    return fstat(fd, &st) == 0 && st.st_size == (off_t)s->size && v->magic == SEGMENT_MAGIC &&
+           v->layout == SEGMENT_LAYOUT && v->slots == s->slots && v->borrowers == s->borrowers && v->retired == 0;
 }
 
 int segment_map(struct segment *s, int fd)
@@ -206,6 +216,12 @@ bool segment_get_policy(const struct segment *s, struct policy *policy, uint32_t
     if (policy->reset >= RESET_KINDS)
         policy->reset = RESET_REPLACE;
     return true;
+}
+
+bool segment_has_policy(const struct segment *s, const struct policy *policy)
+{
+    return (atomic_load_explicit(&s->header->policy_seq, memory_order_relaxed) & 1) == 0 &&
+           memcmp(&s->header->policy, policy, sizeof *policy) == 0;
 }
 
 void segment_set_error(const struct segment *s, const char *text)

@@ -134,7 +134,13 @@ static void become_lendable(struct backend *b)
 {
     set_phase(b, BACKEND_LENDABLE);
     watch(b, UV_DISCONNECT);
-    lease_supply(&b->pool->segment, b->slot, 0);
+    /* What it became meanwhile, nobody told it: it was not lendable then. */
+    if (b->pool->mode == POOL_SHUTDOWN)
+        backend_close(b, "shutdown");
+    else if (b->slot >= b->pool->max)
+        backend_close(b, "pool made smaller");
+    else
+        lease_supply(&b->pool->segment, b->slot, 0);
 }
 
 void backend_connected(struct backend *b, const struct message *m, int fd)

@@ -7,6 +7,7 @@
  */
 #include "supervisor.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,6 +39,12 @@ int pool_attach(struct pool *pool, int segment_fd)
 
     if (segment_map(&segment, segment_fd) == -1)
         return -1;
+    /* It may come from a predecessor, whose workers could write it. */
+    if (segment.slots != pool->config->size_limit || segment.borrowers != pool->config->max_workers) {
+        segment_unmap(&segment);
+        errno = EINVAL;
+        return -1;
+    }
     if (pool->backend == NULL) {
         pool->backend = calloc(segment.slots, sizeof *pool->backend);
         pool->worker = calloc(segment.borrowers, sizeof(struct worker *));
@@ -51,13 +58,27 @@ int pool_attach(struct pool *pool, int segment_fd)
     pool->segment = segment;
     pool->segment_fd = segment_fd;
     pool->replacing = false;
+    pool->damaged = 0;
+    return 0;
+}
+
+int pool_attach_stand_in(struct pool *pool)
+{
+    int fd = segment_create(NULL, pool->config->name, (uint32_t)pool->config->size_limit,
+                            (uint32_t)pool->config->max_workers);
+
+    if (fd == -1 || pool_attach(pool, fd) == -1)
+        return -1;
+    pool->damaged = 1;
     return 0;
 }
 
 void pool_publish(struct pool *pool)
 {
     const struct pool_config *config = pool->config;
-    struct policy policy = {
+    struct policy *policy = &pool->policy;
+
+    *policy = (struct policy){
         .max = pool->max < pool->segment.slots ? pool->max : pool->segment.slots,
         .mode = pool->mode,
         .acquire_timeout_ms = (uint32_t)config->acquire_timeout_ms,
@@ -68,9 +89,9 @@ void pool_publish(struct pool *pool)
         .cache_per_worker = (uint32_t)config->cache_per_worker,
     };
 
-    (void)snprintf(policy.reset_query, sizeof policy.reset_query, "%s",
+    (void)snprintf(policy->reset_query, sizeof policy->reset_query, "%s",
                    config->reset_query != NULL ? config->reset_query : "");
-    segment_set_policy(&pool->segment, &policy);
+    segment_set_policy(&pool->segment, policy);
 }
 
 /* ---- counting ---- */
@@ -244,9 +265,10 @@ static void on_taken(void *context, uint32_t slot, unsigned flags, uint32_t work
 }
 
 /* SLOT's word says what the supervisor knows cannot be. */
-static void correct_word(struct pool *pool, uint32_t slot, uint64_t word)
+void pool_correct_word(struct pool *pool, uint32_t slot)
 {
     struct backend *b = &pool->backend[slot];
+    uint64_t word = slot_word(&pool->segment, slot);
 
     switch (b->phase) {
     case BACKEND_NONE:
@@ -271,15 +293,39 @@ static void correct_word(struct pool *pool, uint32_t slot, uint64_t word)
     }
 }
 
+/* What workers read and only the supervisor has to say: said again where somebody wrote over it. */
+static void correct_reports(struct pool *pool)
+{
+    const struct segment *s = &pool->segment;
+    char error[SEGMENT_ERROR_MAX + 1];
+
+    if (!segment_has_policy(s, &pool->policy))
+        segment_set_policy(s, &pool->policy);
+    if (atomic_load_explicit(&s->header->down_since, memory_order_relaxed) != pool->down_since)
+        atomic_store_explicit(&s->header->down_since, pool->down_since, memory_order_release);
+    segment_get_error(s, error);
+    if (strcmp(error, pool->last_error) != 0)
+        segment_set_error(s, pool->last_error);
+    for (uint32_t i = 0; i < s->slots; i++)
+        if (pool->backend[i].phase == BACKEND_LENDABLE &&
+            atomic_load_explicit(&s->slot[i].generation, memory_order_relaxed) != pool->backend[i].generation)
+            atomic_store_explicit(&s->slot[i].generation, pool->backend[i].generation, memory_order_relaxed);
+}
+
 void pool_sweep(struct pool *pool)
 {
     const struct sweep sweep = {.alive = worker_alive, .taken = on_taken, .context = pool};
 
-    if (pool->backend == NULL || pool->replacing)
+    if (pool->backend == NULL || pool->replacing || pool->damaged != 0)
         return;
+    if (!segment_intact(&pool->segment, pool->segment_fd)) {
+        supervisor_segment_damaged(pool);
+        return;
+    }
+    correct_reports(pool);
     /* Words first: a sweep hands idle slots to waiters, and must not hand on what has no backend. */
     for (uint32_t i = 0; i < pool->segment.slots; i++)
-        correct_word(pool, i, slot_word(&pool->segment, i));
+        pool_correct_word(pool, i);
     lease_sweep(&pool->segment, &sweep);
     pool_balance(pool); /* a wait whose WANT went to a predecessor */
 }

@@ -46,10 +46,10 @@ void supervisor_tell(struct supervisor *s, enum message_verb verb, const char *p
  * the instruction goes on (zero words mean EMPTY), and the pool is marked; the loop then replaces the segment.
  */
 static volatile sig_atomic_t damaged;
+static long page;
 
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
-    const long page = 4096;
     char *at = (char *)((uintptr_t)info->si_addr & ~(uintptr_t)(page - 1));
 
     (void)number;
@@ -74,6 +74,7 @@ static void guard_segments(void)
 {
     struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
 
+    page = sysconf(_SC_PAGESIZE);
     (void)sigemptyset(&action.sa_mask);
     (void)sigaction(SIGBUS, &action, NULL);
 }
@@ -197,7 +198,10 @@ static void serve(struct supervisor *s)
     for (size_t i = 0; i < s->pools; i++) {
         if (s->pool[i]->segment_fd == -1)
             fatal(1, "the keeper sent no segment for pool %s", s->pool[i]->config->name);
-        pool_recover(s->pool[i]);
+        if (s->pool[i]->damaged == 0)
+            pool_recover(s->pool[i]);
+        else
+            damaged = 1;
     }
     if (worker_listen(s, s->listener[LISTENER_WORKER]) == -1 || door_listen(s, s->listener[LISTENER_DOOR]) == -1 ||
         admin_listen(s, s->listener[LISTENER_ADMIN]) == -1)
@@ -276,7 +280,7 @@ static void segment_came(struct supervisor *s, const struct message *m, int fd)
     }
     if (pool->replacing)
         segment_replaced(pool, fd);
-    else if (pool_attach(pool, fd) == -1)
+    else if (pool_attach(pool, fd) == -1 && ((void)close(fd), pool_attach_stand_in(pool)) == -1)
         fatal(1, "pool=%s: cannot map its shared memory: %s", m->pool, strerror(errno));
 }
 
@@ -334,7 +338,7 @@ static void on_round(uv_prepare_t *prepare)
     if (damaged != 0) {
         damaged = 0;
         for (size_t i = 0; i < s->pools; i++)
-            if (s->pool[i]->damaged != 0)
+            if (s->pool[i]->damaged != 0 && !s->pool[i]->replacing)
                 supervisor_segment_damaged(s->pool[i]);
     }
     for (size_t i = 0; i < s->pools; i++)

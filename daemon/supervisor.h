@@ -72,6 +72,7 @@ struct pool {
     uv_timer_t login_timer; /* when a login may be tried again */
     bool login_wait;
     unsigned login_failures; /* in a row */
+    struct policy policy;    /* as published */
     uint64_t down_since;     /* nothing connected and a login failed; ns, 0: up */
     char last_error[SEGMENT_ERROR_MAX + 1];
     bool cancel_by_query; /* the cancel key could not be read */
@@ -125,14 +126,17 @@ void supervisor_tell(struct supervisor *s, enum message_verb verb, const char *p
 
 /* pool.c: policy: how many, when to log in */
 struct pool *pool_new(struct supervisor *s, const struct pool_config *config);
-int pool_attach(struct pool *pool, int segment_fd); /* map, publish the policy */
-void pool_publish(struct pool *pool);               /* policy and mode into the segment */
-void pool_recover(struct pool *pool);               /* words against backends, after a predecessor's death */
-void pool_balance(struct pool *pool);               /* start the logins that are wanted now */
+int pool_attach(struct pool *pool, int segment_fd); /* map it */
+/* In place of one that is damaged: the predecessor's backends need slots until they are closed. */
+int pool_attach_stand_in(struct pool *pool);
+void pool_publish(struct pool *pool); /* policy and mode into the segment */
+void pool_recover(struct pool *pool); /* words against backends, after a predecessor's death */
+void pool_balance(struct pool *pool); /* start the logins that are wanted now */
 void pool_login_failed(struct pool *pool, const struct message *m);
 void pool_login_done(struct pool *pool);
-void pool_password_changed(struct pool *pool); /* the file it was refused from */
-void pool_sweep(struct pool *pool);            /* a worker died, or a second passed */
+void pool_password_changed(struct pool *pool);            /* the file it was refused from */
+void pool_sweep(struct pool *pool);                       /* a worker died, or a second passed */
+void pool_correct_word(struct pool *pool, uint32_t slot); /* where it says what cannot be */
 void pool_reconfigure(struct pool *pool, const struct pool_config *config);
 void pool_stop(struct pool *pool, enum shutdown_mode mode);
 bool pool_stopped(const struct pool *pool);

@@ -435,6 +435,7 @@ static void fetch(struct worker *w, const struct wire_fetch *asked)
     }
     b = &w->pool->backend[asked->slot];
     if (b->phase != BACKEND_LENDABLE || !make_shell(w, b, out->token)) {
+        pool_correct_word(w->pool, asked->slot);
         not_fetched(w, asked->serial, PGLEND_LOST, "its backend is gone");
         return;
     }

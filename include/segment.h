@@ -142,7 +142,7 @@ int segment_name(char name[SEGMENT_NAME_MAX], const char *instance, const char *
 
 /*
  * Create the object NAME (0600, space allocated, header written) for SLOTS and BORROWERS. Returns a descriptor, or
- * -1 with errno; EEXIST if there is one of that name.
+ * -1 with errno; EEXIST if there is one of that name. NAME NULL: nobody else can open it.
  */
 int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t borrowers);
 /* Mark the object behind FD retired without mapping it (a truncated one would raise SIGBUS). */
@@ -151,10 +151,14 @@ int segment_retire(int fd);
 /* Map FD and check it: 0, or -1 with errno (EPROTO: not a segment of this build; EINVAL: sizes disagree). */
 int segment_map(struct segment *s, int fd);
 void segment_unmap(struct segment *s);
+/* Is the object behind FD, mapped as S, in use and still of the size and shape it had? */
+bool segment_intact(const struct segment *s, int fd);
 
 void segment_set_policy(const struct segment *s, const struct policy *policy);
 /* Copy the policy out. False: it was being written all the while (a writer died in it): keep what you have. */
 bool segment_get_policy(const struct segment *s, struct policy *policy, uint32_t *seq);
+/* Does it say POLICY? */
+bool segment_has_policy(const struct segment *s, const struct policy *policy);
 void segment_set_error(const struct segment *s, const char *text);
 void segment_get_error(const struct segment *s, char text[SEGMENT_ERROR_MAX + 1]);
 

@@ -1,0 +1,376 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_death_test.c - a worker dies, in every state it can leave a connection in; the supervisor dies; a backend dies.
+ * Nothing is lost, and nobody else notices.
+ */
+#include "dirt.h"
+#include "harness.h"
+#include "pglend.h"
+#include "pglendd.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CROWD 24
+
+static struct pglendd *daemon_;
+
+static pglend *open_pool(void)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+
+    ck_assert_ptr_nonnull(pool);
+    return pool;
+}
+
+static PGconn *borrow(pglend *pool, int timeout_ms)
+{
+    PGconn *conn = pglend_acquire(pool, timeout_ms);
+
+    ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
+    return conn;
+}
+
+static void one(PGconn *conn)
+{
+    char text[16];
+
+    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
+}
+
+/* ---- workers ---- */
+
+static int dirty_and_wait(void *row, int sock)
+{
+    const struct dirt *how = row;
+    pglend *pool = open_pool();
+    PGconn *conn = borrow(pool, 5000);
+
+    how->leave(conn, how->sql);
+    say(sock, 'd');
+    (void)hear(sock, 60);
+    return 0;
+}
+
+/* Time from the death of a worker that holds the only slot until another has it. */
+static double slot_back_ms(int signal, const struct dirt *how, int *backend, int *next)
+{
+    struct worker_process worker;
+    pglend *pool = open_pool();
+    PGconn *conn = borrow(pool, 5000);
+    uint64_t start;
+    double ms;
+
+    *backend = PQbackendPID(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    worker_fork(&worker, dirty_and_wait, (void *)(uintptr_t)how);
+    ck_assert_int_eq(hear(worker.sock, 20), 'd');
+    start = harness_now_ms();
+    worker_kill(&worker, signal);
+    conn = borrow(pool, 5000);
+    ms = (double)(harness_now_ms() - start);
+    *next = PQbackendPID(conn);
+    one(conn);
+    ck_assert_int_eq(PQtransactionStatus(conn), PQTRANS_IDLE);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    return ms;
+}
+
+START_TEST(killed_worker_loses_no_slot)
+{
+    const struct dirt *how = &dirt[_i];
+    int backend, next, kept = 0, tries = how->fate == USUALLY_KEPT ? 4 : 1;
+    double ms = 0;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    for (int i = 0; i < tries && kept == 0; i++) {
+        ms = slot_back_ms(SIGKILL, how, &backend, &next);
+        kept = backend == next;
+        /* Whatever it ran is over: a statement that goes on would keep its backend in the list. */
+        wait_until(
+            strcmp(postgres_ask(harness_server(), "select count(*) from pg_stat_activity where usename = 'clinic'"
+                                                  " and (state <> 'idle' or xact_start is not null)"),
+                   "0") == 0,
+            5);
+    }
+    printf("%-32s slot back after %4.0f ms, %s\n", how->name, ms, kept ? "same backend" : "new backend");
+    ck_assert_msg(ms < 2000, "the slot served again only after %.0f ms", ms);
+    ck_assert_msg(kept || how->fate == ANY_FATE, "the backend was replaced");
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+static int hold_until_told(void *argument, int sock)
+{
+    pglend *pool = open_pool();
+    PGconn *conn = borrow(pool, 10000);
+    int status;
+
+    (void)argument;
+    one(conn);
+    say(sock, 'h');
+    (void)hear(sock, 60);
+    one(conn);
+    status = pglend_release(pool, conn);
+    pglend_close(pool);
+    return status;
+}
+
+START_TEST(stopped_worker_keeps_its_lease)
+{
+    struct worker_process worker;
+    pglend *pool;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pool = open_pool();
+    worker_fork(&worker, hold_until_told, NULL);
+    ck_assert_int_eq(hear(worker.sock, 10), 'h');
+    ck_assert_int_eq(kill(worker.pid, SIGSTOP), 0);
+    ck_assert_ptr_null(pglend_acquire(pool, 1500));
+    ck_assert_int_eq(pglend_errcode(pool), PGLEND_TIMEOUT);
+    ck_assert_msg(strstr(pglend_errmessage(pool), "1 leased") != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_int_eq(kill(worker.pid, SIGCONT), 0);
+    say(worker.sock, 'g');
+    ck_assert_int_eq(worker_wait(&worker, 10), 0);
+    ck_assert_int_eq(pglend_release(pool, borrow(pool, 1000)), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(workers_killed_together_are_not_as_many_logins)
+{
+    struct worker_process crowd[CROWD];
+    pglend *pool;
+    int logins;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 4, 'max': 4}}}}");
+    for (int i = 0; i < 4; i++)
+        worker_fork(&crowd[i], dirty_and_wait, (void *)(uintptr_t)&dirt[0]);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_eq(hear(crowd[i].sock, 10), 'd');
+    for (int i = 4; i < CROWD; i++)
+        worker_fork(&crowd[i], hold_until_told, NULL);
+    wait_until(pglendd_count(daemon_, "waiting") == CROWD - 4, 10);
+    for (int i = 0; i < CROWD; i++)
+        (void)kill(crowd[i].pid, SIGKILL);
+    for (int i = 0; i < CROWD; i++)
+        worker_kill(&crowd[i], SIGKILL);
+    wait_until(pglendd_count(daemon_, "idle") == 4 && pglendd_count(daemon_, "waiting") == 0, 5);
+    pool = open_pool();
+    ck_assert_int_eq(pglend_release(pool, borrow(pool, 1000)), PGLEND_OK);
+    pglend_close(pool);
+    logins = postgres_sessions(harness_server());
+    ck_assert_int_eq(logins, 4);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* The dead one was next in the queue; who waits behind it must not wait for it. */
+START_TEST(killed_waiter_strands_nobody)
+{
+    struct worker_process holder, first, second;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    worker_fork(&holder, hold_until_told, NULL);
+    ck_assert_int_eq(hear(holder.sock, 10), 'h');
+    worker_fork(&first, hold_until_told, NULL);
+    wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
+    worker_fork(&second, hold_until_told, NULL);
+    wait_until(pglendd_count(daemon_, "waiting") == 2, 5);
+    ck_assert_int_eq(kill(first.pid, SIGSTOP), 0); /* granted, it cannot accept */
+    say(holder.sock, 'g');
+    ck_assert_int_eq(worker_wait(&holder, 10), 0);
+    worker_kill(&first, SIGKILL);
+    ck_assert_int_eq(hear(second.sock, 2), 'h');
+    say(second.sock, 'g');
+    ck_assert_int_eq(worker_wait(&second, 10), 0);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* ---- the supervisor ---- */
+
+static int query_all_the_time(void *argument, int sock)
+{
+    pglend *pool = open_pool();
+    char byte;
+
+    (void)argument;
+    say(sock, 'h');
+    while (recv(sock, &byte, 1, MSG_DONTWAIT) != 1) {
+        PGconn *conn = borrow(pool, 10000);
+
+        one(conn);
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    }
+    pglend_close(pool);
+    return 0;
+}
+
+START_TEST(supervisor_killed_again_and_again)
+{
+    struct worker_process worker[8];
+    unsigned rounds = harness_rounds(10);
+    char before[256], after[256];
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 4, 'max': 4}}}}");
+    wait_until(pglendd_count(daemon_, "total") == 4, 10);
+    for (int i = 0; i < 8; i++)
+        worker_fork(&worker[i], query_all_the_time, NULL);
+    for (int i = 0; i < 8; i++)
+        ck_assert_int_eq(hear(worker[i].sock, 10), 'h');
+    (void)snprintf(before, sizeof before, "%s",
+                   postgres_ask(harness_server(), "select string_agg(pid::text, ' ' order by pid) from pg_stat_activity"
+                                                  " where usename = 'clinic'"));
+    for (unsigned i = 0; i < rounds; i++) {
+        pid_t supervisor = pglendd_process(daemon_, "supervisor");
+
+        ck_assert_int_gt(supervisor, 0);
+        ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+        wait_until(pglendd_process(daemon_, "supervisor") > 0 && pglendd_process(daemon_, "supervisor") != supervisor,
+                   3);
+        harness_sleep_ms(50);
+    }
+    for (int i = 0; i < 8; i++)
+        say(worker[i].sock, 'g');
+    for (int i = 0; i < 8; i++)
+        ck_assert_int_eq(worker_wait(&worker[i], 20), 0);
+    wait_until(pglendd_count(daemon_, "idle") == 4, 5);
+    (void)snprintf(after, sizeof after, "%s",
+                   postgres_ask(harness_server(), "select string_agg(pid::text, ' ' order by pid) from pg_stat_activity"
+                                                  " where usename = 'clinic'"));
+    ck_assert_str_eq(before, after);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(lease_outlives_the_supervisor)
+{
+    pglend *pool, *other;
+    PGconn *conn, *more;
+    PGcancel *cancel;
+    PGresult *result;
+    char error[256];
+    pid_t supervisor;
+    uint64_t start;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 2}}}}");
+    pool = open_pool();
+    other = open_pool();
+    conn = borrow(pool, 5000);
+    more = borrow(pool, 5000);
+    ck_assert_int_eq(pglend_release(pool, more), PGLEND_OK);
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(0.5)"), 1);
+    supervisor = pglendd_process(daemon_, "supervisor");
+    ck_assert_int_eq(kill(daemon_->pid, SIGSTOP), 0); /* no other one for now */
+    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    /* What this handle has cached goes on serving; another handle would need a descriptor, and waits. */
+    more = borrow(pool, 1000);
+    one(more);
+    ck_assert_int_eq(pglend_release(pool, more), PGLEND_OK);
+    start = harness_now_ms();
+    ck_assert_ptr_null(pglend_acquire(other, 700));
+    ck_assert_int_eq(pglend_errcode(other), PGLEND_NO_SUPERVISOR);
+    ck_assert_uint_ge(harness_now_ms() - start, 600);
+    ck_assert_uint_le(harness_now_ms() - start, 1500);
+    result = PQgetResult(conn);
+    ck_assert_int_eq(PQresultStatus(result), PGRES_TUPLES_OK);
+    PQclear(result);
+    ck_assert_ptr_null(PQgetResult(conn));
+    ck_assert_int_eq(kill(daemon_->pid, SIGCONT), 0);
+    wait_until(pglendd_process(daemon_, "supervisor") > 0 && pglendd_process(daemon_, "supervisor") != supervisor, 3);
+    /* The lease goes on under the next one, which honours its cancel key. */
+    cancel = PQgetCancel(conn);
+    ck_assert_ptr_nonnull(cancel);
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(30)"), 1);
+    harness_sleep_ms(100);
+    ck_assert_msg(PQcancel(cancel, error, sizeof error) == 1, "%s", error);
+    PQfreeCancel(cancel);
+    result = PQgetResult(conn);
+    ck_assert_str_eq(PQresultErrorField(result, PG_DIAG_SQLSTATE), "57014");
+    PQclear(result);
+    ck_assert_ptr_null(PQgetResult(conn));
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    more = borrow(other, 5000);
+    ck_assert_int_eq(pglend_release(other, more), PGLEND_OK);
+    pglend_close(other);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(worker_that_died_meanwhile_is_reclaimed_by_the_next)
+{
+    struct worker_process worker;
+    pglend *pool;
+    pid_t supervisor;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pool = open_pool();
+    worker_fork(&worker, hold_until_told, NULL);
+    ck_assert_int_eq(hear(worker.sock, 10), 'h');
+    supervisor = pglendd_process(daemon_, "supervisor");
+    ck_assert_int_eq(kill(daemon_->pid, SIGSTOP), 0);
+    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    worker_kill(&worker, SIGKILL);
+    ck_assert_int_eq(kill(daemon_->pid, SIGCONT), 0);
+    ck_assert_int_eq(pglend_release(pool, borrow(pool, 5000)), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* ---- backends ---- */
+
+START_TEST(ended_backends_are_replaced)
+{
+    pglend *pool;
+    PGconn *conn;
+    int pid;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pool = open_pool();
+    for (int i = 0; i < 10; i++) {
+        conn = borrow(pool, 5000);
+        pid = PQbackendPID(conn);
+        one(conn);
+        if (i % 2 == 0) /* idle when it ends; else lent */
+            ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+        postgres_run(harness_server(),
+                     "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic'");
+        if (i % 2 != 0)
+            ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+        conn = borrow(pool, 5000);
+        ck_assert_int_ne(PQbackendPID(conn), pid);
+        one(conn);
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    }
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("live_death");
+    TCase *worker = harness_live_case(suite, "worker", 60);
+    TCase *supervisor = harness_live_case(suite, "supervisor", 60);
+    TCase *backend = harness_live_case(suite, "backend", 60);
+
+    tcase_add_loop_test(worker, killed_worker_loses_no_slot, 0, dirts);
+    tcase_add_test(worker, stopped_worker_keeps_its_lease);
+    tcase_add_test(worker, workers_killed_together_are_not_as_many_logins);
+    tcase_add_test(worker, killed_waiter_strands_nobody);
+    tcase_add_test(supervisor, supervisor_killed_again_and_again);
+    tcase_add_test(supervisor, lease_outlives_the_supervisor);
+    tcase_add_test(supervisor, worker_that_died_meanwhile_is_reclaimed_by_the_next);
+    tcase_add_test(backend, ended_backends_are_replaced);
+    return harness_main(suite);
+}
