@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_daemon_test.c - the whole daemon ends and comes back, the database ends and comes back; and what a worker gets
+ * wrong with a connection it was lent.
+ */
+#include "harness.h"
+#include "pglend.h"
+#include "pglendd.h"
+#include "segment.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct pglendd *daemon_;
+
+static pglend *open_pool(void)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+
+    ck_assert_ptr_nonnull(pool);
+    return pool;
+}
+
+static PGconn *borrow(pglend *pool, int timeout_ms)
+{
+    PGconn *conn = pglend_acquire(pool, timeout_ms);
+
+    ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
+    return conn;
+}
+
+static void one(PGconn *conn)
+{
+    char text[16];
+
+    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
+}
+
+static int segments(void)
+{
+    DIR *dir = opendir("/dev/shm");
+    struct dirent *entry;
+    char prefix[64];
+    char instance[17];
+    int count = 0;
+
+    segment_instance(daemon_->runtime_dir, instance);
+    (void)snprintf(prefix, sizeof prefix, "pglend.%s.", instance);
+    ck_assert_ptr_nonnull(dir);
+    while ((entry = readdir(dir)) != NULL)
+        count += strncmp(entry->d_name, prefix, strlen(prefix)) == 0;
+    (void)closedir(dir);
+    return count;
+}
+
+/* ---- the daemon ---- */
+
+START_TEST(keeper_killed_and_started_again)
+{
+    pglend *pool;
+    PGconn *conn, *cached;
+    int pid;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 2, 'max': 2}}}}");
+    pool = open_pool();
+    conn = borrow(pool, 5000);
+    cached = borrow(pool, 5000);
+    ck_assert_int_eq(pglend_release(pool, cached), PGLEND_OK);
+    pid = PQbackendPID(conn);
+    pglendd_kill(daemon_);
+    one(conn); /* the lease goes on */
+    ck_assert_ptr_null(pglend_acquire(pool, 300));
+    ck_assert_int_eq(pglend_errcode(pool), PGLEND_NO_SUPERVISOR);
+    pglendd_resume(daemon_);
+    ck_assert_int_eq(segments(), 1);
+    one(conn);
+    cached = borrow(pool, 5000); /* the same handle finds the new daemon */
+    one(cached);
+    ck_assert_int_ne(PQbackendPID(cached), pid);
+    ck_assert_int_eq(pglend_release(pool, cached), PGLEND_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    /* Its backend does not outlive this, its last user. */
+    wait_until(postgres_sessions(harness_server()) == 2, 5);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+static int hold_over_shutdown(void *argument, int sock)
+{
+    pglend *pool = open_pool();
+    PGconn *conn = borrow(pool, 5000);
+
+    (void)argument;
+    say(sock, 'h');
+    (void)hear(sock, 30);
+    one(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    return 0;
+}
+
+START_TEST(graceful_shutdown_waits_for_leases)
+{
+    struct worker_process worker;
+    pglend *pool;
+
+    daemon_ = pglendd_start(harness_server(), "{'shutdown_timeout': '20s', 'pools': {'clinic': {'size': {'min': 2}}}}");
+    pool = open_pool();
+    worker_fork(&worker, hold_over_shutdown, NULL);
+    ck_assert_int_eq(hear(worker.sock, 10), 'h');
+    ck_assert_int_eq(kill(daemon_->pid, SIGTERM), 0);
+    wait_until(pglendd_logged(daemon_, "shutting down"), 5);
+    ck_assert_ptr_null(pglend_acquire(pool, 300));
+    ck_assert_int_eq(pglend_errcode(pool), PGLEND_SHUTDOWN);
+    wait_until(postgres_sessions(harness_server()) == 1, 5);
+    ck_assert_int_eq(kill(daemon_->pid, 0), 0);
+    say(worker.sock, 'g');
+    ck_assert_int_eq(worker_wait(&worker, 10), 0);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+    ck_assert_int_eq(postgres_sessions(harness_server()), 0);
+}
+END_TEST
+
+/* ---- the database ---- */
+
+START_TEST(database_down_and_up_again)
+{
+    struct postgres *server = postgres_start(0);
+    pglend *pool;
+    PGconn *conn;
+    uint64_t start;
+
+    daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'max': 2}, 'unavailable_after': '1s',"
+                                    " 'login': {'backoff_max': '200ms'}}}}");
+    pool = open_pool();
+    conn = borrow(pool, 5000);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    postgres_stop(server, "immediate");
+    start = harness_now_ms();
+    ck_assert_ptr_null(pglend_acquire(pool, 10000));
+    ck_assert_int_eq(pglend_errcode(pool), PGLEND_NO_DATABASE);
+    ck_assert_uint_ge(harness_now_ms() - start, 700);
+    ck_assert_uint_le(harness_now_ms() - start, 4000);
+    start = harness_now_ms();
+    ck_assert_ptr_null(pglend_acquire(pool, 10000));
+    ck_assert_uint_le(harness_now_ms() - start, 300);
+    ck_assert_msg(strstr(pglend_errmessage(pool), "connection to server") != NULL, "%s", pglend_errmessage(pool));
+    postgres_resume(server);
+    /* Nobody waits; the pool sees by itself that it is back. */
+    wait_until((conn = pglend_acquire(pool, 100)) != NULL, 5);
+    one(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+    postgres_free(server);
+}
+END_TEST
+
+START_TEST(starts_while_the_database_is_down)
+{
+    struct postgres *server = postgres_start(0);
+    pglend *pool;
+    PGconn *conn;
+
+    postgres_stop(server, "fast");
+    daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'min': 1}, 'login': {'backoff_max': '200ms'}}}}");
+    pool = open_pool();
+    postgres_resume(server);
+    conn = borrow(pool, 5000);
+    one(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+    postgres_free(server);
+}
+END_TEST
+
+/* ---- what a worker gets wrong ---- */
+
+/* Somebody else's lease that must not be touched by the mistakes of the rest. */
+static int query_until_told(void *argument, int sock)
+{
+    pglend *pool = open_pool();
+    PGconn *conn = borrow(pool, 5000);
+    char byte = 0;
+
+    (void)argument;
+    say(sock, 'h');
+    while (recv(sock, &byte, 1, MSG_DONTWAIT) != 1)
+        one(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    return 0;
+}
+
+static void used_after_release(pglend *pool, PGconn *conn)
+{
+    PGresult *result;
+
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_USAGE);
+    ck_assert_int_eq(pglend_discard(pool, conn), PGLEND_USAGE);
+    ck_assert_ptr_null(pglend_lease_id(pool, conn));
+    result = PQexec(conn, "create table mistake()");
+    ck_assert_int_eq(PQresultStatus(result), PGRES_FATAL_ERROR);
+    PQclear(result);
+}
+
+/* libpq has closed its descriptor: the next file of the application gets the number, and must keep it. */
+static void number_reused(pglend *pool, PGconn *conn)
+{
+    int sock = PQsocket(conn), file;
+    char byte = 'x';
+
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    PQclear(PQexec(conn, "select 1"));
+    ck_assert_int_eq(PQsocket(conn), -1);
+    file = open("/dev/zero", O_RDONLY | O_CLOEXEC);
+    ck_assert_int_eq(file, sock);
+    conn = borrow(pool, 5000);
+    one(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_int_eq(read(file, &byte, 1), 1);
+    ck_assert_int_eq(byte, 0);
+    (void)close(file);
+}
+
+static void finished(pglend *pool, PGconn *conn)
+{
+    PQfinish(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_USAGE);
+}
+
+static void reset(pglend *pool, PGconn *conn)
+{
+    PQreset(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+}
+
+static void released_by_a_child(pglend *pool, PGconn *conn)
+{
+    pid_t child = fork();
+    int status;
+
+    if (child == 0) {
+        PGconn *own;
+        bool ok = pglend_release(pool, conn) == PGLEND_USAGE && PQexec(conn, "create table mistake()") != NULL &&
+                  PQstatus(conn) == CONNECTION_BAD;
+
+        PQfinish(conn);
+        own = pglend_acquire(pool, 5000);
+        ok = ok && own != NULL && pglend_release(pool, own) == PGLEND_OK;
+        _exit(ok ? 0 : 1);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+    one(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+}
+
+static void never_lent(pglend *pool, PGconn *conn)
+{
+    PGconn *own = postgres_connect(harness_server(), "postgres");
+
+    ck_assert_int_eq(pglend_release(pool, own), PGLEND_USAGE);
+    one(own);
+    PQfinish(own);
+    ck_assert_int_eq(pglend_release(pool, NULL), PGLEND_USAGE);
+    ck_assert_int_eq(pglend_discard(pool, conn), PGLEND_OK);
+}
+
+static void exiting_with_it(pglend *pool, PGconn *conn)
+{
+    pid_t child;
+    int status;
+
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    child = fork();
+    if (child == 0) {
+        conn = pglend_acquire(pool, 5000);
+        PQclear(PQexec(conn, "begin"));
+        exit(conn == NULL);
+    }
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_int_eq(status, 0);
+}
+
+static const struct {
+    const char *name;
+    void (*make)(pglend *pool, PGconn *conn);
+} mistakes[] = {
+    {"used after release", used_after_release},
+    {"descriptor's number reused", number_reused},
+    {"PQfinish", finished},
+    {"PQreset", reset},
+    {"released by a child", released_by_a_child},
+    {"never lent", never_lent},
+    {"exit with a lease", exiting_with_it},
+};
+
+START_TEST(mistake_hurts_nobody_else)
+{
+    struct worker_process other;
+    pglend *pool;
+    PGconn *conn, *second;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 3}}}}");
+    worker_fork(&other, query_until_told, NULL);
+    ck_assert_int_eq(hear(other.sock, 10), 'h');
+    pool = open_pool();
+    mistakes[_i].make(pool, borrow(pool, 5000));
+    conn = borrow(pool, 5000);
+    second = borrow(pool, 5000);
+    one(conn);
+    one(second);
+    ck_assert_int_eq(pglend_release(pool, second), PGLEND_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    say(other.sock, 'g');
+    ck_assert_int_eq(worker_wait(&other, 10), 0);
+    ck_assert_str_eq(postgres_ask(harness_server(), "select count(*) from pg_tables where tablename = 'mistake'"), "0");
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("live_daemon");
+    TCase *restart = harness_live_case(suite, "restart", 60);
+    TCase *database = harness_live_case(suite, "database", 60);
+    TCase *mistake = harness_live_case(suite, "mistake", 30);
+
+    tcase_add_test(restart, keeper_killed_and_started_again);
+    tcase_add_test(restart, graceful_shutdown_waits_for_leases);
+    tcase_add_test(database, database_down_and_up_again);
+    tcase_add_test(database, starts_while_the_database_is_down);
+    tcase_add_loop_test(mistake, mistake_hurts_nobody_else, 0, (int)(sizeof mistakes / sizeof mistakes[0]));
+    return harness_main(suite);
+}

@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_hostile_test.c - what strangers and bad workers send to the three sockets.
+ *
+ * After each of them the same supervisor runs, holds as many descriptors as before, and lends.
+ */
+#include "harness.h"
+#include "lease.h"
+#include "pglend.h"
+#include "pglendd.h"
+#include "wire.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define SILENT   700 /* more than are let in at a time */
+#define FLOODERS 3
+
+static struct pglendd *daemon_;
+static pid_t supervisor;
+static size_t descriptors;
+static pglend *pool;
+
+/* ---- helpers ---- */
+
+static const struct {
+    const char *name;
+    int type;
+} sockets[] = {{"worker.sock", SOCK_SEQPACKET}, {"admin.sock", SOCK_STREAM}, {".s.PGSQL.6432", SOCK_STREAM}};
+enum { WORKER, ADMIN, DOOR, SOCKETS };
+
+/* -1: the queue of connections is full. */
+static int connect_to(int which)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval bound = {.tv_sec = 5};
+    int sock = socket(AF_UNIX, sockets[which].type | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_ne(sock, -1);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", daemon_->runtime_dir, sockets[which].name);
+    (void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
+    (void)setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof bound);
+    ck_assert_int_eq(connect(sock, (struct sockaddr *)&address, sizeof address), 0);
+    return sock;
+}
+
+static void lends(void)
+{
+    PGconn *conn = pglend_acquire(pool, 2000);
+    char text[16];
+
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+}
+
+static int lend_anew(void *argument, int sock)
+{
+    (void)argument;
+    (void)sock;
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    lends();
+    pglend_close(pool);
+    return 0;
+}
+
+static void start(void)
+{
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 2}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    lends();
+    supervisor = pglendd_process(daemon_, "supervisor");
+    json_decref(pglendd_result(daemon_, "status", NULL));
+    wait_until(process_descriptors(supervisor) == process_descriptors(supervisor), 1);
+    descriptors = process_descriptors(supervisor);
+}
+
+static void unharmed(void)
+{
+    lends();
+    in_worker(lend_anew, NULL, 10);
+    ck_assert_int_eq(pglendd_process(daemon_, "supervisor"), supervisor);
+    wait_until(process_descriptors(supervisor) == descriptors, 10);
+}
+
+static void stop(void)
+{
+    unharmed();
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+
+/* What is heard until the other side hangs up, or for 5 s. */
+static size_t hear_all(int sock, char *text, size_t size)
+{
+    size_t length = 0;
+    ssize_t got;
+
+    while (length < size - 1 && (got = recv(sock, text + length, size - 1 - length, 0)) > 0)
+        length += (size_t)got;
+    text[length] = '\0';
+    return length;
+}
+
+/* ---- garbage ---- */
+
+static void send_garbage(int which, const void *bytes, size_t length)
+{
+    int sock = connect_to(which);
+
+    (void)send(sock, bytes, length, MSG_NOSIGNAL);
+    (void)shutdown(sock, SHUT_WR);
+    while (recv(sock, &(char){0}, 1, 0) > 0)
+        continue;
+    (void)close(sock);
+}
+
+START_TEST(garbage)
+{
+    static char bytes[200000];
+    static const size_t lengths[] = {0, 1, 7, 8, 9, 16, 76, 100, 512, 4096, 4097, 65536, 65537, sizeof bytes};
+    unsigned seed = 1;
+
+    start();
+    for (int fill = 0; fill < 3; fill++) {
+        for (size_t i = 0; i < sizeof bytes; i++)
+            bytes[i] = (char)(fill == 0 ? 0 : fill == 1 ? 0xff : rand_r(&seed));
+        for (size_t i = 0; i < sizeof lengths / sizeof lengths[0]; i++)
+            send_garbage(_i, bytes, lengths[i]);
+    }
+    stop();
+}
+END_TEST
+
+/* Every message of either side, in place of a hello and after it, whole, short and long. */
+START_TEST(messages_out_of_order)
+{
+    static const enum wire_type types[] = {WIRE_HELLO,       WIRE_WELCOME, WIRE_REFUSED,  WIRE_FETCH, WIRE_BACKEND,
+                                           WIRE_NOT_FETCHED, WIRE_WANT,    WIRE_RETURNED, 0,          255};
+    union wire_message message;
+    struct wire_hello hello = {{WIRE_MAGIC, WIRE_VERSION, WIRE_HELLO}, "clinic", NO_WORKER};
+    int segment;
+
+    start();
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
+        for (size_t length = 0; length <= sizeof message; length += 4)
+            for (int greeted = 0; greeted < 2; greeted++) {
+                int sock = connect_to(WORKER);
+
+                if (greeted) {
+                    ck_assert_int_eq(send(sock, &hello, sizeof hello, 0), sizeof hello);
+                    ck_assert_int_gt(wire_receive_packet(sock, &message, sizeof message, &segment, 0), 0);
+                    ck_assert_int_eq(message.header.type, WIRE_WELCOME);
+                    (void)close(segment);
+                }
+                (void)memset(&message, 0xff, sizeof message);
+                message.header = (struct wire_header){WIRE_MAGIC, WIRE_VERSION, (uint16_t)types[i]};
+                ck_assert_int_eq(send(sock, &message, length, 0), length);
+                (void)close(sock);
+            }
+    stop();
+}
+END_TEST
+
+START_TEST(another_version)
+{
+    unsigned char packet[400] = {0};
+    static const size_t lengths[] = {sizeof(struct wire_header), sizeof(struct wire_hello), sizeof packet};
+    static const uint16_t versions[] = {0, WIRE_VERSION + 1, 0xffff};
+    union wire_message answer;
+
+    start();
+    for (size_t i = 0; i < 9; i++) {
+        struct wire_header header = {WIRE_MAGIC, versions[i / 3], WIRE_HELLO};
+        int sock = connect_to(WORKER), fd;
+        char said[32];
+
+        (void)memcpy(packet, &header, sizeof header);
+        ck_assert_int_eq(send(sock, packet, lengths[i % 3], 0), lengths[i % 3]);
+        ck_assert_int_eq(wire_receive_packet(sock, &answer, sizeof answer, &fd, 0), sizeof answer.refused);
+        ck_assert_int_eq(answer.header.type, WIRE_REFUSED);
+        ck_assert_uint_eq(answer.refused.status, PGLEND_MISMATCH);
+        (void)snprintf(said, sizeof said, "speaks version %u ", versions[i / 3]);
+        ck_assert_ptr_nonnull(strstr(answer.refused.message, said));
+        (void)close(sock);
+    }
+    stop();
+}
+END_TEST
+
+START_TEST(requests_that_are_none)
+{
+    static const char *const lines[] = {"GET / HTTP/1.1",
+                                        "{",
+                                        "[]",
+                                        "null",
+                                        "\"status\"",
+                                        "{\"command\": 1}",
+                                        "{\"id\": {}, \"command\": \"status\"}",
+                                        "{\"command\": \"shut down\"}",
+                                        "{\"command\": \"pools\", \"args\": {\"pool\": \"\\u0000\"}}",
+                                        "{\"command\": \"pools\", \"args\": []}",
+                                        "\xff\xfe",
+                                        "{\"command\": \"\xc0\xaf\"}",
+                                        "[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[["};
+    char text[4096];
+
+    start();
+    for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
+        int sock = connect_to(ADMIN);
+
+        ck_assert_int_eq(send(sock, lines[i], strlen(lines[i]), 0), strlen(lines[i]));
+        ck_assert_int_eq(send(sock, "\n", 1, 0), 1);
+        ck_assert_int_gt(recv(sock, text, sizeof text - 1, 0), 0);
+        ck_assert_msg(strstr(text, "\"ok\":false") != NULL, "\"%s\" is answered: %s", lines[i], text);
+        (void)close(sock);
+    }
+    stop();
+}
+END_TEST
+
+/* ---- the door ---- */
+
+/* A start-up packet of version 3.0 with OPTIONS; its answer's type and, after an error, its text. */
+static char knock(const char *options, char *text, size_t size)
+{
+    unsigned char packet[256] = {0, 0, 0, 0, 0, 3, 0, 0};
+    size_t length = 8;
+    int sock = connect_to(DOOR);
+    uint32_t size_sent;
+
+    length += (size_t)snprintf((char *)packet + length, 64, "user%cx%coptions%c%s", 0, 0, 0, options) + 2;
+    size_sent = htonl((uint32_t)length);
+    (void)memcpy(packet, &size_sent, sizeof size_sent);
+    ck_assert_int_eq(send(sock, packet, length, 0), length);
+    text[0] = '\0';
+    /* One who is let in stays. */
+    if (recv(sock, text, 1, MSG_PEEK) == 1 && text[0] == 'E')
+        (void)hear_all(sock, text, size);
+    (void)close(sock);
+    return text[0];
+}
+
+START_TEST(psql_by_mistake)
+{
+    char conninfo[256];
+    PGconn *conn;
+
+    start();
+    (void)snprintf(conninfo, sizeof conninfo,
+                   "host=%s port=6432 dbname=clinic user=clinic password=x connect_timeout=5", daemon_->runtime_dir);
+    conn = PQconnectdb(conninfo);
+    ck_assert_int_eq(PQstatus(conn), CONNECTION_BAD);
+    ck_assert_ptr_nonnull(strstr(PQerrorMessage(conn), "FATAL:  this socket is not a database server"));
+    ck_assert_ptr_nonnull(strstr(PQerrorMessage(conn), "HINT:"));
+    ck_assert_ptr_nonnull(strstr(PQerrorMessage(conn), "pglend"));
+    PQfinish(conn);
+    stop();
+}
+END_TEST
+
+static const struct {
+    uint32_t length, code;
+    size_t sent;
+    char answer; /* 0: it hangs up */
+} knocks[] = {
+    {0, 196608, 8, 'E'},     {7, 196608, 8, 'E'},       {UINT32_MAX, 196608, 8, 'E'}, {4097, 196608, 8, 'E'},
+    {8, 196608, 8, 'E'},     {9, 196608, 9, 'E'},       {8, 131072, 8, 'E'},          {8, 0, 8, 'E'},
+    {8, 80877103, 8, 'N'},   {8, 80877104, 8, 'N'},     {16, 80877102, 16, 0},        {8, 80877102, 8, 0},
+    {100, 80877102, 100, 0}, {4096, 80877102, 4096, 0}, {8, 80877105, 8, 'E'},
+};
+
+START_TEST(start_ups_that_are_none)
+{
+    unsigned char packet[4096];
+    char text[1024];
+
+    start();
+    for (size_t i = 0; i < sizeof knocks / sizeof knocks[0]; i++) {
+        uint32_t head[2] = {htonl(knocks[i].length), htonl(knocks[i].code)};
+        int sock = connect_to(DOOR);
+        ssize_t got;
+
+        (void)memset(packet, 'x', sizeof packet);
+        (void)memcpy(packet, head, sizeof head);
+        /* In two parts: the length may come in any. */
+        ck_assert_int_eq(send(sock, packet, 3, 0), 3);
+        ck_assert_int_eq(send(sock, packet + 3, knocks[i].sent - 3, 0), knocks[i].sent - 3);
+        got = recv(sock, text, 1, 0);
+        ck_assert_msg(knocks[i].answer == 0 ? got == 0 : got == 1 && text[0] == knocks[i].answer,
+                      "start-up %zu: %zd, '%c'", i, got, text[0]);
+        (void)close(sock);
+    }
+    for (int i = 0; i < 3; i++)
+        ck_assert_int_eq(knock(i == 0   ? ""
+                               : i == 1 ? "0123456789abcdef0123456789abcdef"
+                                        : "-c geqo=off",
+                               text, sizeof text),
+                         'E');
+    stop();
+}
+END_TEST
+
+/* ---- tokens and descriptors ---- */
+
+struct bare {
+    int sock;
+    uint32_t worker, borrower;
+    struct segment segment;
+};
+
+static void attach(struct bare *w)
+{
+    union wire_message message = {.hello = {.pool = "clinic", .worker = NO_WORKER}};
+    int segment;
+
+    w->sock = connect_to(WORKER);
+    ck_assert_int_eq(wire_send(w->sock, WIRE_HELLO, &message, -1, 0), 0);
+    ck_assert_int_gt(wire_receive_packet(w->sock, &message, sizeof message, &segment, 0), 0);
+    ck_assert_int_eq(message.header.type, WIRE_WELCOME);
+    w->worker = message.welcome.worker;
+    ck_assert_int_eq(segment_map(&w->segment, segment), 0);
+    ck_assert_int_eq(borrower_claim(&w->segment, w->worker, &w->borrower), 0);
+    (void)close(segment);
+}
+
+static void detach(struct bare *w)
+{
+    segment_unmap(&w->segment);
+    (void)close(w->sock);
+}
+
+/* Ask for SLOT as BORROWER, with PASSED sent along (-1: nothing). The answer's type; a descriptor is closed. */
+static enum wire_type fetch(struct bare *w, uint32_t slot, uint32_t borrower, int passed, union wire_message *answer)
+{
+    int fd;
+
+    *answer = (union wire_message){.fetch = {.serial = 7, .slot = slot, .borrower = borrower}};
+    ck_assert_int_eq(wire_send(w->sock, WIRE_FETCH, answer, passed, 0), 0);
+    ck_assert_int_gt(wire_receive_packet(w->sock, answer, sizeof *answer, &fd, 0), 0);
+    ck_assert_int_eq(fd != -1, answer->header.type == WIRE_BACKEND);
+    if (fd != -1)
+        (void)close(fd);
+    return (enum wire_type)answer->header.type;
+}
+
+static uint32_t take_slot(struct bare *w)
+{
+    struct lease_wish wish = {.own = NO_SLOT, .max = w->segment.slots, .now = clock_ns()};
+    uint32_t slot;
+    uint64_t word;
+
+    wait_until((slot = lease_try(&w->segment, w->borrower, &wish, &word)) != NO_SLOT, 5);
+    return slot;
+}
+
+START_TEST(only_the_holder_gets_it)
+{
+    PGconn *conn[2];
+    union wire_message answer;
+    struct bare w, other;
+
+    start();
+    attach(&w);
+    attach(&other);
+    conn[0] = pglend_acquire(pool, 5000);
+    conn[1] = pglend_acquire(pool, 5000);
+    ck_assert(conn[0] != NULL && conn[1] != NULL);
+    /* Lent to another process, and what was never connected; in its own name, in another's, in nobody's. */
+    for (uint32_t slot = 0; slot < 4; slot++)
+        for (uint32_t borrower = 0; borrower < 8; borrower++)
+            ck_assert_int_eq(fetch(&w, slot, borrower, -1, &answer), WIRE_NOT_FETCHED);
+    ck_assert_int_eq(fetch(&w, UINT32_MAX, w.borrower, -1, &answer), WIRE_NOT_FETCHED);
+    ck_assert_int_eq(fetch(&w, 0, UINT32_MAX, -1, &answer), WIRE_NOT_FETCHED);
+    ck_assert_int_eq(fetch(&w, w.segment.slots, w.segment.borrowers, -1, &answer), WIRE_NOT_FETCHED);
+    /* A word that says so is no backend: slot 3 has none. */
+    atomic_store(&w.segment.slot[3].word, word_next(slot_word(&w.segment, 3), SLOT_LEASED, 0, w.borrower));
+    ck_assert_int_eq(fetch(&w, 3, w.borrower, -1, &answer), WIRE_NOT_FETCHED);
+    wait_until(word_state(slot_word(&w.segment, 3)) == SLOT_EMPTY, 3);
+    ck_assert_int_eq(pglend_release(pool, conn[0]), PGLEND_OK);
+    ck_assert_int_eq(pglend_release(pool, conn[1]), PGLEND_OK);
+    /* Idle, then held: by one and not by the other. */
+    ck_assert_int_eq(fetch(&w, 0, w.borrower, -1, &answer), WIRE_NOT_FETCHED);
+    (void)take_slot(&w);
+    ck_assert_int_eq(fetch(&w, 0, w.borrower, -1, &answer), WIRE_BACKEND);
+    ck_assert_int_eq(fetch(&other, 0, w.borrower, -1, &answer), WIRE_NOT_FETCHED);
+    ck_assert_int_eq(fetch(&other, 0, other.borrower, -1, &answer), WIRE_NOT_FETCHED);
+    detach(&other);
+    detach(&w);
+    stop();
+}
+END_TEST
+
+static int present_token(void *argument, int sock)
+{
+    char text[1024];
+
+    (void)sock;
+    ck_assert_int_eq(knock(argument, text, sizeof text), 'E');
+    return 0;
+}
+
+START_TEST(tokens)
+{
+    union wire_message answer;
+    char text[1024], wrong[TOKEN_HEX + 8];
+    struct bare w;
+    uint32_t slot;
+
+    start();
+    attach(&w);
+    slot = take_slot(&w);
+    ck_assert_int_eq(fetch(&w, slot, w.borrower, -1, &answer), WIRE_BACKEND);
+    (void)snprintf(wrong, sizeof wrong, "%.*s", TOKEN_HEX, answer.backend.token);
+    wrong[TOKEN_HEX - 1] = wrong[TOKEN_HEX - 1] == '0' ? '1' : '0';
+    ck_assert_int_eq(knock(wrong, text, sizeof text), 'E');
+    ck_assert_ptr_nonnull(strstr(text, "libpglend")); /* the hint */
+    in_worker(present_token, answer.backend.token, 5);
+    ck_assert_int_eq(knock(answer.backend.token, text, sizeof text), 'R');
+    ck_assert_int_eq(knock(answer.backend.token, text, sizeof text), 'E');
+    detach(&w);
+    stop();
+}
+END_TEST
+
+/* Nothing of it is taken, and the worker may go on. */
+START_TEST(descriptors_sent_along)
+{
+    union wire_message answer;
+    struct bare w;
+    int pair[2];
+    char byte;
+
+    start();
+    attach(&w);
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    for (int i = 0; i < 300; i++)
+        ck_assert_int_eq(fetch(&w, 0, w.borrower, pair[1], &answer), WIRE_NOT_FETCHED);
+    (void)close(pair[1]);
+    ck_assert_int_eq(recv(pair[0], &byte, 1, 0), 0); /* ours was the last */
+    (void)close(pair[0]);
+    detach(&w);
+    stop();
+}
+END_TEST
+
+/* ---- many ---- */
+
+START_TEST(silent_ones)
+{
+    struct rlimit limit;
+    int sock[SILENT];
+
+    start();
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = limit.rlim_max < 4096 ? limit.rlim_max : 4096;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    for (int i = 0; i < SILENT; i++)
+        sock[i] = connect_to(_i);
+    lends();
+    for (int i = 0; i < 3; i++)
+        in_worker(lend_anew, NULL, 5);
+    json_decref(pglendd_result(daemon_, "status", NULL));
+    for (int i = 0; i < SILENT; i++)
+        (void)close(sock[i]);
+    stop();
+}
+END_TEST
+
+/* Sends and hangs up as fast as it can. */
+static int flood(void *argument, int sock)
+{
+    struct pollfd end = {.fd = sock, .events = POLLIN};
+    unsigned seed = (unsigned)getpid();
+    char bytes[512];
+
+    (void)argument;
+    while (poll(&end, 1, 0) == 0) {
+        int which = rand_r(&seed) % SOCKETS, s = connect_to(which);
+
+        for (size_t i = 0; i < sizeof bytes; i++)
+            bytes[i] = (char)rand_r(&seed);
+        (void)send(s, bytes, (size_t)rand_r(&seed) % sizeof bytes, MSG_NOSIGNAL | MSG_DONTWAIT);
+        (void)close(s);
+    }
+    return 0;
+}
+
+START_TEST(floods)
+{
+    struct worker_process flooder[FLOODERS];
+    uint64_t until;
+
+    start();
+    for (int i = 0; i < FLOODERS; i++)
+        worker_fork(&flooder[i], flood, NULL);
+    for (until = harness_now_ms() + harness_rounds(2000); harness_now_ms() < until;) {
+        lends();
+        in_worker(lend_anew, NULL, 5);
+    }
+    for (int i = 0; i < FLOODERS; i++) {
+        say(flooder[i].sock, 's');
+        ck_assert_int_eq(worker_wait(&flooder[i], 10), 0);
+    }
+    stop();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("live_hostile");
+    TCase *tc = harness_live_case(suite, "messages", 30);
+
+    tcase_add_loop_test(tc, garbage, 0, SOCKETS);
+    tcase_add_test(tc, messages_out_of_order);
+    tcase_add_test(tc, another_version);
+    tcase_add_test(tc, requests_that_are_none);
+    tcase_add_test(tc, psql_by_mistake);
+    tcase_add_test(tc, start_ups_that_are_none);
+    tcase_add_test(tc, only_the_holder_gets_it);
+    tcase_add_test(tc, tokens);
+    tcase_add_test(tc, descriptors_sent_along);
+    tc = harness_live_case(suite, "many", 40);
+    tcase_add_loop_test(tc, silent_ones, 0, SOCKETS);
+    tcase_add_test(tc, floods);
+    return harness_main(suite);
+}
