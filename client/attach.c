@@ -90,7 +90,7 @@ static pglend_status greet(const pglend *p, int sock, uint32_t claim, uint64_t u
                              "the supervisor in %s speaks version %u of the worker protocol, this library version %d: "
                              "install matching versions",
                              p->runtime_dir, message.header.version, WIRE_VERSION);
-        return error_set(p, errno == EPROTO ? PGLEND_SYSTEM : PGLEND_NO_SUPERVISOR,
+        return error_set(p, errno == EPROTO || errno == EMFILE ? PGLEND_SYSTEM : PGLEND_NO_SUPERVISOR,
                          "the supervisor in %s did not answer a hello: %s", p->runtime_dir, strerror(errno));
     }
     if (message.header.type == WIRE_WELCOME && *segment_fd != -1) {
@@ -379,7 +379,7 @@ static pglend_status ask(struct attachment *at, uint32_t slot, uint32_t borrower
     for (;;) {
         if (!receive(at->sock, answer, fd, until))
             return error_set(p, errno == EPROTO || errno == EMFILE ? PGLEND_SYSTEM : PGLEND_NO_SUPERVISOR,
-                             errno == EPROTO
+                             errno == EPROTO || errno == EMFILE
                                  ? "the connection's descriptor did not arrive: too many open files? (ulimit -n)"
                                  : "the supervisor in %s did not answer: %s",
                              p->runtime_dir, strerror(errno));

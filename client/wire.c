@@ -87,7 +87,8 @@ ssize_t wire_receive_packet(int sock, void *packet, size_t size, int *fd, int fl
     for (size_t i = 0; i < count && i < DESCRIPTORS_SEEN; i++)
         (void)close(fds[i]);
     if (count > 0 || (msg.msg_flags & MSG_CTRUNC) != 0) {
-        errno = EPROTO;
+        /* There was one, and this process could not take it. */
+        errno = count == 0 && fd != NULL ? EMFILE : EPROTO;
         return -1;
     }
     if ((msg.msg_flags & MSG_TRUNC) != 0) {

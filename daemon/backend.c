@@ -163,6 +163,8 @@ void backend_connected(struct backend *b, const struct message *m, int fd)
 /* What its slot's word says decides; that is pool_recover()'s to look at. */
 void backend_adopt(struct backend *b, const struct message *m, int fd)
 {
+    if (fd == -1)
+        return;
     take_facts(b, m, fd);
     set_phase(b, BACKEND_LENDABLE);
     watch(b, UV_DISCONNECT);

@@ -113,6 +113,11 @@ static void receive_some(struct channel *c, int most)
 
         if (got == -1 && (errno == EAGAIN || errno == EWOULDBLOCK))
             return;
+        /* What it says counts without its descriptor, too: who reads it knows what is missing. */
+        if (got == -1 && errno == EMFILE) {
+            log_error("channel: too many open files: a descriptor is lost");
+            got = (ssize_t)packet_length(&c->incoming);
+        }
         if (got > 0 && message_check(&c->incoming, (size_t)got)) {
             c->receive(c->context, &c->incoming, fd);
             continue;

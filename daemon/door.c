@@ -319,12 +319,27 @@ static void on_patience_over(uv_timer_t *timer)
     leave(timer->data);
 }
 
+/* Those who connect and say nothing must not keep out those who do: the oldest of them has had its time. */
+static bool make_room(void)
+{
+    struct visitor *oldest = NULL;
+
+    if (visitor_count < DOOR_MAX)
+        return true;
+    for (struct visitor *v = visitors; v != NULL; v = v->next)
+        if (v->cancels == NULL)
+            oldest = v;
+    if (oldest != NULL)
+        leave(oldest);
+    return oldest != NULL;
+}
+
 static void receive_visitor(void *context, int fd)
 {
     struct supervisor *s = context;
     struct visitor *v = calloc(1, sizeof *v);
 
-    if (v == NULL || visitor_count >= DOOR_MAX || uv_poll_init_socket(&s->loop, &v->poll, fd) != 0) {
+    if (v == NULL || !make_room() || uv_poll_init_socket(&s->loop, &v->poll, fd) != 0) {
         free(v);
         (void)close(fd);
         return;

@@ -232,6 +232,19 @@ static _Noreturn void keeper_gone(struct supervisor *s)
     exit(1);
 }
 
+/* Its descriptor did not arrive: the session is of no use, and the keeper's copy must not keep it. */
+static void backend_lost(struct supervisor *s, struct backend *b)
+{
+    static struct message m;
+
+    message_make(&m, MESSAGE_LOGIN_FAILED, b->pool->config->name, b->slot,
+                 "the supervisor has too many files open to take a connection: raise its limit (ulimit -n)");
+    m.status = LOGIN_FAILED_OTHER;
+    supervisor_tell(s, MESSAGE_FORGET, b->pool->config->name, b->slot, 0);
+    backend_login_failed(b);
+    pool_login_failed(b->pool, &m);
+}
+
 static void slot_message(struct supervisor *s, const struct message *m, int fd)
 {
     struct pool *pool = supervisor_pool(s, m->pool);
@@ -245,7 +258,9 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
     b = &pool->backend[m->slot];
     switch ((enum message_verb)m->verb) {
     case MESSAGE_BACKEND:
-        if (s->serving) {
+        if (s->serving && fd == -1) {
+            backend_lost(s, b);
+        } else if (s->serving) {
             backend_connected(b, m, fd);
             pool_login_done(pool);
         } else {

@@ -21,16 +21,21 @@
 #include <time.h>
 #include <unistd.h>
 
+#define GUESTS_MAX  512
 #define GREETING_MS 5000 /* who connects and says nothing for so long is let go */
 
 /* A connection before its hello. */
 struct guest {
+    struct guest *next;
     struct supervisor *supervisor;
     int fd;
     int handles_open;
     uv_poll_t poll;
     uv_timer_t timer;
 };
+
+static struct guest *guests; /* newest first */
+static size_t guest_count;
 
 static void on_worker_message(uv_poll_t *poll, int status, int events);
 
@@ -282,6 +287,12 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
     return true;
 }
 
+/* Said in every version in the same place, whatever follows it. */
+static bool speaks_another_version(const union wire_message *hello, size_t length)
+{
+    return length >= sizeof hello->header && hello->header.magic == WIRE_MAGIC && hello->header.version != WIRE_VERSION;
+}
+
 /* The first packet of a guest: LENGTH bytes. True: FD now belongs to a worker. */
 static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_t length)
 {
@@ -289,7 +300,7 @@ static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_
     struct pool *pool;
     char why[256];
 
-    if (length >= sizeof hello->header && hello->header.magic == WIRE_MAGIC && hello->header.version != WIRE_VERSION) {
+    if (speaks_another_version(hello, length)) {
         refuse(fd, PGLEND_MISMATCH,
                "the library speaks version %u of the worker protocol, this supervisor version %d: install matching "
                "versions",
@@ -311,8 +322,9 @@ static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_
                s->stopping ? "shutting down" : "replacing its shared memory");
         return false;
     }
+    errno = 0;
     if (identity_of_peer(fd, &who, why, sizeof why) == -1) {
-        refuse(fd, PGLEND_DENIED, "%s", why);
+        refuse(fd, errno == EMFILE || errno == ENFILE ? PGLEND_SYSTEM : PGLEND_DENIED, "%s", why);
         return false;
     }
     if (!may_borrow(pool, &who)) {
@@ -343,6 +355,12 @@ static void end_guest(struct guest *g)
 {
     if (uv_is_closing((uv_handle_t *)&g->poll))
         return;
+    for (struct guest **link = &guests; *link != NULL; link = &(*link)->next)
+        if (*link == g) {
+            *link = g->next;
+            guest_count--;
+            break;
+        }
     uv_close((uv_handle_t *)&g->poll, on_guest_closed);
     uv_close((uv_handle_t *)&g->timer, on_guest_closed);
 }
@@ -359,8 +377,12 @@ static void on_hello(uv_poll_t *poll, int status, int events)
     got = wire_receive_packet(fd, &message, sizeof message, NULL, MSG_DONTWAIT);
     if (got == -1 && errno == EAGAIN)
         return;
-    if (got == -1 && errno == EMSGSIZE)
-        refuse(fd, PGLEND_SYSTEM, "a hello was expected, and an oversized packet came");
+    if (got == -1 && errno == EMSGSIZE) {
+        if (speaks_another_version(&message, sizeof message))
+            got = sizeof message;
+        else
+            refuse(fd, PGLEND_SYSTEM, "a hello was expected, and an oversized packet came");
+    }
     /* The loop must let go of the descriptor before a worker's own watch takes it up. */
     end_guest(g);
     if (got > 0 && greet(g->supervisor, fd, &message, (size_t)got))
@@ -382,13 +404,25 @@ static void receive_guest(void *context, int fd)
         (void)close(fd);
         return;
     }
+    /* Those who connect and say nothing must not use up the descriptors. */
+    if (guest_count == GUESTS_MAX) {
+        struct guest *oldest = guests;
+
+        while (oldest->next != NULL)
+            oldest = oldest->next;
+        end_guest(oldest);
+    }
     g->supervisor = s;
     g->fd = fd;
+    g->next = guests;
+    guests = g;
+    guest_count++;
     g->handles_open = 2;
     g->poll.data = g->timer.data = g;
     (void)uv_timer_init(&s->loop, &g->timer);
     (void)uv_timer_start(&g->timer, on_guest_silent, GREETING_MS, 0);
     (void)uv_poll_start(&g->poll, UV_READABLE, on_hello);
+    on_hello(&g->poll, 0, UV_READABLE); /* most have said it by now */
 }
 
 int worker_listen(struct supervisor *s, int fd)

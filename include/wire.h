@@ -116,8 +116,8 @@ union wire_message {
 int wire_send_packet(int sock, const void *packet, size_t length, int fd, int flags);
 /*
  * Receive one packet. Returns its length (0: the peer is gone), or -1 with errno; EMSGSIZE: longer than SIZE; EPROTO:
- * anything wrong with its descriptors, which are closed then. *FD: a close-on-exec descriptor or -1. FD NULL: the
- * sender may send none; what it sends is never installed here.
+ * anything wrong with its descriptors, which are closed then; EMFILE: there was no room for its descriptor. *FD: a
+ * close-on-exec descriptor or -1. FD NULL: the sender may send none; what it sends is never installed here.
  */
 ssize_t wire_receive_packet(int sock, void *packet, size_t size, int *fd, int flags);
 

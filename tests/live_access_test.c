@@ -152,7 +152,8 @@ END_TEST
 START_TEST(no_such_pool)
 {
     static const char *const names[] = {
-        "clinics", "", "%s%n", "a \"b\" \\", "../clinic", "0123456789012345678901234567890123456789012345678901234567890123"};
+        "clinics",    "",          "%s%n",
+        "a \"b\" \\", "../clinic", "0123456789012345678901234567890123456789012345678901234567890123"};
     pglend *pool;
 
     daemon_ = pglendd_start(harness_server(), NULL);

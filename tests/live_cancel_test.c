@@ -1,0 +1,196 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_cancel_test.c - a cancel request hits the lease it was made for, or nobody.
+ *
+ * The hard thing to bring about is a cancel that is on its way while its lease ends: 200 rounds of it, with a borrower
+ * who waits for that very backend and must never see its query cancelled.
+ */
+#include "harness.h"
+#include "pglend.h"
+#include "pglendd.h"
+
+#include <arpa/inet.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#define ROUNDS      200
+#define CANCEL_CODE 80877102
+
+static struct pglendd *daemon_;
+
+/* ---- helpers ---- */
+
+static void *send_cancel(void *cancel)
+{
+    char error[256];
+
+    /* Whether it is in time is chance; that it is answered is not. */
+    (void)PQcancel(cancel, error, sizeof error);
+    return NULL;
+}
+
+/* A CancelRequest of this process; returns when the door has closed the connection. */
+static void cancel_by_key(int pid, uint32_t key)
+{
+    uint32_t packet[4] = {htonl(16), htonl(CANCEL_CODE), htonl((uint32_t)pid), htonl(key)};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct timeval bound = {.tv_sec = 5};
+    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char byte;
+
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/.s.PGSQL.6432", daemon_->runtime_dir);
+    (void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
+    ck_assert_int_eq(connect(sock, (struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(send(sock, packet, sizeof packet, 0), sizeof packet);
+    ck_assert_int_eq(recv(sock, &byte, 1, 0), 0);
+    (void)close(sock);
+}
+
+/* Borrows and asks, until told to stop; no answer may be an error. */
+static int never_cancelled(void *argument, int sock)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+    struct pollfd stop = {.fd = sock, .events = POLLIN};
+    char text[64];
+
+    (void)argument;
+    say(sock, 'r');
+    while (poll(&stop, 1, 0) == 0) {
+        PGconn *conn = pglend_acquire(pool, 10000);
+
+        ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+        for (int i = 0; i < 3; i++)
+            (void)query(conn, "select pg_sleep(0.001)", text, sizeof text);
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    }
+    pglend_close(pool);
+    return 0;
+}
+
+/* ---- tests ---- */
+
+START_TEST(wrong_key)
+{
+    char text[64];
+    pglend *pool;
+    PGconn *conn;
+    int pid;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    pid = PQbackendPID(conn);
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(0.5)"), 1);
+    for (uint32_t i = 0; i < 100; i++)
+        cancel_by_key(pid + (int)(i % 2), i * 0x1234567);
+    cancel_by_key(0, 0);
+    cancel_by_key(-1, UINT32_MAX);
+    /* Not one of them was believed, nor passed on to the server. */
+    ck_assert_int_eq(PQisBusy(conn), 1);
+    PQclear(PQgetResult(conn));
+    ck_assert_ptr_null(PQgetResult(conn));
+    ck_assert_str_eq(query(conn, "select 'fine'", text, sizeof text), "fine");
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* The lease is over, and the backend somebody else's, in the same process or in another. */
+START_TEST(after_release)
+{
+    struct worker_process other;
+    PGcancel *cancel;
+    char text[64];
+    pglend *pool, *next;
+    PGconn *conn;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    next = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    ck_assert_ptr_nonnull(cancel = PQgetCancel(conn));
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    (void)send_cancel(cancel);
+    ck_assert_ptr_nonnull(conn = pglend_acquire(next, 5000));
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(0.3)"), 1);
+    (void)send_cancel(cancel);
+    ck_assert_int_eq(PQresultStatus(PQgetResult(conn)), PGRES_TUPLES_OK);
+    ck_assert_ptr_null(PQgetResult(conn));
+    ck_assert_int_eq(pglend_release(next, conn), PGLEND_OK);
+    worker_fork(&other, never_cancelled, NULL);
+    ck_assert_int_eq(hear(other.sock, 5), 'r');
+    for (int i = 0; i < 100; i++)
+        (void)send_cancel(cancel);
+    say(other.sock, 's');
+    ck_assert_int_eq(worker_wait(&other, 10), 0);
+    PQfreeCancel(cancel);
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    ck_assert_str_eq(query(conn, "select 'fine'", text, sizeof text), "fine");
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglend_close(next);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(racing_release)
+{
+    struct worker_process other;
+    unsigned rounds = harness_rounds(ROUNDS), hit = 0;
+    unsigned seed = 7;
+    pglend *pool;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    worker_fork(&other, never_cancelled, NULL);
+    ck_assert_int_eq(hear(other.sock, 5), 'r');
+    for (unsigned i = 0; i < rounds; i++) {
+        struct timespec pause = {.tv_nsec = rand_r(&seed) % 20000000};
+        PGconn *conn = pglend_acquire(pool, 10000);
+        char sql[64];
+        PGresult *result;
+        PGcancel *cancel;
+        pthread_t thread;
+
+        ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+        ck_assert_ptr_nonnull(cancel = PQgetCancel(conn));
+        (void)snprintf(sql, sizeof sql, "select pg_sleep(%g)", rand_r(&seed) % 25 / 1000.0);
+        ck_assert_int_eq(PQsendQuery(conn, sql), 1);
+        ck_assert_int_eq(pthread_create(&thread, NULL, send_cancel, cancel), 0);
+        if (i % 2 == 1) {
+            (void)nanosleep(&pause, NULL); /* and given back with the query still running */
+        } else {
+            while ((result = PQgetResult(conn)) != NULL) {
+                hit += PQresultStatus(result) == PGRES_FATAL_ERROR;
+                PQclear(result);
+            }
+        }
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+        ck_assert_int_eq(pthread_join(thread, NULL), 0);
+        PQfreeCancel(cancel);
+    }
+    say(other.sock, 's');
+    ck_assert_int_eq(worker_wait(&other, 10), 0);
+    ck_assert_msg(hit > 0 && hit < rounds / 2, "%u of %u cancels came in time: no race", hit, rounds / 2);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("live_cancel");
+    TCase *tc = harness_live_case(suite, "cancel", 60);
+
+    tcase_add_test(tc, wrong_key);
+    tcase_add_test(tc, after_release);
+    tcase_add_test(tc, racing_release);
+    return harness_main(suite);
+}
