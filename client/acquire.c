@@ -17,7 +17,7 @@
 #define LOOK_AFTER_NS  UINT64_C(20000000) /* the supervisor sees a backend's end within this time: no look needed */
 #define SETTLED_MIN_NS UINT64_C(20000)    /* no reset's answer comes faster */
 #define GRACE_NS       UINT64_C(10000000) /* for an answer that is on its way, where one does not want to wait */
-#define FETCH_TRIES    5
+#define FETCH_TRIES    6                  /* some 300 ms, each pause twice the one before */
 #define RECONNECT_NS   UINT64_C(10000000) /* between attempts to reach a supervisor that is needed */
 #define WANT_EVERY_NS  UINT64_C(1000000000)
 #define ATTACH_NS      UINT64_C(5000000000) /* for the first hello, where the pool's own time-out is not known yet */
@@ -297,19 +297,22 @@ static struct loan *fetch_once(struct request *r, uint32_t slot, uint64_t until)
     return NULL;
 }
 
-/* The same, for slot's holder. A supervisor that dies between answer and door takes the token with it: ask the next. */
+/*
+ * The same, tried again where it may help: a supervisor that died between its answer and the door took the token with
+ * it, and a crowd at the door may have filled its queue. Where the environment is at fault it would never help.
+ */
 static struct loan *fetch_loan(struct request *r, uint32_t slot)
 {
     uint64_t now = clock_ns(), until = r->until > now + GRACE_NS ? r->until : now + GRACE_NS;
-    struct loan *loan = NULL;
+    struct timespec pause = {.tv_nsec = (long)RECONNECT_NS};
+    struct loan *loan = fetch_once(r, slot, until);
 
-    for (int tries = 0; loan == NULL && tries < FETCH_TRIES; tries++) {
-        unsigned supervisors = r->at->supervisors;
-
+    for (int tries = 1; loan == NULL && tries < FETCH_TRIES && pglend_errcode(r->pool) == PGLEND_SYSTEM &&
+                        getenv("PGSERVICE") == NULL && clock_ns() + (uint64_t)pause.tv_nsec < until;
+         tries++) {
+        (void)nanosleep(&pause, NULL);
+        pause.tv_nsec *= 2;
         loan = fetch_once(r, slot, until);
-        if (loan == NULL && (pglend_errcode(r->pool) != PGLEND_SYSTEM || !attachment_has_supervisor(r->at) ||
-                             r->at->supervisors == supervisors))
-            return NULL;
     }
     if (loan == NULL)
         return NULL;

@@ -340,7 +340,6 @@ static bool reconnect(struct attachment *at)
             at->gone = true;
         (void)close(segment_fd);
         ok = !at->gone && dup3(sock, at->sock, O_CLOEXEC) != -1;
-        at->supervisors++;
     }
     (void)close(sock);
     return ok;

@@ -93,10 +93,9 @@ struct attachment {
     struct segment segment;
     uint64_t inode; /* of the segment: tells another one of the same name */
     uint32_t worker;
-    _Atomic int sock;             /* the same number for life: a new connection is duplicated over it */
-    _Atomic unsigned supervisors; /* greeted in its name: grows when one takes the place of another */
-    _Atomic bool gone;            /* a new supervisor does not know this segment */
-    pthread_mutex_t dialogue;     /* one request at a time */
+    _Atomic int sock;         /* the same number for life: a new connection is duplicated over it */
+    _Atomic bool gone;        /* a new supervisor does not know this segment */
+    pthread_mutex_t dialogue; /* one request at a time */
     uint32_t serial;
     /* Calls and leases that need it, and the handle while it is current. Who takes the last one away frees it. */
     _Atomic unsigned users;

@@ -16,7 +16,7 @@
 
 int wire_send_packet(int sock, const void *packet, size_t length, int fd, int flags)
 {
-    struct iovec iov = {.iov_base = (void *)(uintptr_t)packet, .iov_len = length};
+    struct iovec iov = {.iov_base = (void *)packet, .iov_len = length};
     struct msghdr msg = {.msg_iov = &iov, .msg_iovlen = 1};
     union {
         struct cmsghdr align;

@@ -346,35 +346,35 @@ static void start_reset(struct backend *b)
 }
 
 /* DataRow of the nonce, CommandComplete, ReadyForQuery 'I': what the newest question ends in (documentation, 55.7). */
-static size_t expected_tail(const struct backend *b, unsigned char tail[SYNC_TAIL_MAX])
+static void expected_tail(const struct backend *b, struct pg_buffer *out)
 {
-    struct pg_buffer out = {.at = tail, .size = SYNC_TAIL_MAX};
-    size_t begun = pg_begin(&out, 'D');
+    size_t begun = pg_begin(out, 'D');
 
-    pg_bytes(&out, "\0\1", 2);
-    pg_int32(&out, TOKEN_HEX);
-    pg_bytes(&out, b->nonce, TOKEN_HEX);
-    pg_end(&out, begun);
-    begun = pg_begin(&out, 'C');
-    pg_string(&out, "SELECT 1");
-    pg_end(&out, begun);
-    begun = pg_begin(&out, 'Z');
-    pg_bytes(&out, "I", 1);
-    pg_end(&out, begun);
-    return out.length;
+    pg_bytes(out, "\0\1", 2);
+    pg_int32(out, TOKEN_HEX);
+    pg_bytes(out, b->nonce, TOKEN_HEX);
+    pg_end(out, begun);
+    begun = pg_begin(out, 'C');
+    pg_string(out, "SELECT 1");
+    pg_end(out, begun);
+    begun = pg_begin(out, 'Z');
+    pg_bytes(out, "I", 1);
+    pg_end(out, begun);
 }
 
 /* Look for the tail in what came, a part of which may have come before. */
 static void sync_input(struct backend *b, const unsigned char *bytes, size_t length)
 {
-    unsigned char tail[SYNC_TAIL_MAX], window[SYNC_TAIL_MAX + 16384];
-    size_t wanted = expected_tail(b, tail), have = b->tail_length;
+    unsigned char bytes_of_tail[SYNC_TAIL_MAX], window[SYNC_TAIL_MAX + 16384];
+    struct pg_buffer tail = {.at = bytes_of_tail, .size = sizeof bytes_of_tail};
+    size_t have = b->tail_length;
 
+    expected_tail(b, &tail);
     memcpy(window, b->tail, have);
     memcpy(window + have, bytes, length);
     have += length;
-    if (memmem(window, have, tail, wanted) == NULL) {
-        b->tail_length = have < wanted - 1 ? have : wanted - 1;
+    if (memmem(window, have, tail.at, tail.length) == NULL) {
+        b->tail_length = have < tail.length - 1 ? have : tail.length - 1;
         memcpy(b->tail, window + have - b->tail_length, b->tail_length);
         return;
     }

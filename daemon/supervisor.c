@@ -50,7 +50,7 @@ static long page;
 
 static void on_sigbus(int number, siginfo_t *info, void *context)
 {
-    char *at = (char *)((uintptr_t)info->si_addr & ~(uintptr_t)(page - 1));
+    char *at = (char *)info->si_addr - (uintptr_t)info->si_addr % (uintptr_t)page;
 
     (void)number;
     (void)context;

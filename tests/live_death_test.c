@@ -214,6 +214,13 @@ static int query_all_the_time(void *argument, int sock)
     return 0;
 }
 
+static bool another_supervisor(pid_t than)
+{
+    pid_t now = pglendd_process(daemon_, "supervisor");
+
+    return now > 0 && now != than;
+}
+
 START_TEST(supervisor_killed_again_and_again)
 {
     struct worker_process worker[8];
@@ -234,8 +241,7 @@ START_TEST(supervisor_killed_again_and_again)
 
         ck_assert_int_gt(supervisor, 0);
         ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-        wait_until(pglendd_process(daemon_, "supervisor") > 0 && pglendd_process(daemon_, "supervisor") != supervisor,
-                   3);
+        wait_until(another_supervisor(supervisor), 3);
         harness_sleep_ms(50);
     }
     for (int i = 0; i < 8; i++)
@@ -285,7 +291,7 @@ START_TEST(lease_outlives_the_supervisor)
     PQclear(result);
     ck_assert_ptr_null(PQgetResult(conn));
     ck_assert_int_eq(kill(daemon_->pid, SIGCONT), 0);
-    wait_until(pglendd_process(daemon_, "supervisor") > 0 && pglendd_process(daemon_, "supervisor") != supervisor, 3);
+    wait_until(another_supervisor(supervisor), 3);
     /* The lease goes on under the next one, which honours its cancel key. */
     cancel = PQgetCancel(conn);
     ck_assert_ptr_nonnull(cancel);
@@ -344,7 +350,7 @@ START_TEST(ended_backends_are_replaced)
         if (i % 2 == 0) /* idle when it ends; else lent */
             ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
         postgres_run(harness_server(),
-                     "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic'");
+                     "select pg_terminate_backend(pid, 5000) from pg_stat_activity where usename = 'clinic'");
         if (i % 2 != 0)
             ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
         conn = borrow(pool, 5000);
