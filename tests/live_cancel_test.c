@@ -106,6 +106,7 @@ END_TEST
 START_TEST(after_release)
 {
     struct worker_process other;
+    PGresult *result;
     PGcancel *cancel;
     char text[64];
     pglend *pool, *next;
@@ -121,7 +122,9 @@ START_TEST(after_release)
     ck_assert_ptr_nonnull(conn = pglend_acquire(next, 5000));
     ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(0.3)"), 1);
     (void)send_cancel(cancel);
-    ck_assert_int_eq(PQresultStatus(PQgetResult(conn)), PGRES_TUPLES_OK);
+    result = PQgetResult(conn);
+    ck_assert_int_eq(PQresultStatus(result), PGRES_TUPLES_OK);
+    PQclear(result);
     ck_assert_ptr_null(PQgetResult(conn));
     ck_assert_int_eq(pglend_release(next, conn), PGLEND_OK);
     worker_fork(&other, never_cancelled, NULL);
