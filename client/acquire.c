@@ -17,7 +17,8 @@
 #define LOOK_AFTER_NS  UINT64_C(20000000) /* the supervisor sees a backend's end within this time: no look needed */
 #define SETTLED_MIN_NS UINT64_C(20000)    /* no reset's answer comes faster */
 #define GRACE_NS       UINT64_C(10000000) /* for an answer that is on its way, where one does not want to wait */
-#define FETCH_TRIES    6                  /* some 300 ms, each pause twice the one before */
+#define FETCH_TRIES    12                 /* 1.5 s, each pause twice the one before, RETRY_MAX_NS at most */
+#define RETRY_MAX_NS   200000000
 #define RECONNECT_NS   UINT64_C(10000000) /* between attempts to reach a supervisor that is needed */
 #define WANT_EVERY_NS  UINT64_C(1000000000)
 #define ATTACH_NS      UINT64_C(5000000000) /* for the first hello, where the pool's own time-out is not known yet */
@@ -242,15 +243,21 @@ static uint32_t find_slot(struct request *r, uint64_t *now, uint64_t *word)
     return wait_in_queue(r, word, now);
 }
 
-/* This process's loan of SLOT, now leased, if it is of this generation. */
-static struct loan *cached_loan(struct request *r, uint32_t slot, uint32_t generation)
+/*
+ * This process's loan of SLOT, now leased, if it is of this generation. *HELD: another thread still has it, under a
+ * lease that it has lost without knowing (a word was written over): its PGconn must not be touched.
+ */
+static struct loan *cached_loan(struct request *r, uint32_t slot, uint32_t generation, bool *held)
 {
     struct attachment *at = r->at;
     struct loan *loan, *stale = NULL;
 
     pool_lock(r->pool);
     loan = at->loan[slot];
-    if (loan != NULL) {
+    *held = loan != NULL && loan->state != LOAN_CACHED;
+    if (*held) {
+        loan = NULL;
+    } else if (loan != NULL) {
         at->cached--;
         loan->state = LOAN_LEASED;
         loan->borrower = r->borrower;
@@ -267,7 +274,7 @@ static struct loan *cached_loan(struct request *r, uint32_t slot, uint32_t gener
 }
 
 /* Fetch the backend's socket and put a PGconn round it. NULL with the error set. */
-static struct loan *fetch_once(struct request *r, uint32_t slot, uint64_t until)
+static struct loan *fetch_once(struct request *r, uint32_t slot, uint64_t until, bool *shell_failed)
 {
     struct attachment *at = r->at;
     struct loan *loan = calloc(1, sizeof *loan);
@@ -275,6 +282,7 @@ static struct loan *fetch_once(struct request *r, uint32_t slot, uint64_t until)
     char why[700];
     int fd = -1;
 
+    *shell_failed = false;
     if (loan == NULL) {
         (void)error_set(r->pool, PGLEND_SYSTEM, "out of memory");
         return NULL;
@@ -293,6 +301,7 @@ static struct loan *fetch_once(struct request *r, uint32_t slot, uint64_t until)
     if (adopt_shell(loan, r->pool->runtime_dir, &backend, until, why, sizeof why))
         return loan;
     (void)error_set(r->pool, PGLEND_SYSTEM, "pool \"%s\": %s", r->pool->name, why);
+    *shell_failed = true;
     adopt_free(loan);
     return NULL;
 }
@@ -305,14 +314,15 @@ static struct loan *fetch_loan(struct request *r, uint32_t slot)
 {
     uint64_t now = clock_ns(), until = r->until > now + GRACE_NS ? r->until : now + GRACE_NS;
     struct timespec pause = {.tv_nsec = (long)RECONNECT_NS};
-    struct loan *loan = fetch_once(r, slot, until);
+    bool again;
+    struct loan *loan = fetch_once(r, slot, until, &again);
 
-    for (int tries = 1; loan == NULL && tries < FETCH_TRIES && pglend_errcode(r->pool) == PGLEND_SYSTEM &&
-                        getenv("PGSERVICE") == NULL && clock_ns() + (uint64_t)pause.tv_nsec < until;
+    for (int tries = 1;
+         again && tries < FETCH_TRIES && getenv("PGSERVICE") == NULL && clock_ns() + (uint64_t)pause.tv_nsec < until;
          tries++) {
         (void)nanosleep(&pause, NULL);
-        pause.tv_nsec *= 2;
-        loan = fetch_once(r, slot, until);
+        pause.tv_nsec = pause.tv_nsec * 2 < RETRY_MAX_NS ? pause.tv_nsec * 2 : RETRY_MAX_NS;
+        loan = fetch_once(r, slot, until, &again);
     }
     if (loan == NULL)
         return NULL;
@@ -332,23 +342,25 @@ static void pass_untouched(struct request *r, uint32_t slot, uint64_t word)
         attachment_tell(r->at, WIRE_RETURNED, slot);
 }
 
-/* Read what came since the last borrower. True: the session is clean and alive. */
-static bool settle(struct request *r, struct loan *loan, uint64_t word, uint64_t now, uint64_t idle_since)
+/* Read what came since the last borrower. CLEAN: the session is as new and alive. MORE: it has not answered in time. */
+static enum reader_state settle(struct request *r, struct loan *loan, uint64_t word, uint64_t now, uint64_t idle_since)
 {
     uint64_t until = now + (uint64_t)r->policy->reset_timeout_ms * 1000000, took;
     struct segment_header *header = r->at->segment.header;
+    enum reader_state state;
 
     if ((word_flags(word) & SLOT_RESET_PENDING) == 0)
-        return now < idle_since + LOOK_AFTER_NS || adopt_settle(loan, false, false, now) == READER_CLEAN;
+        return now < idle_since + LOOK_AFTER_NS ? READER_CLEAN : adopt_settle(loan, false, false, now);
     if (until > r->until)
         until = r->until > now + GRACE_NS ? r->until : now + GRACE_NS;
-    if (adopt_settle(loan, true, r->policy->reset == RESET_FULL, until) != READER_CLEAN)
-        return false;
+    state = adopt_settle(loan, true, r->policy->reset == RESET_FULL, until);
+    if (state != READER_CLEAN)
+        return state;
     /* What it took, or an upper bound of it: others should leave a reset that long before they take its slot. */
     took = clock_ns() - idle_since;
     if (clock_ns() - now > SETTLED_MIN_NS || took < atomic_load_explicit(&header->reset_ns, memory_order_relaxed))
         atomic_store_explicit(&header->reset_ns, took, memory_order_relaxed);
-    return true;
+    return READER_CLEAN;
 }
 
 enum made { MADE, TRY_ANOTHER, GIVE_UP };
@@ -390,8 +402,16 @@ static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uin
     struct attachment *at = r->at;
     uint64_t idle_since = atomic_load_explicit(&at->segment.slot[slot].idle_since, memory_order_relaxed);
     uint32_t generation = atomic_load_explicit(&at->segment.slot[slot].generation, memory_order_relaxed);
-    struct loan *loan = cached_loan(r, slot, generation);
+    enum reader_state state;
+    bool held;
+    struct loan *loan = cached_loan(r, slot, generation, &held);
 
+    if (held) {
+        loan_surrender(at, r->borrower, slot, SLOT_BROKEN);
+        (void)error_set(r->pool, PGLEND_SYSTEM,
+                        "pool \"%s\": slot %u was lent twice: its shared memory was written over", r->pool->name, slot);
+        return GIVE_UP;
+    }
     if (loan != NULL && PQstatus(loan->conn) != CONNECTION_OK) {
         loan_unlink(loan); /* it was used after its release */
         adopt_free(loan);
@@ -405,12 +425,14 @@ static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uin
             return TRY_ANOTHER;
         return status == PGLEND_NO_SUPERVISOR || status == PGLEND_SYSTEM ? fall_back(r, status) : GIVE_UP;
     }
-    if (settle(r, loan, word, now, idle_since) && adopt_arm(loan)) {
+    state = settle(r, loan, word, now, idle_since);
+    if (state == READER_CLEAN && adopt_arm(loan)) {
         *made = loan;
         return MADE;
     }
     loan_unlink(loan);
-    loan_surrender(at, r->borrower, slot, SLOT_BROKEN);
+    /* One that is only slow is not worth a login: the supervisor waits for it. */
+    loan_surrender(at, r->borrower, slot, state == READER_MORE ? 0 : SLOT_BROKEN);
     adopt_free(loan);
     if (clock_ns() < r->until)
         return TRY_ANOTHER;
@@ -483,7 +505,9 @@ PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int
         r.at = attachment_get(p, r.until > r.started ? r.until : r.started + GRACE_NS, &r.borrower);
         if (r.at == NULL)
             return NULL;
+        pool_lock(p);
         r.policy = &r.at->policy->policy;
+        pool_unlock(p);
         loan = borrow(&r);
         if (loan != NULL)
             return loan->conn; /* the lease keeps the attachment */

@@ -18,6 +18,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#define FULL_NS UINT64_C(1000000) /* a socket that takes nothing for so long is full */
+
 /* Every parameter that a server marks GUC_REPORT, PostgreSQL 9.6 to 18 (documentation, 55.2.7). */
 static const char *const parameters[PARAMETERS_CHECKED] = {
     "standard_conforming_strings",
@@ -285,6 +287,9 @@ bool adopt_restore_hooks(struct loan *loan)
     (void)PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
     (void)PQsetErrorContextVisibility(conn, PQSHOW_CONTEXT_ERRORS);
     PQuntrace(conn);
+    /* Changing the mode sends what is not sent yet and waits for that; busy, this object is not kept anyway. */
+    if (PQtransactionStatus(conn) == PQTRANS_ACTIVE)
+        return false;
     /* An error message may quote the last borrower's data. Changing the mode is the public call that empties it. */
     if (*PQerrorMessage(conn) != '\0' && !PQisnonblocking(conn))
         (void)PQsetnonblocking(conn, 1);
@@ -340,6 +345,9 @@ bool adopt_flush(struct loan *loan, uint64_t until)
 {
     int unsent;
 
+    /* Leaving blocking mode, libpq would wait without bound for a server that does not read. */
+    if (!PQisnonblocking(loan->conn) && !wait_for(loan->lent, POLLOUT, clock_ns() + FULL_NS))
+        return false;
     if (PQsetnonblocking(loan->conn, 1) != 0)
         return false;
     while ((unsent = PQflush(loan->conn)) == 1)

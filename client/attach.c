@@ -22,6 +22,7 @@
 
 #define RETRY_NS       UINT64_C(20000000)
 #define RETRY_LATER_NS UINT64_C(200000000) /* of a supervisor that says it is shutting down */
+#define WELCOME_NS     UINT64_C(10000000)  /* for an answer that is on its way, where one does not want to wait */
 
 static void sleep_ns(uint64_t ns)
 {
@@ -78,13 +79,23 @@ static bool receive(int sock, union wire_message *message, int *fd, uint64_t unt
     }
 }
 
-/* Say hello on SOCK. OK with *WORKER and *SEGMENT_FD, or a status with the error set. */
-static pglend_status greet(const pglend *p, int sock, uint32_t claim, uint64_t until, uint32_t *worker, int *segment_fd)
+static bool say_hello(const pglend *p, int sock, uint32_t claim)
 {
     union wire_message message = {.hello = {.worker = claim}};
 
     (void)snprintf(message.hello.pool, sizeof message.hello.pool, "%s", p->name);
-    if (wire_send(sock, WIRE_HELLO, &message, -1, 0) == -1 || !receive(sock, &message, segment_fd, until)) {
+    return wire_send(sock, WIRE_HELLO, &message, -1, 0) == 0;
+}
+
+/* The answer to a hello on SOCK: OK with *WORKER and *SEGMENT_FD, or a status with the error set. *SILENT: none yet. */
+static pglend_status hear_welcome(const pglend *p, int sock, uint64_t until, uint32_t *worker, int *segment_fd,
+                                  bool *silent)
+{
+    union wire_message message;
+
+    *silent = false;
+    if (!receive(sock, &message, segment_fd, until)) {
+        *silent = errno == ETIMEDOUT;
         if (errno == EPROTONOSUPPORT)
             return error_set(p, PGLEND_MISMATCH,
                              "the supervisor in %s speaks version %u of the worker protocol, this library version %d: "
@@ -172,6 +183,16 @@ static struct attachment *attachment_new(pglend *p, int sock, uint32_t worker, i
     return at;
 }
 
+static pglend_status greet(const pglend *p, int sock, uint64_t until, uint32_t *worker, int *segment_fd)
+{
+    bool silent;
+
+    if (!say_hello(p, sock, NO_WORKER))
+        return error_set(p, PGLEND_NO_SUPERVISOR, "cannot say hello to the supervisor in %s: %s", p->runtime_dir,
+                         strerror(errno));
+    return hear_welcome(p, sock, until, worker, segment_fd, &silent);
+}
+
 /* Attach for the first time, retrying where no supervisor is there, until UNTIL. */
 static struct attachment *attach(pglend *p, uint64_t until)
 {
@@ -184,7 +205,7 @@ static struct attachment *attach(pglend *p, uint64_t until)
         if (sock != -1) {
             struct attachment *at = NULL;
 
-            status = greet(p, sock, NO_WORKER, until, &worker, &segment_fd);
+            status = greet(p, sock, until, &worker, &segment_fd);
             if (status == PGLEND_OK) {
                 at = attachment_new(p, sock, worker, segment_fd);
                 (void)close(segment_fd);
@@ -324,25 +345,45 @@ struct attachment *attachment_get(pglend *p, uint64_t until, uint32_t *borrower)
     return at;
 }
 
-/* Greet a new supervisor in the name of AT. Called with the dialogue locked. Never waits for one to come. */
-static bool reconnect(struct attachment *at)
+/* Say hello to a new supervisor in the name of AT. Never waits for one to come. */
+static bool approach(struct attachment *at)
 {
-    const pglend *p = at->pool;
-    int sock = connect_supervisor(p), segment_fd = -1;
-    uint32_t worker = NO_WORKER;
-    bool ok;
+    int sock = connect_supervisor(at->pool);
 
     if (sock == -1)
         return false;
-    ok = greet(p, sock, at->worker, clock_ns() + UINT64_C(500000000), &worker, &segment_fd) == PGLEND_OK;
-    if (ok) {
-        if (worker != at->worker || inode_of(segment_fd) != at->inode)
-            at->gone = true;
-        (void)close(segment_fd);
-        ok = !at->gone && dup3(sock, at->sock, O_CLOEXEC) != -1;
-    }
+    at->greeting = dup3(sock, at->sock, O_CLOEXEC) != -1;
     (void)close(sock);
-    return ok;
+    if (at->greeting && !say_hello(at->pool, at->sock, at->worker))
+        at->greeting = false;
+    return at->greeting;
+}
+
+/*
+ * Greet a new supervisor. Called with the dialogue locked. An answer that has not come UNTIL then is still waited for
+ * at the next call: hanging up on a supervisor that has just answered would be this worker's end in its books, and its
+ * leases' end.
+ */
+static bool reconnect(struct attachment *at, uint64_t until)
+{
+    uint32_t worker = NO_WORKER;
+    int segment_fd = -1;
+    bool silent;
+
+    if (!at->greeting && !approach(at))
+        return false;
+    if (hear_welcome(at->pool, at->sock, until, &worker, &segment_fd, &silent) != PGLEND_OK) {
+        if (!silent) {
+            (void)dup3(adopt_dead_socket(), at->sock, O_CLOEXEC);
+            at->greeting = false;
+        }
+        return false;
+    }
+    if (worker != at->worker || inode_of(segment_fd) != at->inode)
+        at->gone = true;
+    (void)close(segment_fd);
+    at->greeting = false;
+    return !at->gone;
 }
 
 static bool is_connected(const struct attachment *at)
@@ -350,7 +391,7 @@ static bool is_connected(const struct attachment *at)
     char byte;
     ssize_t got = recv(at->sock, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
 
-    return got > 0 || (got == -1 && errno == EAGAIN);
+    return !at->greeting && (got > 0 || (got == -1 && errno == EAGAIN));
 }
 
 bool attachment_has_supervisor(struct attachment *at)
@@ -359,7 +400,7 @@ bool attachment_has_supervisor(struct attachment *at)
 
     if (ok || pthread_mutex_trylock(&at->dialogue) != 0)
         return ok;
-    ok = is_connected(at) || reconnect(at);
+    ok = is_connected(at) || reconnect(at, clock_ns() + WELCOME_NS);
     (void)pthread_mutex_unlock(&at->dialogue);
     return ok;
 }
@@ -401,7 +442,7 @@ pglend_status attachment_fetch(struct attachment *at, uint32_t slot, uint32_t bo
 
     if (pthread_mutex_clocklock(&at->dialogue, CLOCK_MONOTONIC, &ts) != 0)
         return error_set(at->pool, PGLEND_NO_SUPERVISOR, "the supervisor in %s does not answer", at->pool->runtime_dir);
-    if (is_connected(at) || reconnect(at))
+    if (is_connected(at) || reconnect(at, until))
         status = ask(at, slot, borrower, until, &answer, fd);
     else
         status =

@@ -120,7 +120,8 @@ static json_t *probe(const struct cli *cli, const char *pool, enum cli_exit *exi
     pglend *handle = pglend_open(cli->runtime_dir, pool);
 
     if (handle == NULL)
-        snprintf(message, sizeof(message), "cannot use pool name \"%s\": %s", pool, strerror(errno));
+        snprintf(message, sizeof(message), "cannot use pool name \"%s\" or runtime directory \"%s\": %s", pool,
+                 cli->runtime_dir, strerror(errno));
     else
         status = borrow_and_ask(cli, handle, &backend, message);
     took = (double)(int64_t)((now_ms() - start) * 1000) / 1000;

@@ -94,6 +94,7 @@ struct attachment {
     uint64_t inode; /* of the segment: tells another one of the same name */
     uint32_t worker;
     _Atomic int sock;         /* the same number for life: a new connection is duplicated over it */
+    _Atomic bool greeting;    /* a hello went out on SOCK and has not been answered */
     _Atomic bool gone;        /* a new supervisor does not know this segment */
     pthread_mutex_t dialogue; /* one request at a time */
     uint32_t serial;
@@ -152,7 +153,7 @@ pglend_status attachment_fetch(struct attachment *at, uint32_t slot, uint32_t bo
                                struct wire_backend *backend, int *fd);
 /* Tell the supervisor, without blocking; what does not get through it finds out by itself within a second. */
 void attachment_tell(struct attachment *at, enum wire_type type, uint32_t slot);
-/* Is a supervisor there? Connects to a new one if need be; never waits for one. */
+/* Is a supervisor there? Connects to a new one if need be, and waits 10 ms at most for its answer. */
 bool attachment_has_supervisor(struct attachment *at);
 
 /* pool.c: the table of loans */

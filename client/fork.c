@@ -3,8 +3,8 @@
  * fork.c - a child of a worker is not that worker.
  *
  * The handler runs in the child of a process that may have had other threads in the middle of anything: it takes no
- * lock, frees nothing, and calls only what is async-signal-safe. What it finds half changed is still consistent
- * enough: a loan is unlinked before it is freed, and its descriptors are single words.
+ * lock, frees nothing, and calls only what is async-signal-safe (PQsocket() but reads a member). What it finds half
+ * changed is still consistent enough: a loan is unlinked before it is freed, and its descriptors are single words.
  */
 #include "client.h"
 
@@ -24,7 +24,8 @@ static void abandon(struct attachment *at)
 
         if (loan == NULL)
             continue;
-        if (loan->armed)
+        /* libpq may have closed it, and the number be the application's own file by now. */
+        if (loan->armed && PQsocket(loan->conn) == loan->socket)
             (void)dup3(adopt_dead_socket(), loan->socket, O_CLOEXEC);
         loan->armed = false;
         if (loan->lent != -1)

@@ -24,6 +24,11 @@ pglend *pglend_open(const char *runtime_dir, const char *pool)
         errno = ENAMETOOLONG;
         return NULL;
     }
+    /* libpq would take anything but an absolute path for a host to look up, and a comma for a list of them. */
+    if (*dir != '/' || strchr(dir, ',') != NULL) {
+        errno = EINVAL;
+        return NULL;
+    }
     /* Made here: the fork handler must not have to create it. */
     if (adopt_dead_socket() == -1 || (p = calloc(1, sizeof *p)) == NULL)
         return NULL;
@@ -56,8 +61,10 @@ void loan_unlink(struct loan *loan)
     struct attachment *at = loan->at;
 
     pool_lock(at->pool);
-    if (at->loan[loan->slot] == loan)
+    if (at->loan[loan->slot] == loan) {
         at->loan[loan->slot] = NULL;
+        at->cached -= loan->state == LOAN_CACHED;
+    }
     pool_unlock(at->pool);
 }
 

@@ -94,13 +94,13 @@ static void put_away(struct loan *loan, bool reusable)
         adopt_free(out);
 }
 
-static enum lease_end give_back(struct loan *loan, enum fate fate, bool reusable)
+static enum lease_end give_back(struct loan *loan, const struct policy *policy, enum fate fate, bool reusable)
 {
     struct attachment *at = loan->at;
     uint32_t slot = loan->slot, borrower = loan->borrower;
     enum lease_end end;
 
-    if (at->policy->policy.guard || fate >= HAND_OVER || !reusable)
+    if (policy->guard || fate >= HAND_OVER || !reusable)
         adopt_disarm(loan);
     put_away(loan, fate <= KEEP_RESETTING && reusable);
     if (fate <= KEEP_RESETTING)
@@ -167,7 +167,7 @@ static int end_lease(pglend *p, PGconn *conn, bool discard)
         reusable = adopt_restore_hooks(loan);
         fate = lease_held(&loan->at->segment, loan->borrower, loan->slot) ? tidy(loan, policy) : REPLACE;
     }
-    if (give_back(loan, fate, reusable) == LEASE_LOST)
+    if (give_back(loan, policy, fate, reusable) == LEASE_LOST)
         return (int)error_set(p, PGLEND_LOST, "the lease had been taken away before it was given back");
     return PGLEND_OK;
 }
@@ -182,23 +182,31 @@ int pglend_discard(pglend *p, PGconn *conn)
     return end_lease(p, conn, true);
 }
 
-/* The borrower called PQfinish() on a lent connection: libpq is about to free it, and has ended the backend. */
+/*
+ * The borrower called PQfinish(): libpq is about to free the PGconn. On a lent one it has ended the backend; one that
+ * was given back before must at least not be lent again.
+ */
 int lease_event(PGEventId event, void *info, void *pass)
 {
     struct loan *loan = pass;
     struct attachment *at;
     uint32_t borrower, slot;
+    bool leased;
 
     (void)info;
-    if (event != PGEVT_CONNDESTROY || loan->state != LOAN_LEASED || loan->lent == -1)
+    /* Of an event of a result nothing else may be looked at: results may outlive the loan. */
+    if (event != PGEVT_CONNDESTROY || loan->state == LOAN_ENDING || loan->lent == -1)
         return 1;
     at = loan->at;
     borrower = loan->borrower;
     slot = loan->slot;
+    leased = loan->state == LOAN_LEASED;
     loan_unlink(loan);
     loan->conn = NULL;
     adopt_free(loan);
-    loan_surrender(at, borrower, slot, SLOT_BROKEN);
-    lease_is_over(at, borrower);
+    if (leased) {
+        loan_surrender(at, borrower, slot, SLOT_BROKEN);
+        lease_is_over(at, borrower);
+    }
     return 1;
 }

@@ -71,7 +71,8 @@ static int lock_file(const char *path, long *holder)
 {
     *holder = 0;
     for (int i = 0; i < LOCK_TRIES; i++) {
-        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644), problem;
+        /* Who may open it may lock it, and keep every daemon out. */
+        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0600), problem;
         char text[32] = "";
         struct stat mine, there;
 

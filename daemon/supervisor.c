@@ -226,6 +226,8 @@ static _Noreturn void keeper_gone(struct supervisor *s)
     for (size_t i = 0; i < s->pools; i++) {
         struct pool *pool = s->pool[i];
 
+        if (pool->backend == NULL)
+            continue; /* it had not been handed over */
         (void)segment_retire(pool->segment_fd);
         pool_stop(pool, SHUTDOWN_GRACEFUL);
     }

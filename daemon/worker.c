@@ -23,6 +23,8 @@
 
 #define GUESTS_MAX  512
 #define GREETING_MS 5000 /* who connects and says nothing for so long is let go */
+/* Some ten answers: descriptors that nobody takes count against the limit that the kernel has for all workers. */
+#define ANSWERS_ROOM 4096
 
 /* A connection before its hello. */
 struct guest {
@@ -243,11 +245,12 @@ static struct worker *claimed_worker(const struct pool *pool, uint32_t claim, co
                : NULL;
 }
 
-static uint32_t free_index(const struct pool *pool)
+/* Not CLAIM: who was forgotten must see that it was, for its entries may be another's by now. */
+static uint32_t free_index(const struct pool *pool, uint32_t claim)
 {
     uint32_t index = 0;
 
-    while (index < pool->segment.borrowers && pool->worker[index] != NULL)
+    while (index < pool->segment.borrowers && (pool->worker[index] != NULL || index == claim))
         index++;
     return index;
 }
@@ -258,7 +261,8 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
     union wire_message answer = {0};
     struct worker *w = claimed_worker(pool, claim, who);
     bool known = w != NULL;
-    uint32_t index = free_index(pool);
+    uint32_t index = free_index(pool, claim);
+    int room = ANSWERS_ROOM;
 
     if (!known && index == pool->segment.borrowers) {
         refuse(fd, PGLEND_SYSTEM, "pool \"%s\" has %u workers attached already: raise max_workers", pool->config->name,
@@ -272,6 +276,7 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
     if (known)
         (void)close(who->pidfd);
     answer.welcome.worker = w->index;
+    (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
     if (wire_send(fd, WIRE_WELCOME, &answer, pool->segment_fd, MSG_DONTWAIT) == -1 ||
         uv_poll_init_socket(&pool->supervisor->loop, &w->sock_poll, fd) != 0) {
         (void)close(fd);

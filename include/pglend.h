@@ -56,8 +56,8 @@ typedef enum {
 
 /*
  * Make a handle for POOL of the supervisor in RUNTIME_DIR (NULL: $PGLEND_RUNTIME_DIR, then /run/pglend). Does no
- * I/O and does not block. The strings are copied. Returns NULL with errno ENOMEM, EINVAL (no pool name) or
- * ENAMETOOLONG. The caller ends the handle with pglend_close().
+ * I/O and does not block. The strings are copied. Returns NULL with errno ENOMEM, EINVAL (no pool name, or a directory
+ * that is not an absolute path without commas) or ENAMETOOLONG. The caller ends the handle with pglend_close().
  */
 pglend *pglend_open(const char *runtime_dir, const char *pool);
 
