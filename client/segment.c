@@ -77,7 +77,9 @@ int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t 
     if (fd == -1)
         return -1;
     /* All space now: a full /dev/shm must fail here, not as SIGBUS in somebody's acquire. */
-    error = posix_fallocate(fd, 0, (off_t)segment_size(slots, borrowers));
+    do
+        error = posix_fallocate(fd, 0, (off_t)segment_size(slots, borrowers));
+    while (error == EINTR);
     if (error != 0)
         errno = error;
     else if (write_header(fd, pool, slots, borrowers) == 0)

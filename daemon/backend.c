@@ -23,6 +23,7 @@
 #define SYNC_TOTAL_NS   UINT64_C(1000000000) /* whatever the keeper is doing */
 #define CLOSE_CANCEL_MS 10                   /* an idle session ends faster than this */
 #define CLOSE_BOUND_NS  UINT64_C(5000000000)
+#define WORD_TRIES      1000 /* to change a word that a hostile worker may be writing without end */
 
 static void on_backend_event(uv_poll_t *poll, int status, int events);
 static void on_backend_timer(uv_timer_t *timer);
@@ -225,8 +226,10 @@ void backend_cancelled(struct backend *b)
     switch (b->phase) {
     case BACKEND_LENDABLE:
         /* A release that comes between reading and marking finds the flag, and the slot comes to us. */
-        while ((word_state(word) == SLOT_LEASED && (word_flags(word) & SLOT_CANCELLING) != 0) &&
-               !lease_mark(&b->pool->segment, b->slot, word, 0, SLOT_CANCELLING))
+        for (unsigned tries = 0;
+             tries < WORD_TRIES && word_state(word) == SLOT_LEASED && (word_flags(word) & SLOT_CANCELLING) != 0 &&
+             !lease_mark(&b->pool->segment, b->slot, word, 0, SLOT_CANCELLING);
+             tries++)
             word = slot_word(&b->pool->segment, b->slot);
         break;
     case BACKEND_SYNCING:
@@ -457,7 +460,7 @@ void backend_retire(struct backend *b, const char *reason)
     if (b->phase != BACKEND_LENDABLE)
         return;
     b->reason = reason;
-    for (;;) {
+    for (unsigned tries = 0; tries < WORD_TRIES; tries++) {
         uint64_t word = slot_word(s, b->slot);
 
         switch (word_state(word)) {

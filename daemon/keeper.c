@@ -134,10 +134,7 @@ static void send_segment(struct keeper *k, const struct keeper_pool *pool)
     keeper_tell(k, &out, pool->segment_fd);
 }
 
-/*
- * A worker damaged the old one, and may have filled the file system with it: the other pools must not pay for that, so
- * a new one without a name will do. Without either the pool cannot go on, and neither can the daemon.
- */
+/* A worker damaged the old one. Without a new one the pool cannot go on, and neither can the daemon. */
 static void on_new_segment(struct keeper *k, const struct message *m)
 {
     struct keeper_pool *pool = keeper_pool(k, m->pool);
@@ -148,9 +145,6 @@ static void on_new_segment(struct keeper *k, const struct message *m)
     segment_close(pool);
     if (segment_open(pool, k->config->runtime_dir, error, sizeof error) == -1) {
         log_error("%s", error);
-        pool->segment_fd = segment_create(NULL, pool->config->name, pool->slots, (uint32_t)pool->config->max_workers);
-    }
-    if (pool->segment_fd == -1) {
         k->failed = true;
         stop(k, SHUTDOWN_FAST);
         return;

@@ -232,19 +232,30 @@ static void remove_all_stale(const char *instance)
         (void)closedir(directory);
 }
 
+/*
+ * Everybody can write to /dev/shm: somebody may have taken the name or, with a segment that was lent, all the space.
+ * One without a name serves as well; only who looks there does not see it.
+ */
 int segment_open(struct keeper_pool *pool, const char *runtime_dir, char *error, size_t size)
 {
+    const char *name = pool->config->name;
+    uint32_t borrowers = (uint32_t)pool->config->max_workers;
     char instance[17];
 
     segment_instance(runtime_dir, instance);
     pool->segment_fd = -1;
-    if (segment_name(pool->segment_name, instance, pool->config->name) == 0)
-        pool->segment_fd =
-            segment_create(pool->segment_name, pool->config->name, pool->slots, (uint32_t)pool->config->max_workers);
+    if (segment_name(pool->segment_name, instance, name) == 0)
+        pool->segment_fd = segment_create(pool->segment_name, name, pool->slots, borrowers);
+    if (pool->segment_fd == -1) {
+        log_warning("cannot create shared memory object %s%s: %s: pool %s does with one that has no name",
+                    SHM_DIRECTORY, pool->segment_name, strerror(errno), name);
+        pool->segment_name[0] = '\0';
+        pool->segment_fd = segment_create(NULL, name, pool->slots, borrowers);
+    }
     if (pool->segment_fd != -1)
         return 0;
-    (void)snprintf(error, size, "cannot create shared memory object %s%s (%u slots, %lld borrowers): %s", SHM_DIRECTORY,
-                   pool->segment_name, pool->slots, (long long)pool->config->max_workers, strerror(errno));
+    (void)snprintf(error, size, "cannot create shared memory for pool %s (%u slots, %u borrowers): %s", name,
+                   pool->slots, borrowers, strerror(errno));
     return -1;
 }
 
@@ -253,7 +264,8 @@ void segment_close(struct keeper_pool *pool)
     if (pool->segment_fd == -1)
         return;
     (void)segment_retire(pool->segment_fd);
-    (void)shm_unlink(pool->segment_name);
+    if (pool->segment_name[0] != '\0')
+        (void)shm_unlink(pool->segment_name);
     (void)close(pool->segment_fd);
     pool->segment_fd = -1;
 }

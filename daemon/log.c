@@ -8,6 +8,7 @@
 #include "daemon.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -82,6 +83,17 @@ static size_t format_json(char line[LOG_LINE_MAX], const char *when, const char 
     return length < LOG_LINE_MAX ? length : 0;
 }
 
+/* Whoever reads the log may be stopped, and must not stop us: what would have to wait for it is lost. */
+static void write_line(const char *line, size_t length)
+{
+    struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+
+    if (poll(&out, 1, 0) == 0)
+        return;
+    while (write(STDERR_FILENO, line, length) == -1 && errno == EINTR)
+        continue;
+}
+
 static void log_line(enum log_level level, const char *format, va_list arguments)
 {
     char message[LOG_LINE_MAX / 2], line[LOG_LINE_MAX], when[32];
@@ -99,8 +111,7 @@ static void log_line(enum log_level level, const char *format, va_list arguments
         length =
             (size_t)snprintf(line, sizeof line - 1, "%s %s %s: %s", when, level_names[level], log_process, message);
     line[length++] = '\n';
-    while (write(STDERR_FILENO, line, length) == -1 && errno == EINTR)
-        continue;
+    write_line(line, length);
     errno = saved;
 }
 
