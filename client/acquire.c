@@ -63,15 +63,16 @@ static bool text_is_fit(const char *text)
     return left == 0;
 }
 
-/* A borrower entry, where attaching did not give one. False with the error set. */
+/* A borrower entry: the spare one, unless it was written over and is another's now. False with the error set. */
 static bool begin_borrowing(struct request *r)
 {
     struct attachment *at = r->at;
 
-    if (r->timeout_ms < 0)
-        r->until = r->started + (uint64_t)r->policy->acquire_timeout_ms * 1000000;
-    if (r->borrower != NO_BORROWER || borrower_claim(&at->segment, at->worker, &r->borrower) == 0)
+    if (r->borrower != NO_BORROWER && borrower_owned(&at->segment, r->borrower, at->worker))
         return true;
+    if (borrower_claim(&at->segment, at->worker, &r->borrower) == 0)
+        return true;
+    r->borrower = NO_BORROWER;
     (void)error_set(r->pool, PGLEND_SYSTEM, "pool \"%s\": all %u borrower entries are taken: raise max_workers",
                     r->pool->name, at->segment.borrowers);
     return false;
@@ -397,6 +398,15 @@ static enum made fall_back(struct request *r, pglend_status status)
     return TRY_ANOTHER;
 }
 
+/* The slot is gone. */
+static enum made try_another(struct request *r)
+{
+    if (clock_ns() < r->until)
+        return TRY_ANOTHER;
+    explain_timeout(r);
+    return GIVE_UP;
+}
+
 static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uint64_t now, struct loan **made)
 {
     struct attachment *at = r->at;
@@ -422,7 +432,7 @@ static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uin
 
         pass_untouched(r, slot, word);
         if (status == PGLEND_LOST)
-            return TRY_ANOTHER;
+            return try_another(r);
         return status == PGLEND_NO_SUPERVISOR || status == PGLEND_SYSTEM ? fall_back(r, status) : GIVE_UP;
     }
     state = settle(r, loan, word, now, idle_since);
@@ -434,10 +444,7 @@ static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uin
     /* One that is only slow is not worth a login: the supervisor waits for it. */
     loan_surrender(at, r->borrower, slot, state == READER_MORE ? 0 : SLOT_BROKEN);
     adopt_free(loan);
-    if (clock_ns() < r->until)
-        return TRY_ANOTHER;
-    explain_timeout(r);
-    return GIVE_UP;
+    return try_another(r);
 }
 
 static void note_assertions(const struct request *r)
@@ -459,13 +466,14 @@ static struct loan *borrow(struct request *r)
     enum made made = TRY_ANOTHER;
     uint64_t now = r->started;
 
-    if (!begin_borrowing(r))
-        return NULL;
-    note_assertions(r);
-    while (made == TRY_ANOTHER) {
+    if (r->timeout_ms < 0)
+        r->until = r->started + (uint64_t)r->policy->acquire_timeout_ms * 1000000;
+    while (made == TRY_ANOTHER && begin_borrowing(r)) {
         uint64_t word = 0;
-        uint32_t slot = find_slot(r, &now, &word);
+        uint32_t slot;
 
+        note_assertions(r);
+        slot = find_slot(r, &now, &word);
         if (slot == NO_SLOT)
             break;
         made = make_ready(r, slot, word, now, &loan);
@@ -477,7 +485,8 @@ static struct loan *borrow(struct request *r)
         return loan;
     }
     pool_lock(r->pool);
-    loan_spare_borrower(at, r->borrower);
+    if (r->borrower != NO_BORROWER)
+        loan_spare_borrower(at, r->borrower);
     pool_unlock(r->pool);
     return NULL;
 }

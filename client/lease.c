@@ -125,6 +125,13 @@ int borrower_claim(const struct segment *s, uint32_t worker, uint32_t *borrower)
     return -1;
 }
 
+bool borrower_owned(const struct segment *s, uint32_t borrower, uint32_t worker)
+{
+    uint64_t owner = atomic_load(&s->borrower[borrower].owner);
+
+    return !OWNER_NONE(owner) && OWNER_WORKER(owner) == worker;
+}
+
 void borrower_free(const struct segment *s, uint32_t borrower)
 {
     uint64_t owner = atomic_load(&s->borrower[borrower].owner);

@@ -452,14 +452,9 @@ static void not_fetched(const struct worker *w, uint32_t serial, pglend_status s
 static bool holds(const struct worker *w, uint32_t slot, uint32_t borrower)
 {
     const struct segment *s = &w->pool->segment;
-    uint64_t word, owner;
 
-    if (slot >= s->slots || borrower >= s->borrowers)
-        return false;
-    word = slot_word(s, slot);
-    owner = atomic_load(&s->borrower[borrower].owner);
-    return word_state(word) == SLOT_LEASED && word_borrower(word) == borrower &&
-           (uint32_t)(owner & 0xffff) == w->index + 1;
+    return slot < s->slots && borrower < s->borrowers && lease_held(s, borrower, slot) &&
+           borrower_owned(s, borrower, w->index);
 }
 
 static void fetch(struct worker *w, const struct wire_fetch *asked)

@@ -95,6 +95,8 @@ const char *slot_state_name(enum slot_state state);
 
 /* Claim a borrower entry for worker W. -1: all are taken. */
 int borrower_claim(const struct segment *s, uint32_t worker, uint32_t *borrower);
+/* Is the entry still W's? Another worker may have written over it. */
+bool borrower_owned(const struct segment *s, uint32_t borrower, uint32_t worker);
 void borrower_free(const struct segment *s, uint32_t borrower);
 
 struct lease_wish {

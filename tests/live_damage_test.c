@@ -219,6 +219,34 @@ START_TEST(any_field)
 }
 END_TEST
 
+/*
+ * The entry that a worker borrowed under before names another worker now. Without a cached session it has to ask the
+ * supervisor, which refuses the false name: it must find that out, not try again without end.
+ */
+START_TEST(entry_of_another)
+{
+    struct vandal v;
+    pglend *pool;
+    PGconn *conn;
+
+    start("{'pools': {'clinic': {'size': {'min': 2, 'max': 2}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    conn = pglend_acquire(pool, 5000);
+    ck_assert_ptr_nonnull(conn);
+    ck_assert_int_eq(pglend_discard(pool, conn), PGLEND_OK);
+    attach(&v);
+    for (uint32_t b = 0; b < v.segment.borrowers; b++)
+        atomic_store(&v.segment.borrower[b].owner, (UINT64_C(7) << 16) | (v.worker + 1));
+    atomic_store(&v.segment.borrower[5].owner, 0);
+    conn = pglend_acquire(pool, 5000);
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    detach(&v);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* Returns its successor. */
 static pid_t kill_supervisor(pid_t supervisor)
 {
@@ -419,6 +447,7 @@ int main(void)
     TCase *tc = harness_live_case(suite, "damage", 120);
 
     tcase_add_test(tc, any_field);
+    tcase_add_test(tc, entry_of_another);
     tcase_add_test(tc, any_field_before_a_restart);
     tcase_add_test(tc, another_size);
     tc = harness_live_case(suite, "random", 60);
