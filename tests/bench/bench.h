@@ -32,6 +32,12 @@ void bench_select_1(PGconn *conn);
 /* Memory that children share. */
 void *bench_shared(size_t size);
 
+/* bare.c: sessions opened before the fork; a query on one of them, handed on among members 0 … BARE_MEMBERS-1. */
+#define BARE_MEMBERS  64
+#define BARE_SESSIONS 8
+void bare_open(void);
+void bare_cycle(int member);
+
 /* "bench: " and the message on standard error, exit 1. */
 _Noreturn void bench_fail(const char *what, const char *why);
 

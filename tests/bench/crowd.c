@@ -2,8 +2,9 @@
 /*
  * crowd.c - many workers over few connections, against as many direct connections as there are slots.
  *
- * All processes are started once; a round lets one of the two groups run and then the other. A worker's loop is
- * acquire, select 1, release, without a pause, so there is always somebody who waits.
+ * All processes are started once; a round lets one group run after the other. A worker's loop is acquire, select 1,
+ * release, without a pause, so there is always somebody who waits. A third group does the same without pglend and
+ * libpq (bare.c): what it cannot reach is the machine's cost of waking so many processes.
  */
 #include "bench.h"
 
@@ -24,8 +25,8 @@
 #define ROUNDS_MAX 100
 #define WAITS_MAX  (1 << 18) /* a worker's waits beyond that many in a round are not kept */
 
-enum group { GROUP_LENT, GROUP_DIRECT, GROUPS };
-static const int members[GROUPS] = {WORKERS, DIRECT};
+enum group { GROUP_LENT, GROUP_DIRECT, GROUP_BARE, GROUPS };
+static const int members[GROUPS] = {WORKERS, DIRECT, BARE_MEMBERS};
 
 struct shared {
     pthread_barrier_t start[GROUPS], end[GROUPS];
@@ -65,6 +66,17 @@ static uint64_t direct_loop(PGconn *conn)
     return count;
 }
 
+static uint64_t bare_loop(int index)
+{
+    uint64_t count = 0;
+
+    while (!shared->stop) {
+        bare_cycle(index);
+        count++;
+    }
+    return count;
+}
+
 static _Noreturn void member(enum group group, int index)
 {
     pglend *pool = bench_open("crowd");
@@ -74,8 +86,9 @@ static _Noreturn void member(enum group group, int index)
         pthread_barrier_wait(&shared->start[group]);
         if (shared->over)
             break;
-        shared->count[group][index] =
-            group == GROUP_DIRECT ? direct_loop(direct) : lent_loop(pool, shared->wait_us[index]);
+        shared->count[group][index] = group == GROUP_DIRECT ? direct_loop(direct)
+                                      : group == GROUP_BARE ? bare_loop(index)
+                                                            : lent_loop(pool, shared->wait_us[index]);
         pthread_barrier_wait(&shared->end[group]);
     }
     PQfinish(direct);
@@ -164,35 +177,41 @@ static void waits(double *median, double *p99)
 
 int main(void)
 {
-    static double lent[ROUNDS_MAX], direct[ROUNDS_MAX], spreads[ROUNDS_MAX], median[ROUNDS_MAX], p99[ROUNDS_MAX];
+    static double lent[ROUNDS_MAX], direct[ROUNDS_MAX], bare[ROUNDS_MAX], spreads[ROUNDS_MAX], median[ROUNDS_MAX],
+        p99[ROUNDS_MAX];
     long rounds = bench_setting("BENCH_ROUNDS", 9);
     long ms = bench_setting("BENCH_CROWD_MS", 2000);
-    double lent_rate, direct_rate;
+    double lent_rate, direct_rate, bare_rate;
 
     if (rounds < 1 || rounds > ROUNDS_MAX)
         bench_fail("BENCH_ROUNDS", "must be 1 to 100");
     shared = bench_shared(sizeof *shared);
     signal(SIGCHLD, child_ended);
-    start_group(GROUP_LENT);
-    start_group(GROUP_DIRECT);
-    run_group(GROUP_LENT, ms);
-    run_group(GROUP_DIRECT, ms / 4);
+    bare_open();
+    for (enum group group = 0; group < GROUPS; group++) {
+        start_group(group);
+        run_group(group, ms / 2);
+    }
     for (long r = 0; r < rounds; r++) {
         lent[r] = run_group(GROUP_LENT, ms);
         spreads[r] = spread();
         waits(&median[r], &p99[r]);
         direct[r] = run_group(GROUP_DIRECT, ms);
+        bare[r] = run_group(GROUP_BARE, ms);
     }
     shared->over = true;
-    pthread_barrier_wait(&shared->start[GROUP_LENT]);
-    pthread_barrier_wait(&shared->start[GROUP_DIRECT]);
+    for (enum group group = 0; group < GROUPS; group++)
+        pthread_barrier_wait(&shared->start[group]);
     while (wait(NULL) > 0 || errno == EINTR)
         ;
     lent_rate = bench_median(lent, (size_t)rounds);
     direct_rate = bench_median(direct, (size_t)rounds);
+    bare_rate = bench_median(bare, (size_t)rounds);
     bench_report("crowd_lent", lent_rate);
     bench_report("crowd_direct", direct_rate);
     bench_report("crowd_ratio", lent_rate / direct_rate);
+    bench_report("crowd_bare", bare_rate);
+    bench_report("crowd_bare_ratio", bare_rate / direct_rate);
     bench_report("crowd_spread", bench_median(spreads, (size_t)rounds));
     bench_report("crowd_wait_p50_us", bench_median(median, (size_t)rounds));
     bench_report("crowd_wait_p99_us", bench_median(p99, (size_t)rounds));

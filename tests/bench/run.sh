@@ -69,7 +69,7 @@ bring_up()
     local program
     stage_open bench
     for program in query lease crowd herd; do
-        stage_compile "$program" "$top/tests/bench/"{$program,bench}.c
+        stage_compile "$program" "$top/tests/bench/"{$program,bare,bench}.c
     done
     stage_postgres max_connections=200
     stage_password bench "$PGPASSWORD"
@@ -189,6 +189,8 @@ First use of a slot by a worker
   8 direct connections     | crowd_direct      | -  |                     | /s  | 1
   64 workers               | crowd_lent        | -  |                     | /s  | 1
   ratio                    | crowd_ratio       | >= | 0.7                 |     | 1
+    bare hand-over alone   | crowd_bare        | -  |                     | /s  | 1
+    its ratio              | crowd_bare_ratio  | -  |                     |     | 1
   leases, most over least  | crowd_spread      | <= | 25                  | %   | 100
   wait, median             | crowd_wait_p50_us | -  |                     | ms  | 0.001
   wait, p99                | crowd_wait_p99_us | <= | 2*crowd_wait_p50_us | ms  | 0.001
