@@ -162,7 +162,7 @@ install: all
 	install -m 644 $(BUILD)/pglend.pc $(DESTDIR)$(libdir)/pkgconfig
 	install -m 644 include/pglend.h $(DESTDIR)$(includedir)
 	$(foreach p,$(pages),install -D -m 644 $(p) $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)) &&) :
-	$(foreach u,$(units),install -D -m 644 $(u) $(DESTDIR)$(unitdir)/$(notdir $(u)) &&) :
+	$(foreach u,$(units),sed 's|@sbindir@|$(sbindir)|' $(u) | install -D -m 644 /dev/stdin $(DESTDIR)$(unitdir)/$(notdir $(u)) &&) :
 	$(foreach u,$(sysusers),install -D -m 644 $(u) $(DESTDIR)$(prefix)/lib/sysusers.d/pglend.conf &&) :
 	$(foreach t,$(tmpfiles),install -D -m 644 $(t) $(DESTDIR)$(prefix)/lib/tmpfiles.d/pglend.conf &&) :
 	[ -n '$(DESTDIR)' ] || ldconfig $(libdir) || :

@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_unit_test.c - pglendd does its work with no more privileges than config/pglendd.service leaves it.
+ */
+#include "harness.h"
+#include "pglend.h"
+#include "pglendd.h"
+
+#include <linux/capability.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <unistd.h>
+
+static struct pglendd *daemon_;
+
+static const struct {
+    const char *name;
+    unsigned number;
+} capabilities[] = {
+    {"CAP_SETUID", CAP_SETUID},
+    {"CAP_SETGID", CAP_SETGID},
+    {"CAP_KILL", CAP_KILL},
+    {"CAP_DAC_READ_SEARCH", CAP_DAC_READ_SEARCH},
+};
+
+/* What the unit says KEY is. */
+static void setting(const char *key, char *value, size_t size)
+{
+    const char *source = getenv("PGLEND_SOURCE");
+    char path[512], line[512];
+    size_t length = strlen(key);
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "%s/config/pglendd.service", source != NULL ? source : ".");
+    f = fopen(path, "re");
+    ck_assert_msg(f != NULL, "cannot open %s", path);
+    *value = '\0';
+    while (fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, key, length) == 0 && line[length] == '=')
+            (void)snprintf(value, size, "%s", line + length + 1);
+    (void)fclose(f);
+    value[strcspn(value, "\n")] = '\0';
+    ck_assert_msg(*value != '\0', "%s has no %s", path, key);
+}
+
+/* For what this process executes from now on, as the service manager does it. */
+static void confine(void)
+{
+    char names[512], *rest = NULL;
+    uint64_t kept = 0;
+
+    setting("CapabilityBoundingSet", names, sizeof names);
+    for (const char *name = strtok_r(names, " ", &rest); name != NULL; name = strtok_r(NULL, " ", &rest)) {
+        size_t i = 0;
+
+        while (i < sizeof capabilities / sizeof capabilities[0] && strcmp(capabilities[i].name, name) != 0)
+            i++;
+        ck_assert_msg(i < sizeof capabilities / sizeof capabilities[0], "unknown capability %s", name);
+        kept |= UINT64_C(1) << capabilities[i].number;
+    }
+    for (unsigned c = 0; prctl(PR_CAPBSET_READ, c) >= 0; c++)
+        if ((kept >> c & 1) == 0)
+            ck_assert_int_eq(prctl(PR_CAPBSET_DROP, c), 0);
+    setting("NoNewPrivileges", names, sizeof names);
+    ck_assert_str_eq(names, "yes");
+    ck_assert_int_eq(prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+}
+
+static int borrow_once(void *argument, int sock)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+    PGconn *conn;
+    char text[16];
+
+    (void)argument;
+    (void)sock;
+    harness_drop();
+    conn = pglend_acquire(pool, 5000);
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    return 0;
+}
+
+/* Logs in, lends, replaces a killed supervisor and a killed backend, reloads, stops. */
+START_TEST(confined_as_the_unit_says)
+{
+    pid_t before, now;
+
+    if (geteuid() != 0)
+        return;
+    confine();
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    in_worker(borrow_once, NULL, 10);
+    before = pglendd_process(daemon_, "supervisor");
+    ck_assert_int_eq(kill(before, SIGKILL), 0);
+    wait_until((now = pglendd_process(daemon_, "supervisor")) > 0 && now != before, 3);
+    in_worker(borrow_once, NULL, 10);
+    (void)postgres_ask(harness_server(), "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+                                         " where usename = 'clinic'");
+    in_worker(borrow_once, NULL, 10);
+    json_decref(pglendd_result(daemon_, "reload", NULL));
+    in_worker(borrow_once, NULL, 10);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("live_unit");
+    TCase *tc = harness_live_case(suite, "unit", 30);
+
+    tcase_add_test(tc, confined_as_the_unit_says);
+    return harness_main(suite);
+}
