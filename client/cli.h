@@ -13,6 +13,7 @@
 
 #define CLI_MESSAGE_MAX        1024
 #define CLI_TIMEOUT_DEFAULT_MS 10000
+#define CLI_TIMEOUT_MAX_S      86400
 
 enum cli_exit { CLI_OK, CLI_FAILED, CLI_USAGE, CLI_NO_SUPERVISOR, CLI_DENIED, CLI_TIMED_OUT };
 
@@ -21,7 +22,7 @@ struct cli {
     const char *runtime_dir;
     const char *word; /* the command's argument, or NULL */
     const struct cli_format *format;
-    bool fast;
+    bool fast, wait; /* shutdown */
     bool timeout_given;
     int timeout_ms;
 };
@@ -63,6 +64,8 @@ extern const struct cli_view cli_view_status, cli_view_pools, cli_view_slots, cl
  */
 enum cli_exit cli_request(const struct cli *cli, const char *command, json_t *args, json_t **result,
                           char message[CLI_MESSAGE_MAX]);
+/* After a shutdown was accepted: CLI_OK once nobody listens any more; CLI_TIMED_OUT with what to do. */
+enum cli_exit cli_await_end(const struct cli *cli, char message[CLI_MESSAGE_MAX]);
 /* Milliseconds left until DEADLINE (cli_now_ms), never negative. */
 int cli_left_ms(int64_t deadline);
 int64_t cli_now_ms(void); /* CLOCK_MONOTONIC */

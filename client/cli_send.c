@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #define ANSWER_MAX     (64U << 20)
+#define END_NAP_MS     50
 #define CONNECT_NAP_MS 20 /* between tries while the supervisor's backlog is full */
 
 static const struct {
@@ -262,4 +263,31 @@ out:
     free(request);
     free(answer);
     return exit_code;
+}
+
+/* The keeper holds the listening socket until its end, also while there is no supervisor to answer on it. */
+enum cli_exit cli_await_end(const struct cli *cli, char message[CLI_MESSAGE_MAX])
+{
+    int64_t deadline = cli_now_ms() + (cli->timeout_given ? cli->timeout_ms : CLI_TIMEOUT_MAX_S * 1000LL);
+    enum cli_exit listening = CLI_OK;
+    char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
+
+    (void)snprintf(path, sizeof(path), "%s/admin.sock", cli->runtime_dir); /* it fitted the request */
+    for (;;) {
+        int sock = -1;
+
+        listening = connect_admin(path, cli_now_ms(), &sock, message);
+        if (sock >= 0)
+            close(sock);
+        if (listening == CLI_NO_SUPERVISOR)
+            return CLI_OK;
+        if (cli_left_ms(deadline) == 0)
+            break;
+        poll(NULL, 0, END_NAP_MS);
+    }
+    snprintf(message, CLI_MESSAGE_MAX,
+             "shutdown: accepted, but pglendd still runs after %d ms; `pglend slots` shows the leases it waits for, "
+             "`pglend shutdown --fast` takes them back",
+             cli->timeout_ms);
+    return CLI_TIMED_OUT;
 }

@@ -12,8 +12,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define TIMEOUT_MAX_S 86400
-
 struct command {
     const char *name;
     const char *arguments;
@@ -40,6 +38,12 @@ static enum cli_exit run_admin(const struct cli *cli, const struct command *comm
         json_object_set_new(args, "mode", json_string("fast"));
     exit_code = cli_request(cli, command->name, args, result, message);
     json_decref(args);
+    if (exit_code == CLI_OK && cli->wait)
+        exit_code = cli_await_end(cli, message);
+    if (exit_code == CLI_TIMED_OUT) {
+        json_decref(*result);
+        *result = NULL;
+    }
     return exit_code;
 }
 
@@ -92,11 +96,16 @@ static const char options_help[] =
 
 static const char exits_help[] = "Exit status: 0 ok, 1 failed, 2 usage, 3 no supervisor, 4 denied, 5 timed out\n";
 
+static bool takes_shutdown_options(const struct command *command)
+{
+    return strcmp(command->arguments, "[--fast] [--wait]") == 0;
+}
+
 static void print_help(FILE *out)
 {
     fprintf(out, "usage: pglend [OPTION ...] COMMAND [ARGUMENT]\n\nCommands:\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-8s %-10s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+        fprintf(out, "  %-8s %-17s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
     fprintf(out, "\n%s\n%s", options_help, exits_help);
 }
 
@@ -110,8 +119,9 @@ static void print_command_help(const struct command *command, FILE *out)
         fprintf(out, "Needs %s.\n", command->needs);
     else
         fprintf(out, "Needs the role %s (\"admin\" in the configuration).\n", role_names[command->role]);
-    if (strcmp(command->arguments, "[--fast]") == 0)
-        fprintf(out, "\n  --fast              do not wait for leases that are out: take them back\n");
+    if (takes_shutdown_options(command))
+        fprintf(out, "\n  --fast              do not wait for leases that are out: take them back\n"
+                     "  --wait              return when the daemon has ended (or after --timeout, if given)\n");
     fprintf(out, "\n%s\n%s", options_help, exits_help);
 }
 
@@ -155,8 +165,8 @@ static bool parse_timeout(struct cli *cli, const char *text)
 
     errno = 0;
     seconds = strtod(text, &end);
-    if (end == text || *end != '\0' || errno != 0 || !(seconds >= 0 && seconds <= TIMEOUT_MAX_S)) {
-        cli_error("--timeout %s: give seconds from 0 to %d, such as 2.5", text, TIMEOUT_MAX_S);
+    if (end == text || *end != '\0' || errno != 0 || !(seconds >= 0 && seconds <= CLI_TIMEOUT_MAX_S)) {
+        cli_error("--timeout %s: give seconds from 0 to %d, such as 2.5", text, CLI_TIMEOUT_MAX_S);
         return false;
     }
     cli->timeout_ms = (int)(seconds * 1000 + 0.5);
@@ -164,7 +174,15 @@ static bool parse_timeout(struct cli *cli, const char *text)
     return true;
 }
 
-enum option_key { OPTION_RUNTIME_DIR = 256, OPTION_JSON, OPTION_TIMEOUT, OPTION_FAST, OPTION_HELP, OPTION_VERSION };
+enum option_key {
+    OPTION_RUNTIME_DIR = 256,
+    OPTION_JSON,
+    OPTION_TIMEOUT,
+    OPTION_FAST,
+    OPTION_WAIT,
+    OPTION_HELP,
+    OPTION_VERSION
+};
 
 /* Options may stand before and after the command. *NAME: the command, NULL if there is none. */
 static bool parse(int argc, char **argv, struct cli *cli, const char **name, bool *help)
@@ -174,6 +192,7 @@ static bool parse(int argc, char **argv, struct cli *cli, const char **name, boo
         {"json", no_argument, NULL, OPTION_JSON},
         {"timeout", required_argument, NULL, OPTION_TIMEOUT},
         {"fast", no_argument, NULL, OPTION_FAST},
+        {"wait", no_argument, NULL, OPTION_WAIT},
         {"help", no_argument, NULL, OPTION_HELP},
         {"version", no_argument, NULL, OPTION_VERSION},
         {NULL, 0, NULL, 0},
@@ -195,6 +214,9 @@ static bool parse(int argc, char **argv, struct cli *cli, const char **name, boo
             break;
         case OPTION_FAST:
             cli->fast = true;
+            break;
+        case OPTION_WAIT:
+            cli->wait = true;
             break;
         case OPTION_VERSION:
             version = true;
@@ -222,8 +244,8 @@ static bool arguments_fit(const struct cli *cli, const struct command *command)
         cli_error("%s takes no argument: \"%s\"", command->name, cli->word);
     else if (cli->word != NULL && cli->word[0] == '\0')
         cli_error("%s: the argument is empty", command->name);
-    else if (cli->fast && strcmp(command->arguments, "[--fast]") != 0)
-        cli_error("--fast belongs to shutdown, not to %s", command->name);
+    else if ((cli->fast || cli->wait) && !takes_shutdown_options(command))
+        cli_error("--%s belongs to shutdown, not to %s", cli->fast ? "fast" : "wait", command->name);
     else
         return true;
     return false;

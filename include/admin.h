@@ -35,7 +35,7 @@ enum admin_role { ADMIN_READ, ADMIN_OPERATE, ADMIN_CONTROL, ADMIN_ROLES };
     ROW(waiters, "pool", "[POOL]", ADMIN_READ, "Show who waits for a connection, oldest first.")                       \
     ROW(config, "", "", ADMIN_READ, "Show the configuration in force, normalised.")                                    \
     ROW(reload, "", "", ADMIN_OPERATE, "Read the configuration again; a bad one changes nothing.")                     \
-    ROW(shutdown, "mode", "[--fast]", ADMIN_CONTROL, "Stop: no new leases, wait for those that are out.")
+    ROW(shutdown, "mode", "[--fast] [--wait]", ADMIN_CONTROL, "Stop: no new leases, wait for those that are out.")
 
 /* Error codes. */
 #define ADMIN_BAD_REQUEST     "bad_request"

@@ -210,7 +210,7 @@ static const struct {
     {"{\"command\":\"waiters\"}", NULL, "\"result\":[]"},
     {"{\"command\":\"config\"}", NULL, "\"runtime_dir\":\"/tmp\""},
     {"{\"command\":\"help\"}", NULL,
-     "\"name\":\"shutdown\",\"args\":\"mode\",\"usage\":\"[--fast]\",\"role\":\"control\""},
+     "\"name\":\"shutdown\",\"args\":\"mode\",\"usage\":\"[--fast] [--wait]\",\"role\":\"control\""},
     {"{\"command\":\"slots\",\"args\":{\"pool\":\"clinci\"}}", "no_such_pool", "did you mean \\\"clinic\\\"?"},
     {"{\"command\":\"slots\",\"args\":{\"pool\":\"\"}}", "no_such_pool", "the command pools lists them"},
     {"{\"command\":\"slots\",\"args\":{\"pool\":7}}", "bad_request", "argument \\\"pool\\\" is not a string"},

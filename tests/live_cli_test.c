@@ -1,0 +1,237 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_cli_test.c - pglend as people and monitors run it: what it prints, and its exit status.
+ */
+#include "harness.h"
+#include "pglend.h"
+#include "pglendd.h"
+
+#include <fcntl.h>
+#include <jansson.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define WORDS_MAX 8
+
+static struct pglendd *daemon_;
+static char said[65536]; /* by the last run, on standard output and standard error */
+
+/* Run pglend with ARGUMENTS, words parted by blanks, against the daemon if there is one. Its exit status. */
+static int cli(const char *arguments, bool dropped)
+{
+    int program = open(harness_product("pglend"), O_RDONLY | O_CLOEXEC), out[2], status = 0;
+    char *argv[WORDS_MAX + 2] = {"pglend"}, text[256], *rest = NULL;
+    size_t have = 0;
+    ssize_t got;
+    pid_t pid;
+
+    (void)snprintf(text, sizeof text, "%s", arguments);
+    for (int i = 1; i <= WORDS_MAX && (argv[i] = strtok_r(i == 1 ? text : NULL, " ", &rest)) != NULL; i++)
+        continue;
+    ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
+    ck_assert_int_ne(pid = fork(), -1);
+    if (pid == 0) {
+        (void)setenv("PGLEND_RUNTIME_DIR", daemon_ != NULL ? daemon_->runtime_dir : "/nonexistent", 1);
+        (void)dup2(out[1], 1);
+        (void)dup2(out[1], 2);
+        if (dropped)
+            harness_drop();
+        (void)fexecve(program, argv, environ);
+        _exit(127);
+    }
+    (void)close(program);
+    (void)close(out[1]);
+    while ((got = read(out[0], said + have, sizeof said - 1 - have)) > 0)
+        have += (size_t)got;
+    said[have] = '\0';
+    (void)close(out[0]);
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+}
+
+struct row {
+    const char *arguments;
+    int exit;
+    const char *says; /* NULL: nothing in particular */
+};
+
+static void run_rows(const struct row *row, size_t rows)
+{
+    for (size_t i = 0; i < rows; i++) {
+        int status = cli(row[i].arguments, false);
+
+        ck_assert_msg(status == row[i].exit, "pglend %s: exit %d, not %d: %s", row[i].arguments, status, row[i].exit,
+                      said);
+        ck_assert_msg(row[i].says == NULL || strstr(said, row[i].says) != NULL, "pglend %s: no \"%s\" in: %s",
+                      row[i].arguments, row[i].says, said);
+    }
+}
+#define RUN(rows) run_rows(rows, sizeof(rows) / sizeof((rows)[0]))
+
+START_TEST(usage)
+{
+    static const struct row rows[] = {
+        {"", 2, "usage: pglend"},
+        {"--help", 0, "Exit status: 0 ok, 1 failed, 2 usage, 3 no supervisor, 4 denied, 5 timed out"},
+        {"help", 0, "Commands:"},
+        {"help slots", 0, "role read"},
+        {"help nothing", 2, "unknown command"},
+        {"slost", 2, "did you mean \"slots\"?"},
+        {"--jsno status", 2, NULL},
+        {"status clinic", 2, "takes no argument"},
+        {"slots a b", 2, "one argument too many: \"b\""},
+        {"--timeout soon status", 2, "give seconds"},
+        {"--timeout -1 status", 2, "give seconds"},
+        {"--fast status", 2, "--fast belongs to shutdown"},
+        {"status --wait", 2, "--wait belongs to shutdown"},
+        {"status", 3, "is pglendd running"},
+        {"--json pools", 3, "is pglendd running"},
+        {"check clinic", 3, NULL},
+        {"version", 0, "pglend"},
+        {"--version", 0, "pglend"},
+    };
+
+    RUN(rows);
+}
+END_TEST
+
+static const char *const commands[] = {"status", "pools",  "slots",   "workers", "waiters",
+                                       "config", "reload", "version", "check"};
+
+START_TEST(every_command_explains_itself)
+{
+    char arguments[64];
+
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        (void)snprintf(arguments, sizeof arguments, "%s --help", commands[i]);
+        ck_assert_int_eq(cli(arguments, false), 0);
+        ck_assert_ptr_nonnull(strstr(said, commands[i]));
+        ck_assert_ptr_nonnull(strstr(said, "Needs "));
+    }
+    ck_assert_int_eq(cli("shutdown --help", false), 0);
+    ck_assert_ptr_nonnull(strstr(said, "--wait"));
+}
+END_TEST
+
+/* ---- with a daemon ---- */
+
+START_TEST(tables_and_json)
+{
+    static const struct row rows[] = {
+        {"status", 0, "clinic"},       {"pools", 0, "POOL"},
+        {"pools clinic", 0, "active"}, {"pools nosuch", 1, "nosuch"},
+        {"slots", 0, "leased"},        {"workers", 0, "PID"},
+        {"waiters", 0, NULL},          {"config", 0, "password_file"},
+        {"reload", 0, "nothing"},      {"check", 0, "clinic: ok"},
+        {"check clinic", 0, "ms"},     {"check nosuch", 1, "nosuch"},
+        {"version", 0, "pglendd"},     {"--json check clinic", 0, "\"ok\": true"},
+    };
+    char arguments[64];
+    pglend *pool;
+    PGconn *conn;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 2, 'max': 2}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    conn = pglend_acquire(pool, 5000);
+    ck_assert_ptr_nonnull(conn);
+    RUN(rows);
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        json_t *json;
+
+        (void)snprintf(arguments, sizeof arguments, "--json %s", commands[i]);
+        ck_assert_int_eq(cli(arguments, false), 0);
+        json = json_loads(said, 0, NULL);
+        ck_assert_msg(json != NULL, "pglend %s is not JSON: %s", arguments, said);
+        json_decref(json);
+    }
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(who_may_not_is_told)
+{
+    if (geteuid() != 0)
+        return;
+    daemon_ = pglendd_start(
+        harness_server(),
+        "{'user': 'daemon', 'admin': {'read': {'users': ['root']},"
+        " 'operate': {'users': ['root']}, 'control': {'users': ['root']}}, 'pools': {'clinic': {'size': {'min': 1}}}}");
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++)
+        if (strcmp(commands[i], "version") != 0)
+            ck_assert_msg(cli(commands[i], true) == 4, "%s: %s", commands[i], said);
+    ck_assert_int_eq(cli("shutdown", true), 4);
+    ck_assert_ptr_nonnull(strstr(said, "control"));
+    ck_assert_int_eq(cli("check clinic", true), 0); /* it may borrow */
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(every_wait_ends)
+{
+    static const struct row stopped[] = {
+        {"--timeout 0.3 status", 5, "no answer within 300 ms"},
+        {"--timeout 0.3 check clinic", 3, "did not answer"},
+    };
+    static const struct row busy[] = {{"--timeout 0.3 check clinic", 5, "1 leased"}};
+    pid_t supervisor;
+    pglend *pool;
+    PGconn *conn;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    conn = pglend_acquire(pool, 5000);
+    ck_assert_ptr_nonnull(conn);
+    RUN(busy);
+    supervisor = pglendd_process(daemon_, "supervisor");
+    ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
+    RUN(stopped);
+    ck_assert_int_eq(kill(supervisor, SIGCONT), 0);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(shutdown_waits_for_the_end)
+{
+    struct pglendd *d;
+    pglend *pool;
+    PGconn *conn;
+
+    daemon_ = d =
+        pglendd_start(harness_server(), "{'shutdown_timeout': '20s', 'pools': {'clinic': {'size': {'min': 1}}}}");
+    pool = pglend_open(d->runtime_dir, "clinic");
+    conn = pglend_acquire(pool, 5000);
+    ck_assert_ptr_nonnull(conn);
+    ck_assert_int_eq(cli("shutdown --wait --timeout 0.5", false), 5);
+    ck_assert_ptr_nonnull(strstr(said, "still runs after 500 ms"));
+    ck_assert_int_eq(kill(d->pid, 0), 0);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    ck_assert_int_eq(cli("shutdown --wait", false) % 3, 0); /* 3: it has ended before it could be asked again */
+    wait_until(process_state(d->pid) == 'Z', 2);
+    ck_assert_int_eq(waitpid(d->pid, NULL, 0), d->pid);
+    d->pid = 0;
+    pglendd_free(d);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("live_cli");
+    TCase *tc = harness_live_case(suite, "cli", 30);
+
+    tcase_add_test(tc, usage);
+    tcase_add_test(tc, every_command_explains_itself);
+    tcase_add_test(tc, tables_and_json);
+    tcase_add_test(tc, who_may_not_is_told);
+    tcase_add_test(tc, every_wait_ends);
+    tcase_add_test(tc, shutdown_waits_for_the_end);
+    return harness_main(suite);
+}
