@@ -162,12 +162,24 @@ static unsigned search_file(const char *path)
     return hits;
 }
 
+/*
+ * AddressSanitizer's shadow on x86-64 (compiler-rt, asan_mapping.h): terabytes, mostly never touched, that say which
+ * bytes may be used and hold none of them.
+ */
+static bool is_shadow(unsigned long long from)
+{
+    const char *sanitize = getenv("SANITIZE");
+
+    return sanitize != NULL && strstr(sanitize, "address") != NULL && from < 0x10007fff8000;
+}
+
 /* Memory, environment and arguments of PID. False: the kernel does not let us. */
 static bool search_process(pid_t pid, unsigned *hits)
 {
     char path[64], line[512];
     unsigned long long from, to;
     FILE *maps;
+    char readable;
     int memory;
 
     *hits = 0;
@@ -183,7 +195,8 @@ static bool search_process(pid_t pid, unsigned *hits)
         return false;
     }
     while (fgets(line, sizeof line, maps) != NULL)
-        if (sscanf(line, "%llx-%llx r", &from, &to) == 2 && strstr(line, "[v") == NULL)
+        if (sscanf(line, "%llx-%llx %c", &from, &to, &readable) == 3 && readable == 'r' && strstr(line, "[v") == NULL &&
+            !is_shadow(from))
             *hits += search(memory, (off_t)from, (off_t)to);
     (void)fclose(maps);
     (void)close(memory);
@@ -261,7 +274,7 @@ START_TEST(password_is_nowhere)
     struct pglendd *d;
     unsigned hits;
 
-    if (!search_process(getpid(), &hits) || geteuid() != 0) {
+    if (geteuid() != 0) {
         printf("not searched for the password: only root may look into other processes\n");
         return;
     }
