@@ -16,7 +16,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define DOOR_REQUEST_MAX 4096 /* libpq asks for a few hundred bytes */
+#define DOOR_REQUEST_MAX 4096                       /* libpq asks for a few hundred bytes */
+#define DOOR_WELCOME_MAX (MESSAGE_TEXT_MAX + 16384) /* all of a backend's facts, and their frames */
 #define DOOR_PATIENCE_MS 5000
 #define DOOR_MAX         512
 
@@ -31,6 +32,7 @@ struct visitor {
     int fd;
     int handles_open;
     bool leaving;
+    bool welcomed;
     struct backend *cancels; /* waits for this backend's cancel to be through */
     uv_poll_t poll;
     uv_timer_t timer;
@@ -68,8 +70,7 @@ static void leave(struct visitor *v)
 static void answer(struct visitor *v, const struct pg_buffer *out)
 {
     /* Fits any socket buffer that is empty, as this one is; who does not take it is not waited for. */
-    if (!out->overflow)
-        (void)send(v->fd, out->at, out->length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)send(v->fd, out->at, out->length, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 static void refuse(struct visitor *v, const char *code, const char *message, const char *hint)
@@ -106,7 +107,8 @@ static void append_parameter(struct pg_buffer *out, const char *name, const char
 /* Every ParameterStatus that the backend sent at its own login. */
 static void append_facts(struct pg_buffer *out, const struct backend *b)
 {
-    char name[128], value[1024];
+    static char value[MESSAGE_TEXT_MAX];
+    char name[128];
 
     for (const char *line = b->facts; line != NULL && *line != '\0';) {
         size_t length = strcspn(line, "=\n");
@@ -126,7 +128,7 @@ static void append_facts(struct pg_buffer *out, const struct backend *b)
 /* Play the server's side of a start-up that needs no authentication (documentation, 55.2.1). */
 static void welcome(struct visitor *v, const struct worker *worker, const struct backend *b)
 {
-    unsigned char bytes[16384];
+    static unsigned char bytes[DOOR_WELCOME_MAX];
     struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
     size_t begun = pg_begin(&out, 'R');
 
@@ -140,7 +142,15 @@ static void welcome(struct visitor *v, const struct worker *worker, const struct
     begun = pg_begin(&out, 'Z');
     pg_bytes(&out, "I", 1);
     pg_end(&out, begun);
+    if (out.overflow) {
+        refuse(v, "54000", "this backend reports more parameters than pglend can repeat",
+               "Set fewer or shorter ones of those that the server reports.");
+        return;
+    }
     answer(v, &out);
+    /* The worker puts the lent socket in this one's place: its end of file ends the visit. */
+    v->welcomed = true;
+    v->length = 0;
 }
 
 /* The value of NAME in a start-up packet's list of terminated pairs. */
@@ -184,8 +194,6 @@ static void start_up(struct visitor *v, size_t length)
     }
     shell->token[0] = '\0';
     welcome(v, worker, &worker->pool->backend[shell->slot]);
-    /* The worker puts the lent socket in this one's place: its end of file ends the visit. */
-    v->length = 0;
 }
 
 /* ---- cancel ---- */
@@ -265,6 +273,12 @@ static void request(struct visitor *v, size_t length)
     switch (code) {
     case CODE_SSL:
     case CODE_GSS:
+        /* What follows at once would have been meant for the encrypted connection. */
+        if (v->length > length) {
+            refuse(v, "08P01", "received unencrypted data after a request for encryption",
+                   "This socket belongs to pglend and does without encryption: wait for its answer first.");
+            return;
+        }
         (void)send(v->fd, "N", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
         v->length = 0;
         return;
@@ -316,7 +330,12 @@ static void on_input(uv_poll_t *poll, int status, int events)
 
 static void on_patience_over(uv_timer_t *timer)
 {
-    leave(timer->data);
+    struct visitor *v = timer->data;
+
+    if (v->welcomed || v->cancels != NULL)
+        leave(v);
+    else
+        refuse(v, "08P01", "no whole start-up packet came in time", "This socket belongs to pglend.");
 }
 
 /* Those who connect and say nothing must not keep out those who do: the oldest of them has had its time. */
