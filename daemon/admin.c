@@ -247,7 +247,10 @@ static bool identify(int fd, struct identity *peer)
     char error[256];
 
     if (identity_of_peer(fd, peer, error, sizeof(error)) != 0) {
-        log_info("admin: cannot tell who connects: %s", error);
+        static struct log_limit limit = {.kind = "admin: cannot tell who connects"};
+
+        if (log_permitted(&limit))
+            log_info("admin: cannot tell who connects: %s", error);
         return false;
     }
     if (peer->pidfd >= 0)

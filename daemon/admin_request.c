@@ -50,6 +50,7 @@ int admin_peer_role(const struct admin_connection *c)
 
 static bool permitted(struct admin_connection *c, const struct admin_command *command)
 {
+    static struct log_limit limit = {.kind = "admin: denied"};
     char name[64];
     const char *user = identity_user_name(c->peer.uid, name);
 
@@ -58,7 +59,7 @@ static bool permitted(struct admin_connection *c, const struct admin_command *co
             log_info("admin: %s by user %s (uid %u, pid %d)", command->name, user, c->peer.uid, c->peer.pid);
         return true;
     }
-    if (!c->denial_logged)
+    if (!c->denial_logged && log_permitted(&limit))
         log_warning("admin: %s denied to user %s (uid %u, pid %d)", command->name, user, c->peer.uid, c->peer.pid);
     c->denial_logged = true;
     admin_fail(c, ADMIN_DENIED,

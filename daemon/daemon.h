@@ -37,6 +37,19 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/*
+ * Lines of one kind that a stranger can cause as often as it likes: each is written only if log_permitted(), which
+ * withholds all but the first few of a period; "KIND: ... and N more in the last 10 s" follows at its end.
+ */
+struct log_limit {
+    const char *kind;
+    struct log_limit *next;
+    time_t since; /* the period's begin; CLOCK_MONOTONIC */
+    unsigned written, withheld;
+};
+bool log_permitted(struct log_limit *limit);
+/* Say what is due by now: what was withheld, and how many lines standard error did not take. Once a second. */
+void log_tick(void);
 /* Start-up errors and broken invariants only: never reached by what the outside sends. Exits with STATUS. */
 _Noreturn void fatal(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 

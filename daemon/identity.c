@@ -125,8 +125,11 @@ static int groups_of_peer(int sock, struct identity *who)
     if (status == 0) {
         who->group_count = length / sizeof(gid_t);
         if (who->group_count > GROUPS_KEPT) {
-            log_warning("peer pid %d is in %zu groups: only the first %zu count", (int)who->pid, who->group_count,
-                        GROUPS_KEPT);
+            static struct log_limit limit = {.kind = "peer in too many groups"};
+
+            if (log_permitted(&limit))
+                log_warning("peer pid %d is in %zu groups: only the first %zu count", (int)who->pid, who->group_count,
+                            GROUPS_KEPT);
             who->group_count = GROUPS_KEPT;
         }
         memcpy(who->groups, all, who->group_count * sizeof(gid_t));

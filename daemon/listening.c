@@ -39,7 +39,10 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         if (errno == EINTR || errno == ECONNABORTED)
             continue;
         if (errno != EAGAIN) {
-            log_warning("cannot accept a connection: %s; trying again in %d ms", strerror(errno), PAUSE_MS);
+            static struct log_limit limit = {.kind = "cannot accept a connection"};
+
+            if (log_permitted(&limit))
+                log_warning("cannot accept a connection: %s; trying again in %d ms", strerror(errno), PAUSE_MS);
             (void)uv_poll_stop(poll);
             (void)uv_timer_start(&l->pause, on_pause_over, PAUSE_MS, 0);
         }

@@ -4,6 +4,8 @@
  *
  * The hard thing: what is logged may hold a stranger's bytes (a server's error, a file's name). They must not be able
  * to begin a line of their own or to break the JSON, so control characters never pass, and each line is one write(2).
+ * What a stranger can cause as often as it likes is limited; what is not written, for that or because nobody reads, is
+ * counted.
  */
 #include "daemon.h"
 
@@ -14,7 +16,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define LOG_LINE_MAX 4096
+#define LOG_LINE_MAX  4096
+#define LIMIT_LINES   10 /* of one kind, in LIMIT_SECONDS */
+#define LIMIT_SECONDS 10
 
 static const char *const level_names[] = {
     [LOG_LEVEL_ERROR] = "error",
@@ -26,6 +30,8 @@ static const char *const level_names[] = {
 static char log_process[80] = "pglendd";
 static enum log_level log_threshold = LOG_LEVEL_INFO;
 static enum log_format log_style = LOG_FORMAT_TEXT;
+static unsigned log_dropped;         /* lines that standard error did not take */
+static struct log_limit *log_limits; /* those with lines withheld */
 
 void log_open(const char *process)
 {
@@ -84,26 +90,25 @@ static size_t format_json(char line[LOG_LINE_MAX], const char *when, const char 
 }
 
 /* Whoever reads the log may be stopped, and must not stop us: what would have to wait for it is lost. */
-static void write_line(const char *line, size_t length)
+static bool write_line(const char *line, size_t length)
 {
     struct pollfd out = {.fd = STDERR_FILENO, .events = POLLOUT};
+    ssize_t written;
 
     if (poll(&out, 1, 0) == 0)
-        return;
-    while (write(STDERR_FILENO, line, length) == -1 && errno == EINTR)
-        continue;
+        return false;
+    do
+        written = write(STDERR_FILENO, line, length);
+    while (written == -1 && errno == EINTR);
+    return written != -1;
 }
 
-static void log_line(enum log_level level, const char *format, va_list arguments)
+static bool write_message(enum log_level level, char *message)
 {
-    char message[LOG_LINE_MAX / 2], line[LOG_LINE_MAX], when[32];
+    char line[LOG_LINE_MAX], when[32];
     size_t length = 0;
-    int saved = errno;
 
-    if (level > log_threshold)
-        return;
     timestamp(when);
-    (void)vsnprintf(message, sizeof message, format, arguments);
     without_controls(message);
     if (log_style == LOG_FORMAT_JSON)
         length = format_json(line, when, level_names[level], message);
@@ -111,7 +116,31 @@ static void log_line(enum log_level level, const char *format, va_list arguments
         length =
             (size_t)snprintf(line, sizeof line - 1, "%s %s %s: %s", when, level_names[level], log_process, message);
     line[length++] = '\n';
-    write_line(line, length);
+    return write_line(line, length);
+}
+
+static void say_dropped(void)
+{
+    char message[80];
+
+    if (log_dropped == 0)
+        return;
+    (void)snprintf(message, sizeof message, "%u log lines were dropped: standard error did not take them", log_dropped);
+    if (write_message(LOG_LEVEL_WARNING, message))
+        log_dropped = 0;
+}
+
+static void log_line(enum log_level level, const char *format, va_list arguments)
+{
+    char message[LOG_LINE_MAX / 2];
+    int saved = errno;
+
+    if (level > log_threshold)
+        return;
+    (void)vsnprintf(message, sizeof message, format, arguments);
+    say_dropped();
+    if (!write_message(level, message))
+        log_dropped++;
     errno = saved;
 }
 
@@ -129,6 +158,59 @@ LOG_FUNCTION(log_error, LOG_LEVEL_ERROR)
 LOG_FUNCTION(log_warning, LOG_LEVEL_WARNING)
 LOG_FUNCTION(log_info, LOG_LEVEL_INFO)
 LOG_FUNCTION(log_debug, LOG_LEVEL_DEBUG)
+
+/* ---- lines that strangers can cause ---- */
+
+static time_t seconds(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return now.tv_sec;
+}
+
+/* The period of *LINK is over: say what it withheld, and take it off the list. */
+static void end_period(struct log_limit **link)
+{
+    struct log_limit *limit = *link;
+    unsigned withheld = limit->withheld;
+
+    *link = limit->next;
+    limit->withheld = limit->written = 0;
+    log_info("%s: ... and %u more in the last %d s", limit->kind, withheld, LIMIT_SECONDS);
+}
+
+void log_tick(void)
+{
+    time_t now = seconds();
+
+    for (struct log_limit **link = &log_limits; *link != NULL;)
+        if (now - (*link)->since >= LIMIT_SECONDS)
+            end_period(link);
+        else
+            link = &(*link)->next;
+    say_dropped();
+}
+
+bool log_permitted(struct log_limit *limit)
+{
+    time_t now = seconds();
+
+    log_tick();
+    if (now - limit->since >= LIMIT_SECONDS) {
+        limit->since = now;
+        limit->written = 0;
+    }
+    if (limit->written < LIMIT_LINES) {
+        limit->written++;
+        return true;
+    }
+    if (limit->withheld++ == 0) {
+        limit->next = log_limits;
+        log_limits = limit;
+    }
+    return false;
+}
 
 void fatal(int status, const char *format, ...)
 {

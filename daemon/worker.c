@@ -178,19 +178,42 @@ void worker_drop_all(struct pool *pool)
 
 /* ---- hello ---- */
 
-static void refuse(int fd, pglend_status status, const char *format, ...) __attribute__((format(printf, 3, 4)));
-static void refuse(int fd, pglend_status status, const char *format, ...)
+enum refusal {
+    REFUSED_VERSION,
+    REFUSED_GARBAGE,
+    REFUSED_NO_POOL,
+    REFUSED_NOW,
+    REFUSED_STRANGER,
+    REFUSED_ACCESS,
+    REFUSED_MANY,
+    REFUSED_SCARCITY,
+};
+
+static struct {
+    pglend_status status;
+    struct log_limit limit;
+} refusals[] = {
+    [REFUSED_VERSION] = {PGLEND_MISMATCH, {.kind = "worker refused: another version"}},
+    [REFUSED_GARBAGE] = {PGLEND_SYSTEM, {.kind = "worker refused: no hello"}},
+    [REFUSED_NO_POOL] = {PGLEND_NO_POOL, {.kind = "worker refused: no such pool"}},
+    [REFUSED_NOW] = {PGLEND_SHUTDOWN, {.kind = "worker refused: not lending"}},
+    [REFUSED_STRANGER] = {PGLEND_DENIED, {.kind = "worker refused: not known who it is"}},
+    [REFUSED_ACCESS] = {PGLEND_DENIED, {.kind = "worker refused: no access"}},
+    [REFUSED_MANY] = {PGLEND_SYSTEM, {.kind = "worker refused: max_workers"}},
+    [REFUSED_SCARCITY] = {PGLEND_SYSTEM, {.kind = "worker refused: out of memory or descriptors"}},
+};
+
+static void refuse(int fd, enum refusal why, const char *format, ...) __attribute__((format(printf, 3, 4)));
+static void refuse(int fd, enum refusal why, const char *format, ...)
 {
-    union wire_message answer = {.refused = {.status = (uint32_t)status}};
+    union wire_message answer = {.refused = {.status = (uint32_t)refusals[why].status}};
     va_list args;
 
     va_start(args, format);
     (void)vsnprintf(answer.refused.message, sizeof answer.refused.message, format, args);
     va_end(args);
     (void)wire_send(fd, WIRE_REFUSED, &answer, -1, MSG_DONTWAIT);
-    if (status == PGLEND_SHUTDOWN)
-        log_debug("worker refused: %s", answer.refused.message);
-    else
+    if (log_permitted(&refusals[why].limit))
         log_info("worker refused: %s", answer.refused.message);
 }
 
@@ -265,12 +288,12 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
     int room = ANSWERS_ROOM;
 
     if (!known && index == pool->segment.borrowers) {
-        refuse(fd, PGLEND_SYSTEM, "pool \"%s\" has %u workers attached already: raise max_workers", pool->config->name,
+        refuse(fd, REFUSED_MANY, "pool \"%s\" has %u workers attached already: raise max_workers", pool->config->name,
                pool->segment.borrowers);
         return false;
     }
     if (!known && (w = new_worker(pool, index, who)) == NULL) {
-        refuse(fd, PGLEND_SYSTEM, "the supervisor is out of memory");
+        refuse(fd, REFUSED_SCARCITY, "the supervisor is out of memory");
         return false;
     }
     if (known)
@@ -306,36 +329,36 @@ static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_
     char why[256];
 
     if (speaks_another_version(hello, length)) {
-        refuse(fd, PGLEND_MISMATCH,
+        refuse(fd, REFUSED_VERSION,
                "the library speaks version %u of the worker protocol, this supervisor version %d: install matching "
                "versions",
                hello->header.version, WIRE_VERSION);
         return false;
     }
     if (!wire_check(hello, length) || hello->header.type != WIRE_HELLO) {
-        refuse(fd, PGLEND_SYSTEM, "a hello was expected, and %zu bytes of something else came", length);
+        refuse(fd, REFUSED_GARBAGE, "a hello was expected, and %zu bytes of something else came", length);
         return false;
     }
     pool = supervisor_pool(s, hello->hello.pool);
     if (pool == NULL) {
-        refuse(fd, PGLEND_NO_POOL, "the supervisor has no pool \"%.63s\"; \"pglend pools\" lists them",
+        refuse(fd, REFUSED_NO_POOL, "the supervisor has no pool \"%.63s\"; \"pglend pools\" lists them",
                hello->hello.pool);
         return false;
     }
     if (pool->replacing || s->stopping) {
-        refuse(fd, PGLEND_SHUTDOWN, "pool \"%s\" is not lending: the supervisor is %s", pool->config->name,
+        refuse(fd, REFUSED_NOW, "pool \"%s\" is not lending: the supervisor is %s", pool->config->name,
                s->stopping ? "shutting down" : "replacing its shared memory");
         return false;
     }
     errno = 0;
     if (identity_of_peer(fd, &who, why, sizeof why) == -1) {
-        refuse(fd, errno == EMFILE || errno == ENFILE ? PGLEND_SYSTEM : PGLEND_DENIED, "%s", why);
+        refuse(fd, errno == EMFILE || errno == ENFILE ? REFUSED_SCARCITY : REFUSED_STRANGER, "%s", why);
         return false;
     }
     if (!may_borrow(pool, &who)) {
         char name[64];
 
-        refuse(fd, PGLEND_DENIED,
+        refuse(fd, REFUSED_ACCESS,
                "user %s (uid %u, gid %u) may not borrow from pool \"%s\": add it to pools.%s.access.users or .groups",
                identity_user_name(who.uid, name), who.uid, who.gid, pool->config->name, pool->config->name);
     } else if (admit(pool, fd, &who, hello->hello.worker)) {
@@ -386,7 +409,7 @@ static void on_hello(uv_poll_t *poll, int status, int events)
         if (speaks_another_version(&message, sizeof message))
             got = sizeof message;
         else
-            refuse(fd, PGLEND_SYSTEM, "a hello was expected, and an oversized packet came");
+            refuse(fd, REFUSED_GARBAGE, "a hello was expected, and an oversized packet came");
     }
     /* The loop must let go of the descriptor before a worker's own watch takes it up. */
     end_guest(g);

@@ -290,6 +290,30 @@ END_TEST
 
 /* ---- many ---- */
 
+static unsigned lines_with(const char *text)
+{
+    FILE *f = fopen(daemon_->log, "re");
+    char line[4096];
+    unsigned n = 0;
+
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        n += strstr(line, text) != NULL;
+    (void)fclose(f);
+    return n;
+}
+
+START_TEST(refusals_do_not_fill_the_log)
+{
+    start();
+    for (int i = 0; i < 200; i++)
+        send_garbage(WORKER, "garbage", 7);
+    ck_assert_uint_eq(lines_with("a hello was expected"), 10);
+    wait_until(pglendd_logged(daemon_, "worker refused: no hello: ... and 190 more in the last 10 s"), 15);
+    stop();
+}
+END_TEST
+
 /* Of a stranger, where there is root to become one. */
 static int stay_silent(void *argument, int sock)
 {
@@ -381,6 +405,7 @@ int main(void)
     tcase_add_test(tc, start_ups_that_are_none);
     tc = harness_live_case(suite, "many", 40);
     tcase_add_loop_test(tc, silent_ones, 0, SOCKETS);
+    tcase_add_test(tc, refusals_do_not_fill_the_log);
     tcase_add_test(tc, floods);
     return harness_main(suite);
 }
