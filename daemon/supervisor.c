@@ -79,16 +79,26 @@ static void guard_segments(void)
     (void)sigaction(SIGBUS, &action, NULL);
 }
 
+/* Each question gets one answer; that may arrive without its descriptor, and is asked for again by the sweep then. */
+static void ask_for_segment(struct pool *pool)
+{
+    if (!pool->segment_wanted)
+        return;
+    pool->segment_wanted = false;
+    supervisor_tell(pool->supervisor, MESSAGE_NEW_SEGMENT, pool->config->name, 0, 0);
+}
+
 void supervisor_segment_damaged(struct pool *pool)
 {
     log_error("pool=%s: a worker damaged the shared memory; replacing it and every backend", pool->config->name);
     pool->replacing = true;
+    pool->segment_wanted = true;
     pool->damaged = 0;
     (void)segment_retire(pool->segment_fd);
     for (uint32_t i = 0; i < pool->segment.slots; i++)
         backend_close(&pool->backend[i], "segment damaged");
     worker_drop_all(pool);
-    supervisor_tell(pool->supervisor, MESSAGE_NEW_SEGMENT, pool->config->name, 0, 0);
+    ask_for_segment(pool);
 }
 
 /* The keeper made another one. Slots whose backend is still closing stay the supervisor's. */
@@ -100,6 +110,7 @@ static void segment_replaced(struct pool *pool, int fd)
     if (pool_attach(pool, fd) == -1) {
         log_error("pool=%s: cannot map its new shared memory: %s", pool->config->name, strerror(errno));
         (void)close(fd);
+        pool->segment_wanted = true;
         return;
     }
     segment_unmap(&before);
@@ -290,9 +301,14 @@ static void segment_came(struct supervisor *s, const struct message *m, int fd)
 {
     struct pool *pool = supervisor_pool(s, m->pool);
 
-    if (pool == NULL || fd == -1) {
+    if (pool == NULL) {
         if (fd != -1)
             (void)close(fd);
+        return;
+    }
+    if (fd == -1) {
+        log_error("pool=%s: too many files open to take its shared memory: raise the limit (ulimit -n)", m->pool);
+        pool->segment_wanted = pool->replacing;
         return;
     }
     if (pool->replacing)
@@ -342,8 +358,11 @@ static void on_sweep(uv_timer_t *timer)
 {
     struct supervisor *s = timer->data;
 
-    for (size_t i = 0; i < s->pools; i++)
+    for (size_t i = 0; i < s->pools; i++) {
+        ask_for_segment(s->pool[i]);
         pool_sweep(s->pool[i]);
+    }
+    log_tick();
 }
 
 /* After each round of events: what a signal handler noted, and whether a shutdown is complete. */

@@ -63,6 +63,7 @@ struct pool {
     int segment_fd;
     volatile int damaged; /* set by the SIGBUS guard */
     bool replacing;       /* the segment was damaged; the keeper is making another */
+    bool segment_wanted;  /* and is to be asked for it, once more if its answer came without a descriptor */
     enum pool_mode mode;
     uint32_t max;            /* config->size_max, here so that it can be resized */
     struct backend *backend; /* segment.slots of them */

@@ -263,6 +263,30 @@ START_TEST(login_without_descriptor)
 }
 END_TEST
 
+/* The descriptor of a new segment does not arrive: it is asked for until it does. */
+START_TEST(segment_without_descriptor)
+{
+    char instance[17], name[SEGMENT_NAME_MAX];
+    pid_t supervisor;
+    int fd;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    in_worker(lend_anew, NULL, 10);
+    supervisor = pglendd_process(daemon_, "supervisor");
+    segment_instance(daemon_->runtime_dir, instance);
+    ck_assert_int_eq(segment_name(name, instance, "clinic"), 0);
+    limit_supervisor(supervisor, 3);
+    ck_assert_int_ne(fd = shm_open(name, O_RDWR, 0), -1);
+    ck_assert_int_eq(ftruncate(fd, 0), 0);
+    (void)close(fd);
+    wait_until(pglendd_logged(daemon_, "too many files open to take its shared memory"), 5);
+    limit_supervisor(supervisor, 0);
+    in_worker(lend_anew, NULL, 10);
+    ck_assert_int_eq(pglendd_process(daemon_, "supervisor"), supervisor);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- one directory, one daemon ---- */
 
 START_TEST(second_daemon)
@@ -357,6 +381,7 @@ int main(void)
     tcase_add_test(tc, worker_falls_back);
     tcase_add_test(tc, supervisor_without_descriptors);
     tcase_add_test(tc, login_without_descriptor);
+    tcase_add_test(tc, segment_without_descriptor);
     tc = harness_live_case(suite, "directory", 40);
     tcase_add_test(tc, second_daemon);
     tcase_add_test(tc, stale_things);
