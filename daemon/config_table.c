@@ -153,6 +153,8 @@ const struct config_row config_row[] = {
      .help = "How long a borrower waits that names no time of its own."},
     {"unavailable_after", POOL_KEY(unavailable_after_ms), .kind = &kind_duration, .fallback = "\"3s\"", .max = DAY,
      .help = "When nothing has been connected for so long, borrowers are refused at once."},
+    {"idle_timeout", POOL_KEY(idle_timeout_ms), .kind = &kind_duration, .fallback = "\"10m\"", .max = 30 * DAY,
+     .help = "A connection that nobody borrowed for so long is closed while there are more than size.min. 0s: never."},
     {"login.parallel", POOL_KEY(login_parallel), .kind = &kind_integer, .fallback = "4", .min = 1, .max = 64,
      .help = "Most logins under way at a time."},
     {"login.timeout", POOL_KEY(login_timeout_ms), .kind = &kind_duration, .fallback = "\"15s\"", .min = 100,

@@ -327,6 +327,7 @@ void pool_sweep(struct pool *pool)
     for (uint32_t i = 0; i < pool->segment.slots; i++)
         pool_correct_word(pool, i);
     lease_sweep(&pool->segment, &sweep);
+    health_look(pool);
     pool_balance(pool); /* a wait whose WANT went to a predecessor */
 }
 

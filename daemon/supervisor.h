@@ -148,6 +148,9 @@ struct pool_count {
 void pool_count(const struct pool *pool, struct pool_count *count);
 const char *pool_state(const struct pool *pool); /* "active", "paused", "disabled", "unavailable" */
 
+/* health.c: what a second that passed calls for: sessions that are idle too long */
+void health_look(struct pool *pool);
+
 /* backend.c: one PostgreSQL session; the only writer of its phase */
 void backend_init(struct backend *b, struct pool *pool, uint32_t slot);
 void backend_login(struct backend *b);                                      /* EMPTY slot: ask for a login */

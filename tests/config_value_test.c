@@ -55,6 +55,7 @@ START_TEST(defaults_as_documented)
     ck_assert_int_eq(pool->reset_timeout_ms, 1000);
     ck_assert_int_eq(pool->acquire_timeout_ms, 5000);
     ck_assert_int_eq(pool->unavailable_after_ms, 3000);
+    ck_assert_int_eq(pool->idle_timeout_ms, 600000);
     ck_assert_int_eq(pool->login_parallel, 4);
     ck_assert_int_eq(pool->login_timeout_ms, 15000);
     ck_assert_int_eq(pool->login_backoff_max_ms, 5000);
