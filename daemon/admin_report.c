@@ -51,14 +51,15 @@ bool admin_report_pool(json_t *array, struct pool *pool)
         pool_count(pool, &count);
     if (pool->last_error[0] != '\0')
         error = admin_text(pool->last_error, sizeof(pool->last_error));
-    return json_array_append_new(array, json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o}",
-                                                  "name", pool->config->name, "state", pool_state(pool), "min",
-                                                  (json_int_t)pool->config->size_min, "max", (json_int_t)pool->max,
-                                                  "total", (json_int_t)count.total, "idle", (json_int_t)count.idle,
-                                                  "leased", (json_int_t)count.leased, "connecting",
-                                                  (json_int_t)count.connecting, "waiting", (json_int_t)count.waiting,
-                                                  "workers", (json_int_t)pool->workers, "cancel",
-                                                  pool->cancel_by_query ? "query" : "key", "last_error", error)) == 0;
+    return json_array_append_new(array,
+                                 json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "name",
+                                           pool->config->name, "state", pool_state(pool), "min",
+                                           (json_int_t)pool->config->size_min, "max", (json_int_t)pool->max, "total",
+                                           (json_int_t)count.total, "idle", (json_int_t)count.idle, "leased",
+                                           (json_int_t)count.leased, "connecting", (json_int_t)count.connecting,
+                                           "waiting", (json_int_t)count.waiting, "workers", (json_int_t)pool->workers,
+                                           "retire_postponed", (json_int_t)pool->retire_postponed, "cancel",
+                                           pool->cancel_by_query ? "query" : "key", "last_error", error)) == 0;
 }
 
 /* Add who has the slot and for what: the lease's name is the supervisor's, actor and purpose the worker's word. */

@@ -62,7 +62,7 @@ void backend_init(struct backend *b, struct pool *pool, uint32_t slot)
 {
     b->pool = pool;
     b->slot = slot;
-    b->fd = -1;
+    b->fd = b->replacement.fd = -1;
     (void)uv_timer_init(&pool->supervisor->loop, &b->timer);
     b->timer.data = b;
 }
@@ -144,21 +144,30 @@ static void become_lendable(struct backend *b)
         lease_supply(&b->pool->segment, b->slot, 0);
 }
 
-void backend_connected(struct backend *b, const struct message *m, int fd)
+/* The session of M is in the slot now. */
+static void begin_session(struct backend *b, const struct message *m, int fd)
 {
     char how[16];
 
-    if (b->phase != BACKEND_CONNECTING) {
-        /* Asked for by a predecessor, or not at all: the keeper's copy must not keep it alive. */
-        (void)shutdown(fd, SHUT_RDWR);
-        (void)close(fd);
-        return;
-    }
     take_facts(b, m, fd);
     atomic_store_explicit(&b->pool->segment.slot[b->slot].uses, 0, memory_order_relaxed);
     b->pool->cancel_by_query = backend_fact(b, ".cancel", how, sizeof how) != NULL && strcmp(how, "query") == 0;
     log_backend(b, "connected");
     become_lendable(b);
+}
+
+void backend_connected(struct backend *b, const struct message *m, int fd)
+{
+    if (b->phase != BACKEND_CONNECTING && replace_arrived(b, m, fd))
+        return;
+    if (b->phase != BACKEND_CONNECTING) {
+        (void)replace_ended(b);
+        /* Asked for by a predecessor, or not at all: the keeper's copy must not keep it alive. */
+        (void)shutdown(fd, SHUT_RDWR);
+        (void)close(fd);
+        return;
+    }
+    begin_session(b, m, fd);
 }
 
 /* What its slot's word says decides; that is pool_recover()'s to look at. */
@@ -173,7 +182,7 @@ void backend_adopt(struct backend *b, const struct message *m, int fd)
 
 void backend_login_failed(struct backend *b)
 {
-    if (b->phase != BACKEND_CONNECTING)
+    if (replace_ended(b) || b->phase != BACKEND_CONNECTING)
         return;
     set_phase(b, BACKEND_NONE);
     lease_empty(&b->pool->segment, b->slot);
@@ -418,6 +427,31 @@ void backend_returned(struct backend *b, unsigned flags)
 
 /* ---- the end ---- */
 
+/* The first session has ended. Is there a second, or one that logs in? */
+static bool follow(struct backend *b)
+{
+    const struct replacement r = b->replacement;
+
+    switch (r.state) {
+    case REPLACEMENT_NONE:
+        return false;
+    case REPLACEMENT_CONNECTING:
+        set_phase(b, BACKEND_CONNECTING);
+        (void)replace_ended(b);
+        return true;
+    case REPLACEMENT_READY:
+        break;
+    }
+    if (b->pool->replacing || b->pool->mode == POOL_SHUTDOWN) {
+        replace_drop(b);
+        supervisor_tell(b->pool->supervisor, MESSAGE_FORGET, b->pool->config->name, b->slot, 0);
+        return false;
+    }
+    begin_session(b, r.facts, r.fd);
+    (void)replace_ended(b);
+    return true;
+}
+
 static void closed(struct backend *b)
 {
     unwatch(b);
@@ -429,10 +463,12 @@ static void closed(struct backend *b)
         supervisor_tell(b->pool->supervisor, MESSAGE_FORGET, b->pool->config->name, b->slot, 0);
     }
     log_backend(b, b->reason);
-    set_phase(b, BACKEND_NONE);
     b->connected = 0;
     b->reason = NULL;
-    lease_empty(&b->pool->segment, b->slot);
+    if (!follow(b)) {
+        set_phase(b, BACKEND_NONE);
+        lease_empty(&b->pool->segment, b->slot);
+    }
     pool_balance(b->pool);
 }
 

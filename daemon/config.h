@@ -65,6 +65,8 @@ struct pool_config {
     int64_t acquire_timeout_ms;
     int64_t unavailable_after_ms;
     int64_t idle_timeout_ms; /* 0: off */
+    int64_t max_lifetime_ms; /* 0: off */
+    int64_t max_uses;        /* 0: off */
     int64_t login_parallel;
     int64_t login_timeout_ms;
     int64_t login_backoff_max_ms;

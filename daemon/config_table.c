@@ -155,6 +155,13 @@ const struct config_row config_row[] = {
      .help = "When nothing has been connected for so long, borrowers are refused at once."},
     {"idle_timeout", POOL_KEY(idle_timeout_ms), .kind = &kind_duration, .fallback = "\"10m\"", .max = 30 * DAY,
      .help = "A connection that nobody borrowed for so long is closed while there are more than size.min. 0s: never."},
+    {"max_lifetime", POOL_KEY(max_lifetime_ms), .kind = &kind_duration, .fallback = "\"30m\"", .max = 365 * DAY,
+     .help =
+         "A connection older than this (up to 2.5 % less, by chance) is replaced, one a second at most: never while "
+         "it is lent, and only when its replacement has logged in, so that the server may see one session more "
+         "than size.max. While logins fail it stays. 0s: never."},
+    {"max_uses", POOL_KEY(max_uses), .kind = &kind_integer, .fallback = "0", .max = INT32_MAX,
+     .help = "A connection that was borrowed so often is replaced in the same way. 0: never."},
     {"login.parallel", POOL_KEY(login_parallel), .kind = &kind_integer, .fallback = "4", .min = 1, .max = 64,
      .help = "Most logins under way at a time."},
     {"login.timeout", POOL_KEY(login_timeout_ms), .kind = &kind_duration, .fallback = "\"15s\"", .min = 100,

@@ -7,7 +7,9 @@
  */
 #include "supervisor.h"
 
-#define MS UINT64_C(1000000)
+#define MS                   UINT64_C(1000000)
+#define LONG_LEASE_NS        UINT64_C(1000000000)
+#define REPLACEMENT_WAITS_NS UINT64_C(10000000000) /* for the lease of the one it follows */
 
 /* How long B has been idle, ns; workers write that time, so it is not longer than the session. */
 static uint64_t idle_for(const struct backend *b, uint64_t now)
@@ -39,16 +41,102 @@ static void close_idle(struct pool *pool, uint64_t now)
         struct backend *b = &pool->backend[i];
         uint64_t word = slot_word(&pool->segment, i);
 
-        if (is_idle(b, word) && idle_for(b, now) >= bound && lease_take(&pool->segment, i, word, word_flags(word))) {
+        if (is_idle(b, word) && b->replacement.state == REPLACEMENT_NONE && idle_for(b, now) >= bound &&
+            lease_take(&pool->segment, i, word, word_flags(word))) {
             backend_close(b, "idle too long");
             connected--;
         }
     }
 }
 
+/* ---- replacing what is old or worn ---- */
+
+/* 0 to 2.5 % sooner, so that what logged in together does not go together. The pid stands in for chance. */
+static uint64_t lifetime(const struct backend *b)
+{
+    uint64_t whole = (uint64_t)b->pool->config->max_lifetime_ms * MS;
+
+    return whole - whole / 40 * (((uint32_t)b->pid * UINT32_C(2654435761)) >> 22) / 1024;
+}
+
+/* Why B is to be replaced; NULL: it is not. */
+static const char *due(const struct backend *b, uint64_t now)
+{
+    const struct pool_config *config = b->pool->config;
+    uint32_t uses = atomic_load_explicit(&b->pool->segment.slot[b->slot].uses, memory_order_relaxed);
+
+    if (b->phase != BACKEND_LENDABLE || b->slot >= b->pool->max)
+        return NULL;
+    if (config->max_lifetime_ms != 0 && now - b->connected >= lifetime(b))
+        return "old enough";
+    return config->max_uses != 0 && uses >= (uint64_t)config->max_uses ? "borrowed often enough" : NULL;
+}
+
+/* A lease that lasts would keep the pool's one replacement waiting: those slots come later. */
+static bool is_lent_for_long(const struct backend *b, uint64_t word, uint64_t now)
+{
+    uint64_t since = atomic_load_explicit(&b->pool->segment.slot[b->slot].since, memory_order_relaxed);
+
+    return word_state(word) != SLOT_IDLE && (since > now || now - since > LONG_LEASE_NS);
+}
+
+/* One that waits for its first: see to it that the first goes, or let it stay. True: one is under way. */
+static bool look_at_replacement(struct backend *b, uint64_t now)
+{
+    switch (b->replacement.state) {
+    case REPLACEMENT_NONE:
+        return false;
+    case REPLACEMENT_CONNECTING:
+        return true;
+    case REPLACEMENT_READY:
+        break;
+    }
+    if (b->phase == BACKEND_LENDABLE && now - b->replacement.since > REPLACEMENT_WAITS_NS)
+        replace_give_up(b);
+    else
+        backend_retire(b, b->replacement.reason); /* a reclaim in between has taken the mark away */
+    return true;
+}
+
+static void note_postponed(struct pool *pool, uint32_t count)
+{
+    if (count > 0 && pool->retire_postponed == 0)
+        log_warning("pool=%s: %u session%s due for replacement, which waits until logins succeed: %s",
+                    pool->config->name, count, count == 1 ? " is" : "s are", pool->last_error);
+    pool->retire_postponed = count;
+}
+
+/* One at a time: idle ones first, for those need not be waited for. */
+static void replace_old(struct pool *pool, uint64_t now)
+{
+    struct backend *chosen = NULL;
+    bool busy = false, chosen_idle = false;
+    uint32_t count = 0;
+
+    for (uint32_t i = 0; i < pool->segment.slots; i++) {
+        struct backend *b = &pool->backend[i];
+        uint64_t word = slot_word(&pool->segment, i);
+
+        busy |= look_at_replacement(b, now) || b->phase == BACKEND_CONNECTING;
+        if (due(b, now) == NULL)
+            continue;
+        count++;
+        if (!chosen_idle && (chosen == NULL || is_idle(b, word)) && !is_lent_for_long(b, word, now)) {
+            chosen = b;
+            chosen_idle = is_idle(b, word);
+        }
+    }
+    note_postponed(pool, pool->login_failures > 0 ? count : 0);
+    if (chosen != NULL && !busy && !pool->login_wait)
+        replace_begin(chosen, due(chosen, now));
+}
+
 void health_look(struct pool *pool)
 {
-    if (pool->mode == POOL_SHUTDOWN)
+    uint64_t now = clock_ns();
+
+    if (pool->mode != POOL_ACTIVE || !pool->supervisor->serving)
         return;
-    close_idle(pool, clock_ns());
+    close_idle(pool, now);
+    replace_old(pool, now);
 }

@@ -157,9 +157,9 @@ static const struct {
     enum message_verb verb;
     void (*act)(struct keeper *k, const struct message *m);
 } requests[] = {
-    {MESSAGE_LOGIN, keeper_login}, {MESSAGE_CANCEL, keeper_cancel}, {MESSAGE_FORGET, keeper_forget},
-    {MESSAGE_RELOAD, on_reload},   {MESSAGE_SHUTDOWN, on_shutdown}, {MESSAGE_NEW_SEGMENT, on_new_segment},
-    {MESSAGE_SERVING, on_serving}, {MESSAGE_STOPPED, on_stopped},
+    {MESSAGE_LOGIN, keeper_login},         {MESSAGE_REPLACE, keeper_login}, {MESSAGE_CANCEL, keeper_cancel},
+    {MESSAGE_FORGET, keeper_forget},       {MESSAGE_RELOAD, on_reload},     {MESSAGE_SHUTDOWN, on_shutdown},
+    {MESSAGE_NEW_SEGMENT, on_new_segment}, {MESSAGE_SERVING, on_serving},   {MESSAGE_STOPPED, on_stopped},
 };
 
 static void supervisor_receive(struct child *c, const struct message *m, int fd)
@@ -285,7 +285,7 @@ static void end(struct keeper *k)
     for (size_t i = 0; i < k->pools; i++) {
         segment_close(&k->pool[i]);
         for (uint32_t s = 0; s < k->pool[i].slots && k->pool[i].slot != NULL; s++)
-            keeper_drop_backend(&k->pool[i].slot[s]);
+            keeper_drop_slot(&k->pool[i].slot[s]);
         free(k->pool[i].slot);
     }
     free(k->pool);

@@ -21,7 +21,8 @@ struct keeper_slot {
     char *facts;         /* without the cancel key */
     char *cancel_key;    /* hexadecimal; NULL: it could not be read */
     char *peer; /* where the socket leads, a socket address as hexadecimal; a socket that was shut down forgets */
-    struct child *login; /* under way */
+    struct keeper_slot *spare; /* logged in beside it, to follow it; only the backend's own members are used */
+    struct child *login;       /* under way */
 };
 
 struct keeper_pool {
@@ -137,6 +138,7 @@ void keeper_login(struct keeper *k, const struct message *m);
 void keeper_forget(struct keeper *k, const struct message *m);
 void keeper_hand_over_backends(struct keeper *k);
 void keeper_drop_backend(struct keeper_slot *slot);
+void keeper_drop_slot(struct keeper_slot *slot); /* and its spare */
 /* The supervisor that asked is gone. */
 void keeper_forget_logins(struct keeper *k);
 

@@ -41,6 +41,39 @@ void keeper_drop_backend(struct keeper_slot *slot)
     slot->facts = slot->cancel_key = slot->peer = NULL;
 }
 
+static void drop_spare(struct keeper_slot *slot)
+{
+    if (slot->spare == NULL)
+        return;
+    keeper_drop_backend(slot->spare);
+    free(slot->spare);
+    slot->spare = NULL;
+}
+
+/* What SLOT held is over: its spare, if there is one, takes its place. */
+static void promote_spare(struct keeper_slot *slot)
+{
+    struct keeper_slot *spare = slot->spare;
+
+    keeper_drop_backend(slot);
+    if (spare == NULL)
+        return;
+    slot->fd = spare->fd;
+    slot->backend_pid = spare->backend_pid;
+    slot->generation = spare->generation;
+    slot->facts = spare->facts;
+    slot->cancel_key = spare->cancel_key;
+    slot->peer = spare->peer;
+    slot->spare = NULL;
+    free(spare);
+}
+
+void keeper_drop_slot(struct keeper_slot *slot)
+{
+    drop_spare(slot);
+    keeper_drop_backend(slot);
+}
+
 static void login_failed(struct keeper *k, const char *pool, uint32_t slot, uint32_t status, const char *text)
 {
     message_make(&out, MESSAGE_LOGIN_FAILED, pool, slot, text);
@@ -79,26 +112,43 @@ static char *peer_of(int fd)
     return hex;
 }
 
-static void send_backend(struct keeper *k, const struct keeper_pool *pool, uint32_t index)
+static void send_backend(struct keeper *k, const struct keeper_pool *pool, uint32_t index,
+                         const struct keeper_slot *slot)
 {
-    const struct keeper_slot *slot = &pool->slot[index];
-
     message_make(&out, MESSAGE_BACKEND, pool->config->name, index, slot->facts);
     out.generation = slot->generation;
     out.backend_pid = slot->backend_pid;
     keeper_tell(k, &out, slot->fd);
 }
 
+/* Where a new session belongs: into SLOT if that is free, else beside what it holds. NULL: out of memory. */
+static struct keeper_slot *kept_in(struct keeper_slot *slot)
+{
+    if (slot->fd == -1)
+        return slot;
+    drop_spare(slot);
+    slot->spare = calloc(1, sizeof *slot->spare);
+    if (slot->spare != NULL) {
+        slot->spare->fd = -1;
+        slot->spare->generation = slot->generation;
+    }
+    return slot->spare;
+}
+
 static void keep(struct child *c, const struct message *m, int fd)
 {
-    struct keeper_slot *slot = &c->pool->slot[c->slot];
+    struct keeper_slot *slot = kept_in(&c->pool->slot[c->slot]);
 
-    keeper_drop_backend(slot);
-    slot->facts = strdup(m->text);
-    slot->peer = peer_of(fd);
-    if (slot->facts == NULL || slot->peer == NULL) {
+    if (slot != NULL) {
+        slot->facts = strdup(m->text);
+        slot->peer = peer_of(fd);
+    }
+    if (slot == NULL || slot->facts == NULL || slot->peer == NULL) {
         (void)close(fd);
-        keeper_drop_backend(slot);
+        if (slot == c->pool->slot[c->slot].spare)
+            drop_spare(&c->pool->slot[c->slot]);
+        else
+            keeper_drop_backend(slot);
         login_failed(c->keeper, c->pool->config->name, c->slot, LOGIN_FAILED_OTHER,
                      "the server closed the new session at once");
         return;
@@ -109,7 +159,7 @@ static void keep(struct child *c, const struct message *m, int fd)
     /* 0 means "never had one" in the segment. */
     if (++slot->generation == 0)
         slot->generation = 1;
-    send_backend(c->keeper, c->pool, c->slot);
+    send_backend(c->keeper, c->pool, c->slot, slot);
 }
 
 /* ---- passwords ---- */
@@ -209,7 +259,10 @@ void keeper_login(struct keeper *k, const struct message *m)
     /* The one under way will answer this too. */
     if (slot->login != NULL)
         return;
-    keeper_drop_backend(slot);
+    if (m->verb == MESSAGE_REPLACE)
+        drop_spare(slot);
+    else
+        keeper_drop_slot(slot);
     c = child_start(k, &login_kind, "login", pool->config->name, false, error, sizeof error);
     if (c == NULL) {
         login_failed(k, m->pool, m->slot, LOGIN_FAILED_OTHER, error);
@@ -234,7 +287,7 @@ void keeper_forget(struct keeper *k, const struct message *m)
     struct keeper_slot *slot = slot_of(k, m, &pool);
 
     if (slot != NULL)
-        keeper_drop_backend(slot);
+        promote_spare(slot);
 }
 
 void keeper_hand_over_backends(struct keeper *k)
@@ -242,7 +295,7 @@ void keeper_hand_over_backends(struct keeper *k)
     for (size_t i = 0; i < k->pools; i++)
         for (uint32_t s = 0; s < k->pool[i].slots; s++)
             if (k->pool[i].slot[s].fd != -1)
-                send_backend(k, &k->pool[i], s);
+                send_backend(k, &k->pool[i], s, &k->pool[i].slot[s]);
 }
 
 void keeper_forget_logins(struct keeper *k)
@@ -251,6 +304,7 @@ void keeper_forget_logins(struct keeper *k)
         for (uint32_t s = 0; s < k->pool[i].slots; s++) {
             struct keeper_slot *slot = &k->pool[i].slot[s];
 
+            drop_spare(slot); /* only the supervisor that asked for it knows what it is for */
             if (slot->login == NULL)
                 continue;
             slot->login->abandoned = true;

@@ -109,7 +109,8 @@ void pool_count(const struct pool *pool, struct pool_count *count)
         enum backend_phase phase = pool->backend[i].phase;
 
         count->total += phase != BACKEND_NONE && phase != BACKEND_CONNECTING;
-        count->connecting += phase == BACKEND_CONNECTING;
+        count->connecting +=
+            phase == BACKEND_CONNECTING || pool->backend[i].replacement.state == REPLACEMENT_CONNECTING;
         count->idle += phase == BACKEND_LENDABLE && state == SLOT_IDLE;
         count->leased += phase == BACKEND_LENDABLE && (state == SLOT_LEASED || state == SLOT_GRANTED);
     }

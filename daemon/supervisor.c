@@ -253,7 +253,8 @@ static void backend_lost(struct supervisor *s, struct backend *b)
     message_make(&m, MESSAGE_LOGIN_FAILED, b->pool->config->name, b->slot,
                  "the supervisor has too many files open to take a connection: raise its limit (ulimit -n)");
     m.status = LOGIN_FAILED_OTHER;
-    supervisor_tell(s, MESSAGE_FORGET, b->pool->config->name, b->slot, 0);
+    if (b->replacement.state == REPLACEMENT_NONE)
+        supervisor_tell(s, MESSAGE_FORGET, b->pool->config->name, b->slot, 0);
     backend_login_failed(b);
     pool_login_failed(b->pool, &m);
 }

@@ -28,6 +28,16 @@ struct supervisor;
 struct pool;
 struct worker;
 
+/* A second session, that follows the one in its slot. CONNECTING: its login is under way; READY: it waits. */
+enum replacement_state { REPLACEMENT_NONE, REPLACEMENT_CONNECTING, REPLACEMENT_READY };
+struct replacement {
+    enum replacement_state state;
+    int fd;
+    struct message *facts; /* as the keeper sent them, while READY */
+    uint64_t since;        /* READY; ns */
+    const char *reason;    /* why the first one goes */
+};
+
 /* What one slot holds. */
 struct backend {
     struct pool *pool;
@@ -40,6 +50,7 @@ struct backend {
     uint64_t connected; /* login done; ns */
     char *facts;        /* as message.h has them, without the cancel key */
     const char *reason; /* of closing: one fixed string a reason, listed in pglendd(8) */
+    struct replacement replacement;
 
     uv_poll_t *poll; /* NULL: not watched; freed when libuv has closed it */
     uv_timer_t timer;
@@ -78,6 +89,7 @@ struct pool {
     char last_error[SEGMENT_ERROR_MAX + 1];
     bool cancel_by_query; /* the cancel key could not be read */
     uint64_t logins, reclaims;
+    uint32_t retire_postponed; /* sessions that are due, but whose replacements cannot log in */
 };
 
 /* A connection object that a worker is making for a slot. */
@@ -148,8 +160,16 @@ struct pool_count {
 void pool_count(const struct pool *pool, struct pool_count *count);
 const char *pool_state(const struct pool *pool); /* "active", "paused", "disabled", "unavailable" */
 
-/* health.c: what a second that passed calls for: sessions that are idle too long */
+/* health.c: what a second that passed calls for: sessions that are idle too long, too old, or used too often */
 void health_look(struct pool *pool);
+
+/* replace.c: a second session for a slot */
+void replace_begin(struct backend *b, const char *reason); /* ask for its login */
+/* A login for B succeeded: was it the second's? Takes FD then, and retires the first. */
+bool replace_arrived(struct backend *b, const struct message *m, int fd);
+bool replace_ended(struct backend *b);   /* its login failed, or it is the first now. False: there was none */
+void replace_drop(struct backend *b);    /* end it */
+void replace_give_up(struct backend *b); /* end it, for the first stays */
 
 /* backend.c: one PostgreSQL session; the only writer of its phase */
 void backend_init(struct backend *b, struct pool *pool, uint32_t slot);

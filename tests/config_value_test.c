@@ -56,6 +56,8 @@ START_TEST(defaults_as_documented)
     ck_assert_int_eq(pool->acquire_timeout_ms, 5000);
     ck_assert_int_eq(pool->unavailable_after_ms, 3000);
     ck_assert_int_eq(pool->idle_timeout_ms, 600000);
+    ck_assert_int_eq(pool->max_lifetime_ms, 1800000);
+    ck_assert_int_eq(pool->max_uses, 0);
     ck_assert_int_eq(pool->login_parallel, 4);
     ck_assert_int_eq(pool->login_timeout_ms, 15000);
     ck_assert_int_eq(pool->login_backoff_max_ms, 5000);

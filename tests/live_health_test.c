@@ -1,10 +1,14 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_health_test.c - what a pool does by itself to stay healthy: sessions that are idle too long.
+ * live_health_test.c - what a pool does by itself to stay healthy: sessions that are idle too long, old or worn.
  */
 #include "harness.h"
 #include "pglend.h"
 #include "pglendd.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <sys/stat.h>
 
 #define MANY 3
 
@@ -65,6 +69,155 @@ START_TEST(idle_timeout_is_off)
 }
 END_TEST
 
+/* ---- max_lifetime, max_uses ---- */
+
+/* The pid of the session that POOL lends now. */
+static int lent_pid(pglend *pool)
+{
+    PGconn *conn = pglend_acquire(pool, 0);
+    int pid;
+
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    pid = PQbackendPID(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    return pid;
+}
+
+static void follow_of_one(const char *overrides, const char *reason)
+{
+    pglend *pool;
+    PGconn *held;
+    char text[16];
+    int first;
+
+    daemon_ = pglendd_start(harness_server(), overrides);
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(held = pglend_acquire(pool, 5000));
+    first = PQbackendPID(held);
+    for (int i = 0; i < 3; i++) {
+        ck_assert_int_eq(pglend_release(pool, held), PGLEND_OK);
+        ck_assert_ptr_nonnull(held = pglend_acquire(pool, 5000));
+    }
+    /* Due, and lent: its replacement may be there, but it goes on. */
+    for (int i = 0; i < 25; i++) {
+        ck_assert_str_eq(query(held, "select 1", text, sizeof text), "1");
+        harness_sleep_ms(100);
+        ck_assert_int_le(postgres_sessions(harness_server()), 2);
+    }
+    ck_assert_int_eq(PQbackendPID(held), first);
+    ck_assert_int_eq(pglend_release(pool, held), PGLEND_OK);
+    wait_until((held = pglend_acquire(pool, 1000)) != NULL &&
+                   (first != PQbackendPID(held) || (pglend_release(pool, held), false)),
+               8);
+    ck_assert_str_eq(query(held, "select 1", text, sizeof text), "1");
+    ck_assert_int_eq(pglend_release(pool, held), PGLEND_OK);
+    ck_assert(pglendd_logged(daemon_, reason));
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+
+START_TEST(old_one_is_followed)
+{
+    follow_of_one("{'pools': {'clinic': {'max_lifetime': '2s', 'size': {'max': 1}}}}", "old enough");
+}
+END_TEST
+
+START_TEST(used_one_is_followed)
+{
+    follow_of_one("{'pools': {'clinic': {'max_uses': 3, 'size': {'max': 1}}}}", "borrowed often enough");
+}
+END_TEST
+
+/* A worker that never stops leasing: no acquire fails, the sessions change, and there is at most one too many. */
+START_TEST(followed_under_load)
+{
+    uint64_t until = harness_now_ms() + 8000, acquires = 0;
+    int changes = 0, last = 0;
+    pglend *pool;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'max_lifetime': '1s', 'max_uses': 50, 'size': "
+                                              "{'min': 2, 'max': 2}}}}");
+    wait_until(pglendd_count(daemon_, "idle") == 2, 5);
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    for (; harness_now_ms() < until; acquires++) {
+        PGconn *conn = pglend_acquire(pool, 1000);
+        int pid;
+
+        ck_assert_msg(conn != NULL, "acquire %llu: %s", (unsigned long long)acquires, pglend_errmessage(pool));
+        pid = PQbackendPID(conn);
+        changes += pid != last;
+        last = pid;
+        PQclear(PQexec(conn, "select 1"));
+        ck_assert_int_eq(PQstatus(conn), CONNECTION_OK);
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+        if (acquires % 100 == 0)
+            ck_assert_int_le(postgres_sessions(harness_server()), 3);
+    }
+    ck_assert_msg(changes >= 4, "%d changes in %llu leases", changes, (unsigned long long)acquires);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* A role that may not log in any more does not drain the pool; when it may, the replacement comes. */
+START_TEST(postponed_while_logins_fail)
+{
+    pglend *pool;
+    int first;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'max_lifetime': '2s', 'size': {'min': 2, 'max': "
+                                              "2}, 'login': {'backoff_max': '200ms'}}}}");
+    wait_until(pglendd_count(daemon_, "idle") == 2, 5);
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    postgres_run(harness_server(), "alter role clinic nologin");
+    first = lent_pid(pool);
+    wait_until(pglendd_count(daemon_, "retire_postponed") == 2, 8);
+    ck_assert(pglendd_logged(daemon_, "2 sessions are due for replacement, which waits until logins succeed"));
+    harness_sleep_ms(1500);
+    ck_assert_int_eq(lent_pid(pool), first);
+    ck_assert_int_eq(postgres_sessions(harness_server()), 2);
+    postgres_run(harness_server(), "alter role clinic login");
+    ck_assert_int_eq(utimensat(AT_FDCWD, daemon_->password_file, NULL, 0), 0); /* else it is tried once a minute */
+    wait_until(pglendd_count(daemon_, "retire_postponed") == 0 && lent_pid(pool) != first, 8);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* The supervisor dies with a replacement waiting for a lease: the lease goes on, the replacement goes. */
+START_TEST(supervisor_dies_meanwhile)
+{
+    pid_t supervisor;
+    pglend *pool;
+    PGconn *held;
+    char text[16];
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'max_lifetime': '1s', 'size': {'max': 1}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    /* Borrowed anew each time, for a lease that lasts is not waited for. */
+    do {
+        ck_assert_ptr_nonnull(held = pglend_acquire(pool, 5000));
+        if (postgres_sessions(harness_server()) == 2)
+            break;
+        harness_sleep_ms(300);
+        if (postgres_sessions(harness_server()) == 2)
+            break;
+        ck_assert_int_eq(pglend_release(pool, held), PGLEND_OK);
+    } while (true);
+    supervisor = pglendd_process(daemon_, "supervisor");
+    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    wait_until(postgres_sessions(harness_server()) == 1, 5);
+    ck_assert_str_eq(query(held, "select 1", text, sizeof text), "1");
+    wait_until(pglendd_process(daemon_, "supervisor") != supervisor && pglendd_count(daemon_, "leased") == 1, 5);
+    ck_assert_int_eq(pglend_release(pool, held), PGLEND_OK);
+    ck_assert_ptr_nonnull(held = pglend_acquire(pool, 5000));
+    ck_assert_str_eq(query(held, "select 1", text, sizeof text), "1");
+    ck_assert_int_eq(pglend_release(pool, held), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_health");
@@ -72,5 +225,11 @@ int main(void)
 
     tcase_add_test(tc, idle_ones_are_closed);
     tcase_add_test(tc, idle_timeout_is_off);
+    tc = harness_live_case(suite, "replace", 25);
+    tcase_add_test(tc, old_one_is_followed);
+    tcase_add_test(tc, used_one_is_followed);
+    tcase_add_test(tc, followed_under_load);
+    tcase_add_test(tc, postponed_while_logins_fail);
+    tcase_add_test(tc, supervisor_dies_meanwhile);
     return harness_main(suite);
 }
