@@ -52,7 +52,7 @@ static bool permitted(struct admin_connection *c, const struct admin_command *co
 {
     static struct log_limit limit = {.kind = "admin: denied"};
     char name[64];
-    const char *user = identity_user_name(c->peer.uid, name);
+    const char *user = names_of_user(c->peer.uid, name);
 
     if (admin_peer_role(c) >= (int)command->role) {
         if (command->role > ADMIN_READ)

@@ -113,11 +113,24 @@ struct identity {
 int identity_of_peer(int sock, struct identity *who, char *error, size_t size);
 /* Start time of PID from /proc, or 0. */
 uint64_t identity_start_time(pid_t pid);
-/* Does ACCESS name this peer by user, group or supplementary group? */
+/* Does ACCESS name this peer by user, group or supplementary group? Names count as names_take() was told. */
 bool identity_allowed(const struct identity *who, const struct access_config *access);
-/* Name of UID, or its number. */
+/* Name of UID, or its number. Asks a directory service, maybe: not for an event loop. */
 const char *identity_user_name(uid_t uid, char name[64]);
 /* Path of the executable of PID; "[name]" where the kernel shows no more, "" if it is gone. */
 void identity_executable(pid_t pid, char path[256]);
+
+/* names.c: the users and groups of the access lists, looked up by who reads the configuration, as text for the others
+ */
+/* Caller frees. NULL with errno (E2BIG: longer than a message). */
+char *names_resolve(const struct config *config);
+/* OLD, with what NEW says instead or besides; NEW alone if that is too long for a message. Caller frees. NULL: no
+ * memory. */
+char *names_merge(const char *old, const char *new);
+/* Use TEXT in this process from now on. These look nothing up. */
+void names_take(const char *text);
+bool names_user_is(const char *name, uid_t uid);
+bool names_group(const char *name, gid_t *gid);
+const char *names_of_user(uid_t uid, char out[64]); /* or its number */
 
 #endif

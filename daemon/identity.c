@@ -10,7 +10,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <grp.h>
 #include <poll.h>
 #include <pwd.h>
 #include <stdlib.h>
@@ -177,29 +176,6 @@ int identity_of_peer(int sock, struct identity *who, char *error, size_t size)
     return 0;
 }
 
-/* All digits: an id, and never a name. */
-static bool is_number(const char *text, unsigned long *number)
-{
-    char *end;
-
-    if (*text < '0' || *text > '9')
-        return false;
-    errno = 0;
-    *number = strtoul(text, &end, 10);
-    return *end == '\0' && errno == 0 && *number < UINT32_MAX;
-}
-
-static bool user_is(const char *name, uid_t uid)
-{
-    unsigned long number;
-    struct passwd entry, *found = NULL;
-    char buffer[4096];
-
-    if (is_number(name, &number))
-        return number == uid;
-    return getpwnam_r(name, &entry, buffer, sizeof buffer, &found) == 0 && found != NULL && found->pw_uid == uid;
-}
-
 static bool in_group(const struct identity *who, gid_t gid)
 {
     if (who->gid == gid)
@@ -210,25 +186,15 @@ static bool in_group(const struct identity *who, gid_t gid)
     return false;
 }
 
-static bool group_has(const char *name, const struct identity *who)
-{
-    unsigned long number;
-    struct group entry, *found = NULL;
-    char buffer[65536];
-
-    if (is_number(name, &number))
-        return in_group(who, (gid_t)number);
-    return getgrnam_r(name, &entry, buffer, sizeof buffer, &found) == 0 && found != NULL &&
-           in_group(who, found->gr_gid);
-}
-
 bool identity_allowed(const struct identity *who, const struct access_config *access)
 {
+    gid_t gid;
+
     for (size_t i = 0; i < access->users.count; i++)
-        if (user_is(access->users.item[i], who->uid))
+        if (names_user_is(access->users.item[i], who->uid))
             return true;
     for (size_t i = 0; i < access->groups.count; i++)
-        if (group_has(access->groups.item[i], who))
+        if (names_group(access->groups.item[i], &gid) && in_group(who, gid))
             return true;
     return false;
 }

@@ -224,7 +224,7 @@ static void hand_over(struct keeper *k)
         child_kill(k->supervisor);
         return;
     }
-    message_make(&out, MESSAGE_CONFIG, NULL, 0, NULL);
+    message_make(&out, MESSAGE_CONFIG, NULL, 0, k->names);
     keeper_tell(k, &out, fd);
     (void)close(fd);
     for (enum listener i = 0; i < LISTENERS; i++) {
@@ -290,6 +290,7 @@ static void end(struct keeper *k)
     }
     free(k->pool);
     runtime_close(k);
+    free(k->names);
     config_free(k->config);
 }
 
@@ -319,6 +320,9 @@ int keeper_main(struct config *config)
     (void)umask(022);
     loop_open(k);
     make_secret(k);
+    k->names = names_resolve(config);
+    if (k->names == NULL)
+        fatal(1, "cannot look up the users and groups of the access lists: %s", strerror(errno));
     if (privilege_resolve(config, &k->uid, &k->gid, k->user, sizeof k->user, error, sizeof error) == -1 ||
         runtime_open(k, error, sizeof error) == -1 || segments_open(k, error, sizeof error) == -1 ||
         privilege_keep_few(error, sizeof error) == -1) {

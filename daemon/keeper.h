@@ -72,6 +72,7 @@ struct keeper {
 
     struct child *reload;
     bool reload_again;
+    char *names; /* names_resolve() of the configuration */
 
     uv_timer_t password_timer; /* while a password is refused */
 

@@ -136,7 +136,8 @@ static struct config *merge(const struct config *old, const struct config *new, 
 
 /* ---- taking over ---- */
 
-static void put_in_force(struct keeper *k, struct config *config, const char *changes)
+/* NAMES (taken over): of its access lists. */
+static void put_in_force(struct keeper *k, struct config *config, char *names, const char *changes)
 {
     int fd;
 
@@ -144,6 +145,8 @@ static void put_in_force(struct keeper *k, struct config *config, const char *ch
         k->pool[i].config = config_pool(config, k->pool[i].config->name);
     config_free(k->config);
     k->config = config;
+    free(k->names);
+    k->names = names;
     log_set((enum log_level)config->log_level, (enum log_format)config->log_format);
     fd = keeper_config_file(config);
     if (fd == -1) {
@@ -151,7 +154,7 @@ static void put_in_force(struct keeper *k, struct config *config, const char *ch
         reloaded(k, strerror(errno), NULL);
         return;
     }
-    message_make(&out, MESSAGE_CONFIG, NULL, 0, NULL);
+    message_make(&out, MESSAGE_CONFIG, NULL, 0, k->names);
     keeper_tell(k, &out, fd);
     (void)close(fd);
     log_info("configuration reloaded");
@@ -173,20 +176,25 @@ static char *read_memory_file(int fd)
     return text;
 }
 
-static void take_over(struct keeper *k, int fd)
+static void take_over(struct keeper *k, const char *names, int fd)
 {
     char error[CONFIG_ERROR_MAX] = "the parsed configuration cannot be read", *changes = NULL;
     char *text = read_memory_file(fd);
     struct config *new = text == NULL ? NULL : config_parse(k->config->path, text, strlen(text), error);
     struct config *merged = new == NULL ? NULL : merge(k->config, new, &changes, error);
+    /* A pool that is not in the new file goes on with its old access list. */
+    char *all_names = names_merge(k->names, names);
     char why[CONFIG_ERROR_MAX + 64];
 
     (void)snprintf(why, sizeof why, "%s%s",
                    new == NULL ? "" : "keys that need a restart kept their old values, and then: ", error);
-    if (merged != NULL)
-        put_in_force(k, merged, changes);
-    else
+    if (merged != NULL && all_names != NULL) {
+        put_in_force(k, merged, all_names, changes);
+    } else {
         reloaded(k, why, NULL);
+        free(all_names);
+        config_free(merged);
+    }
     free(changes);
     free(text);
     config_free(new);
@@ -197,7 +205,7 @@ static void reload_receive(struct child *c, const struct message *m, int fd)
     if (!c->answered) {
         c->answered = true;
         if (m->verb == MESSAGE_CONFIG && fd != -1)
-            take_over(c->keeper, fd);
+            take_over(c->keeper, m->text, fd);
         else
             reloaded(c->keeper, m->text, NULL);
     }

@@ -5,14 +5,15 @@
  * The supervisor asks the keeper with verb, pool and slot only: it handles workers' bytes, so it may not say what is
  * executed, opened or connected to.
  *
- *   keeper ─► supervisor   CONFIG (fd: memory file with normalised JSON) · LISTENER (slot: enum listener; fd)
- *                          SEGMENT (pool; fd) · BACKEND (fd) · LOGIN_FAILED · CANCELLED · SERVE (all handed over; text:
- * a secret, SECRET_HEX digits) RELOADED (status 0: a CONFIG followed; else text says why not) · STOP (shut down)
+ *   keeper ─► supervisor   CONFIG (fd: memory file with normalised JSON; text: names.c)
+ *                          LISTENER (slot: enum listener; fd) · SEGMENT (pool; fd) · BACKEND (fd) · LOGIN_FAILED
+ *                          CANCELLED · SERVE (all handed over; text: a secret, SECRET_HEX digits)
+ *                          RELOADED (status 0: a CONFIG followed; else text says why not) · STOP (shut down)
  *                          PASSWORD_CHANGED (pool: the file of a password that was refused)
- *   supervisor ─► keeper   LOGIN · REPLACE (a login beside the slot's backend, which FORGET ends later) · CANCEL ·
- * FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT SERVING · STOPPED keeper ─► login        JOB
- * (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED keeper ─► cancel       JOB cancel ─►
- * keeper  CANCELLED
+ *   supervisor ─► keeper   LOGIN · REPLACE (a login beside the slot's backend, which FORGET ends later) · CANCEL
+ *                          FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT · SERVING · STOPPED
+ *   keeper ─► login        JOB (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED
+ *   keeper ─► cancel       JOB                                    cancel ─► keeper  CANCELLED
  */
 #ifndef PGLEND_MESSAGE_H
 #define PGLEND_MESSAGE_H

@@ -55,7 +55,7 @@ static _Noreturn void refused(const char *error)
 int reload_main(void)
 {
     static struct message m;
-    char error[CONFIG_ERROR_MAX], *text;
+    char error[CONFIG_ERROR_MAX], *text, *names;
     const char *path;
     struct config *config;
     struct job job;
@@ -71,9 +71,10 @@ int reload_main(void)
     config = config_parse(path, text, length, error);
     if (config == NULL)
         refused(error);
-    fd = keeper_config_file(config);
+    names = names_resolve(config);
+    fd = names == NULL ? -1 : keeper_config_file(config);
     if (fd == -1)
         refused(strerror(errno));
-    message_make(&m, MESSAGE_CONFIG, NULL, 0, NULL);
+    message_make(&m, MESSAGE_CONFIG, NULL, 0, names);
     job_answer(&m, fd);
 }

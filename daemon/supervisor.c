@@ -181,7 +181,7 @@ static void reconfigure(struct supervisor *s, struct config *config)
         config_free(old);
 }
 
-static void configuration_came(struct supervisor *s, int fd)
+static void configuration_came(struct supervisor *s, const char *names, int fd)
 {
     struct config *config = receive_config(fd);
 
@@ -189,6 +189,7 @@ static void configuration_came(struct supervisor *s, int fd)
         (void)close(fd);
     if (config == NULL)
         return;
+    names_take(names);
     if (s->config != NULL) {
         reconfigure(s, config);
         return;
@@ -326,7 +327,7 @@ static void on_keeper_message(void *context, const struct message *m, int fd)
         keeper_gone(s);
     switch ((enum message_verb)m->verb) {
     case MESSAGE_CONFIG:
-        configuration_came(s, fd);
+        configuration_came(s, m->text, fd);
         return;
     case MESSAGE_LISTENER:
         if (m->slot < LISTENERS)

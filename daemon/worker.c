@@ -360,7 +360,7 @@ static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_
 
         refuse(fd, REFUSED_ACCESS,
                "user %s (uid %u, gid %u) may not borrow from pool \"%s\": add it to pools.%s.access.users or .groups",
-               identity_user_name(who.uid, name), who.uid, who.gid, pool->config->name, pool->config->name);
+               names_of_user(who.uid, name), who.uid, who.gid, pool->config->name, pool->config->name);
     } else if (admit(pool, fd, &who, hello->hello.worker)) {
         return true;
     }

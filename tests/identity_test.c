@@ -194,6 +194,38 @@ START_TEST(access_by_user_and_by_groups)
 }
 END_TEST
 
+/* The table alone says what a name is: no directory service is asked. */
+START_TEST(names_are_looked_up_by_the_reader)
+{
+    static const char text[] =
+        "{'pools': {'a': {'database': {'dbname': 'x'}, 'access': {'users': ['nosuchname', '7']}}}}";
+    struct config *config;
+    char name[64], message[CONFIG_ERROR_MAX], json[sizeof text], *resolved, *merged;
+    gid_t gid;
+
+    for (size_t i = 0; i < sizeof text; i++)
+        json[i] = text[i] == '\'' ? '"' : text[i];
+    ck_assert_msg((config = config_parse("test", json, strlen(json), message)) != NULL, "%s", message);
+    ck_assert_ptr_nonnull(resolved = names_resolve(config));
+    ck_assert_str_eq(resolved, "{\"users\":{\"root\":0,\"nosuchname\":null},\"groups\":{}}");
+    names_take(resolved);
+    ck_assert(names_user_is("root", 0) && names_user_is("7", 7));
+    ck_assert(!names_user_is("nosuchname", 0) && !names_user_is("7", 8) && !names_user_is("daemon", 1));
+    ck_assert_str_eq(names_of_user(0, name), "root");
+    ck_assert_str_eq(names_of_user(1, name), "1");
+    ck_assert_ptr_nonnull(
+        merged = names_merge(resolved, "{\"users\":{\"nosuchname\":50002},\"groups\":{\"nosuchgroup\":40001}}"));
+    names_take(merged);
+    ck_assert(names_user_is("root", 0) && names_user_is("nosuchname", 50002));
+    ck_assert(names_group("nosuchgroup", &gid) && gid == 40001);
+    names_take("");
+    ck_assert(!names_user_is("root", 0));
+    free(resolved);
+    free(merged);
+    config_free(config);
+}
+END_TEST
+
 START_TEST(more_groups_than_are_kept)
 {
     if (geteuid() != 0)
@@ -234,6 +266,7 @@ int main(void)
     tcase_add_test(tc, a_peer_that_hung_up_is_refused_by_the_fallback);
     tcase_add_test(tc, what_is_no_unix_socket_is_refused);
     tcase_add_loop_test(tc, access_by_user_and_by_groups, 0, 2);
+    tcase_add_test(tc, names_are_looked_up_by_the_reader);
     tcase_add_test(tc, more_groups_than_are_kept);
     tcase_add_test(tc, names_and_numbers);
     suite_add_tcase(suite, tc);
