@@ -179,6 +179,30 @@ static struct lease_wish make_wish(const struct request *r, uint64_t now)
     };
 }
 
+/*
+ * Are max_waiters others before this one? Counted after it has queued, by tickets: of several that come at once just
+ * those find room that there is room for. Sets the error.
+ */
+static bool queue_is_full(struct request *r)
+{
+    const struct segment *s = &r->at->segment;
+    uint64_t mine = atomic_load(&s->borrower[r->borrower].wait);
+    uint32_t high = atomic_load(&s->header->borrowers_high), before = 0;
+
+    if (r->policy->max_waiters == 0 || wait_state(mine) != WAIT_WAITING)
+        return false;
+    for (uint32_t b = 0; b < high && b < s->borrowers; b++) {
+        uint64_t wait = atomic_load(&s->borrower[b].wait);
+
+        before += wait_state(wait) == WAIT_WAITING && wait_ticket(wait) < wait_ticket(mine);
+    }
+    if (before < r->policy->max_waiters)
+        return false;
+    (void)error_set(r->pool, PGLEND_QUEUE_FULL, "pool \"%s\": %u borrowers wait already, and max_waiters is %u",
+                    r->pool->name, before, r->policy->max_waiters);
+    return true;
+}
+
 /* Wait in the queue. A slot, or NO_SLOT with the error set or R->again. */
 static uint32_t wait_in_queue(struct request *r, uint64_t *word, uint64_t *woken)
 {
@@ -186,9 +210,10 @@ static uint32_t wait_in_queue(struct request *r, uint64_t *word, uint64_t *woken
     uint64_t now = clock_ns(), wanted = 0;
     struct lease_wish wish = make_wish(r, now);
     uint32_t slot = NO_SLOT;
-    bool over = false, supervised = true;
+    bool over, supervised = true;
 
     lease_enqueue(s, r->borrower, &wish);
+    over = queue_is_full(r);
     while (slot == NO_SLOT && !over && now < r->until) {
         if (has_room(r) && now - wanted >= WANT_EVERY_NS) {
             supervised = attachment_has_supervisor(r->at);

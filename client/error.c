@@ -59,6 +59,7 @@ const char *pglend_status_name(pglend_status status)
         [PGLEND_USAGE] = "PGLEND_USAGE",
         [PGLEND_SYSTEM] = "PGLEND_SYSTEM",
         [PGLEND_MISMATCH] = "PGLEND_MISMATCH",
+        [PGLEND_QUEUE_FULL] = "PGLEND_QUEUE_FULL",
     };
 
     return (unsigned)status < sizeof names / sizeof names[0] ? names[status] : "PGLEND_UNKNOWN";

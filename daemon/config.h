@@ -63,6 +63,7 @@ struct pool_config {
     char *reset_query;
     int64_t reset_timeout_ms;
     int64_t acquire_timeout_ms;
+    int64_t max_waiters; /* 0: any number */
     int64_t unavailable_after_ms;
     int64_t idle_timeout_ms; /* 0: off */
     int64_t max_lifetime_ms; /* 0: off */

@@ -151,6 +151,8 @@ const struct config_row config_row[] = {
      .max = 10 * MINUTE, .help = "How long the server may take to answer a reset before its session is replaced."},
     {"acquire_timeout", POOL_KEY(acquire_timeout_ms), .kind = &kind_duration, .fallback = "\"5s\"", .max = DAY,
      .help = "How long a borrower waits that names no time of its own."},
+    {"max_waiters", POOL_KEY(max_waiters), .kind = &kind_integer, .fallback = "0", .max = BORROWERS_MAX,
+     .help = "Most borrowers that wait at a time: one more is refused at once, as PGLEND_QUEUE_FULL. 0: any number."},
     {"unavailable_after", POOL_KEY(unavailable_after_ms), .kind = &kind_duration, .fallback = "\"3s\"", .max = DAY,
      .help = "When nothing has been connected for so long, borrowers are refused at once."},
     {"idle_timeout", POOL_KEY(idle_timeout_ms), .kind = &kind_duration, .fallback = "\"10m\"", .max = 30 * DAY,

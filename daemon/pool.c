@@ -87,6 +87,7 @@ void pool_publish(struct pool *pool)
         .reset = (uint32_t)config->reset,
         .guard = config->guard,
         .cache_per_worker = (uint32_t)config->cache_per_worker,
+        .max_waiters = (uint32_t)config->max_waiters,
     };
 
     (void)snprintf(policy->reset_query, sizeof policy->reset_query, "%s",

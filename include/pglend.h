@@ -51,7 +51,8 @@ typedef enum {
     PGLEND_LOST = 7,          /* the lease was taken away, or its backend died */
     PGLEND_USAGE = 8,         /* the call is a mistake: double release, not a leased PGconn, another process's lease */
     PGLEND_SYSTEM = 9,        /* out of memory or descriptors, or libpq refused; the message says which */
-    PGLEND_MISMATCH = 10      /* library and supervisor speak different versions */
+    PGLEND_MISMATCH = 10,     /* library and supervisor speak different versions */
+    PGLEND_QUEUE_FULL = 11    /* max_waiters borrowers wait already */
 } pglend_status;
 
 /*
@@ -67,8 +68,8 @@ pglend *pglend_open(const char *runtime_dir, const char *pool);
  * still waited for, 10 ms at most). Waiting is first come, first served over all workers of the pool.
  *
  * Returns a PGconn in the state of a new session, or NULL; then pglend_errcode() is TIMEOUT, DENIED, NO_POOL,
- * NO_SUPERVISOR, NO_DATABASE, SHUTDOWN, SYSTEM or MISMATCH and pglend_errmessage() says what a person needs.
- * The PGconn stays the library's: give it back with pglend_release() or pglend_discard(), never PQfinish() it.
+ * NO_SUPERVISOR, NO_DATABASE, SHUTDOWN, SYSTEM, MISMATCH or QUEUE_FULL and pglend_errmessage() says what a person
+ * needs. The PGconn stays the library's: give it back with pglend_release() or pglend_discard(), never PQfinish() it.
  */
 PGconn *pglend_acquire(pglend *p, int timeout_ms);
 

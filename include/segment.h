@@ -60,6 +60,7 @@ struct policy {
     uint32_t reset;
     uint32_t guard;
     uint32_t cache_per_worker;
+    uint32_t max_waiters; /* 0: any number */
     char reset_query[RESET_QUERY_MAX + 1];
 };
 

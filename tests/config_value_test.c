@@ -54,6 +54,7 @@ START_TEST(defaults_as_documented)
     ck_assert_str_eq(pool->reset_query, "");
     ck_assert_int_eq(pool->reset_timeout_ms, 1000);
     ck_assert_int_eq(pool->acquire_timeout_ms, 5000);
+    ck_assert_int_eq(pool->max_waiters, 0);
     ck_assert_int_eq(pool->unavailable_after_ms, 3000);
     ck_assert_int_eq(pool->idle_timeout_ms, 600000);
     ck_assert_int_eq(pool->max_lifetime_ms, 1800000);
