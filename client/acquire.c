@@ -35,6 +35,7 @@ struct request {
     bool unsupervised;               /* the supervisor was needed and away */
     bool again;                      /* the segment was retired meanwhile: attach anew */
     uint64_t cached[SLOTS_MAX / 64]; /* only filled, and only read, when only_cached */
+    char fetch_error[256];           /* likewise: why no other can be had */
 };
 
 static bool text_is_fit(const char *text)
@@ -124,9 +125,11 @@ static void explain_timeout(struct request *r)
         (void)snprintf(longest, sizeof longest, "; longest lease %llu s by pid %d",
                        (unsigned long long)(look.longest / 1000000000), look.longest_pid);
     (void)error_set(r->pool, PGLEND_TIMEOUT,
-                    "pool \"%s\": no connection within %llu ms (%u total, %u leased, %u idle, %u waiting%s)%s%s",
+                    "pool \"%s\": no connection within %llu ms (%u total, %u leased, %u idle, %u waiting%s)%s%s%s%s",
                     r->pool->name, (unsigned long long)((r->until - r->started) / 1000000), look.total, look.leased,
-                    look.idle, look.waiting, longest, error[0] != '\0' ? "; last database error: " : "", error);
+                    look.idle, look.waiting, longest,
+                    r->only_cached ? "; only the sessions that this process has cached could be borrowed: " : "",
+                    r->only_cached ? r->fetch_error : "", error[0] != '\0' ? "; last database error: " : "", error);
 }
 
 /* Has nothing been connected for so long that waiting is in vain? Sets the error. */
@@ -414,6 +417,7 @@ static enum made fall_back(struct request *r, pglend_status status)
     const struct timespec pause = {.tv_nsec = (long)RECONNECT_NS};
     bool again = r->only_cached;
 
+    (void)snprintf(r->fetch_error, sizeof r->fetch_error, "%s", pglend_errmessage(r->pool));
     r->unsupervised = status == PGLEND_NO_SUPERVISOR;
     r->only_cached = list_cached(r);
     if ((!r->only_cached && !r->unsupervised) || clock_ns() + RECONNECT_NS >= r->until)

@@ -231,3 +231,8 @@ const struct pool_config *config_pool(const struct config *config, const char *n
             return &config->pool[i];
     return NULL;
 }
+
+const char *config_password_path(const struct pool_config *pool)
+{
+    return *pool->database.password_file != '\0' ? pool->database.password_file : pool->database.passfile;
+}

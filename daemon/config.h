@@ -106,6 +106,8 @@ json_t *config_pool_json(const struct pool_config *pool);
 /* Parse what config_pool_json() made. NULL with a message in ERROR. config_pool_free() releases it. */
 struct pool_config *config_pool_parse(const char *name, json_t *pool, char error[CONFIG_ERROR_MAX]);
 void config_pool_free(struct pool_config *pool);
+/* The file that has its password: password_file or passfile; "": neither. */
+const char *config_password_path(const struct pool_config *pool);
 
 /* Print the JSON schema, or the table as mdoc list items for pglend.json(5). */
 json_t *config_schema(void);

@@ -24,9 +24,10 @@
 /* main.c, keeper.c, supervisor.c, login.c, cancel.c, reload.c: the processes */
 int keeper_main(struct config *config); /* takes CONFIG */
 int supervisor_main(void);
-int login_main(void);  /* title "login POOL" */
-int cancel_main(void); /* title "cancel POOL" */
-int reload_main(void); /* title "config": reads the configuration again */
+int login_main(void);    /* title "login POOL" */
+int cancel_main(void);   /* title "cancel POOL" */
+int password_main(void); /* title "password POOL": looks whether a file changes */
+int reload_main(void);   /* title "config": reads the configuration again */
 
 /* log.c: one line an event on standard error, as text or JSON. Never a secret, never query text. */
 enum log_level { LOG_LEVEL_ERROR, LOG_LEVEL_WARNING, LOG_LEVEL_INFO, LOG_LEVEL_DEBUG };

@@ -56,6 +56,11 @@ void job_settle(const struct job *job)
     if (privilege_drop(job->user, job->group, error, sizeof error) == -1)
         fatal(1, "%s", error);
     privilege_harden();
+    job_die_with_keeper();
+}
+
+void job_die_with_keeper(void)
+{
     if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == -1 || getppid() != keeper_pid)
         fatal(1, "the keeper is gone");
 }

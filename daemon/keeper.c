@@ -269,9 +269,9 @@ static void loop_open(struct keeper *k)
     static const int numbers[] = {SIGHUP, SIGTERM, SIGINT};
 
     if (uv_loop_init(&k->loop) != 0 || uv_timer_init(&k->loop, &k->restart_timer) != 0 ||
-        uv_timer_init(&k->loop, &k->stop_timer) != 0 || uv_timer_init(&k->loop, &k->password_timer) != 0)
+        uv_timer_init(&k->loop, &k->stop_timer) != 0)
         fatal(1, "cannot make an event loop");
-    k->restart_timer.data = k->stop_timer.data = k->password_timer.data = k;
+    k->restart_timer.data = k->stop_timer.data = k;
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
         k->signal[i].data = k;
         if (uv_signal_init(&k->loop, &k->signal[i]) != 0 || uv_signal_start(&k->signal[i], on_signal, numbers[i]) != 0)

@@ -31,8 +31,7 @@ struct keeper_pool {
     int segment_fd;
     uint32_t slots;
     struct keeper_slot *slot;
-    bool password_refused;  /* by the server, at the last login */
-    int64_t password_stamp; /* of the file it was read from, then */
+    struct child *password; /* waits for the file of a password that was refused to change */
 };
 
 /* A cancel that the supervisor asked for. */
@@ -74,8 +73,6 @@ struct keeper {
     bool reload_again;
     char *names; /* names_resolve() of the configuration */
 
-    uv_timer_t password_timer; /* while a password is refused */
-
     enum keeper_phase phase;
     uv_timer_t stop_timer;
     uv_signal_t signal[3];
@@ -114,10 +111,9 @@ struct child {
     bool answered;  /* it did what it was started for */
     bool abandoned; /* nobody wants its answer any more */
 
-    struct keeper_pool *pool; /* login, cancel */
+    struct keeper_pool *pool; /* login, cancel, password */
     uint32_t slot;
     uint32_t generation;
-    int64_t password_stamp; /* login: of the file, before it was read */
 };
 /*
  * Start this program as "pglendd: ROLE POOL" (POOL may be NULL), as the unprivileged user at once if DROPPED. NULL with
@@ -142,6 +138,14 @@ void keeper_drop_backend(struct keeper_slot *slot);
 void keeper_drop_slot(struct keeper_slot *slot); /* and its spare */
 /* The supervisor that asked is gone. */
 void keeper_forget_logins(struct keeper *k);
+
+/*
+ * keeper_password.c: POOL's password was refused; the file it was read from had this stamp. A process of its own looks
+ * whether it changes, for the file may lie on a network file system that does not answer, or where the supervisor's
+ * user cannot look.
+ */
+void keeper_watch_password(struct keeper_pool *pool, struct keeper *k, int64_t stamp);
+void keeper_forget_password(struct keeper_pool *pool);
 
 /* keeper_cancel.c */
 void keeper_cancel(struct keeper *k, const struct message *m);

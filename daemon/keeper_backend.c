@@ -11,10 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <unistd.h>
-
-#define PASSWORD_LOOK_MS 500
 
 static struct message out;
 
@@ -162,49 +159,6 @@ static void keep(struct child *c, const struct message *m, int fd)
     send_backend(c->keeper, c->pool, c->slot, slot);
 }
 
-/* ---- passwords ---- */
-
-/*
- * Changes whenever the password's file does; 0: there is none to be seen. The keeper looks, for the file may be where
- * the supervisor's user cannot.
- */
-static int64_t password_stamp(const struct keeper_pool *pool)
-{
-    const struct database_config *database = &pool->config->database;
-    struct stat st;
-
-    if (stat(*database->password_file != '\0' ? database->password_file : database->passfile, &st) == -1)
-        return 0;
-    return ((int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec) ^ ((int64_t)st.st_ino << 20);
-}
-
-static void on_password_look(uv_timer_t *timer)
-{
-    struct keeper *k = timer->data;
-    bool refused = false;
-
-    for (size_t i = 0; i < k->pools; i++) {
-        struct keeper_pool *pool = &k->pool[i];
-
-        if (pool->password_refused && password_stamp(pool) != pool->password_stamp) {
-            pool->password_refused = false;
-            message_make(&out, MESSAGE_PASSWORD_CHANGED, pool->config->name, 0, NULL);
-            keeper_tell(k, &out, -1);
-        }
-        refused = refused || pool->password_refused;
-    }
-    if (!refused)
-        (void)uv_timer_stop(timer);
-}
-
-static void note_password(const struct child *login, bool refused)
-{
-    login->pool->password_refused = refused;
-    login->pool->password_stamp = login->password_stamp;
-    if (refused)
-        (void)uv_timer_start(&login->keeper->password_timer, on_password_look, PASSWORD_LOOK_MS, PASSWORD_LOOK_MS);
-}
-
 /* ---- logins ---- */
 
 static void login_receive(struct child *c, const struct message *m, int fd)
@@ -214,7 +168,10 @@ static void login_receive(struct child *c, const struct message *m, int fd)
     if (!c->abandoned && !c->answered && (backend || m->verb == MESSAGE_LOGIN_FAILED)) {
         c->answered = true;
         c->pool->slot[c->slot].login = NULL;
-        note_password(c, !backend && m->status == LOGIN_FAILED_PASSWORD);
+        if (!backend && m->status == LOGIN_FAILED_PASSWORD)
+            keeper_watch_password(c->pool, c->keeper, m->file_stamp);
+        else
+            keeper_forget_password(c->pool);
         if (backend) {
             keep(c, m, fd);
             return;
@@ -270,7 +227,6 @@ void keeper_login(struct keeper *k, const struct message *m)
     }
     c->pool = pool;
     c->slot = m->slot;
-    c->password_stamp = password_stamp(pool);
     slot->login = c;
     child_bound(c, (uint64_t)pool->config->login_timeout_ms);
     if (child_give_job(c, "login", json_pack("{s:o}", "pool", config_pool_json(pool->config))) == -1) {

@@ -20,6 +20,7 @@
 static char trace_text[TRACE_TEXT_MAX], trace_buffer[4096];
 static char password[PASSWORD_MAX], conninfo[CONNINFO_MAX];
 static struct message answer;
+static int64_t stamp; /* of the file with the password */
 
 /* First match decides. An SQLSTATE matches by its beginning. */
 static const struct {
@@ -46,6 +47,7 @@ static _Noreturn void failed(const struct job *job, enum login_failure failure, 
     cleanse();
     message_make(&answer, cancelling ? MESSAGE_CANCELLED : MESSAGE_LOGIN_FAILED, job->name, 0, text);
     answer.status = failure;
+    answer.file_stamp = stamp;
     job_answer(&answer, -1);
 }
 
@@ -191,6 +193,7 @@ int login_main(void)
     pool = config_pool_parse(job.name, json_object_get(job.json, "pool"), error);
     if (pool == NULL)
         failed(&job, LOGIN_FAILED_OTHER, error);
+    stamp = password_stamp(config_password_path(pool));
     if (*pool->database.password_file != '\0' &&
         password_read(pool->database.password_file, password, error, sizeof error) == -1)
         failed(&job, LOGIN_FAILED_OTHER, error);

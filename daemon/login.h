@@ -16,6 +16,8 @@ struct job {
 void job_take(const char *process, struct job *job);
 /* Become the job's user for good, and die with the keeper from now on. Exits if that cannot be. */
 void job_settle(const struct job *job);
+/* The latter alone, for one that keeps the keeper's rights. */
+void job_die_with_keeper(void);
 /* Send the answer and _exit: 0, or 1 if it could not be sent. FD: -1 for none. */
 _Noreturn void job_answer(const struct message *m, int fd);
 
@@ -23,6 +25,9 @@ _Noreturn void job_answer(const struct message *m, int fd);
 #define PASSWORD_MAX 4096
 /* Read the password in PATH's one line. 0, or -1 with a message that names file, mode, owner and what to do. */
 int password_read(const char *path, char password[PASSWORD_MAX], char *error, size_t size);
+
+/* Changes whenever the file does; 0: there is none to be seen. */
+int64_t password_stamp(const char *path);
 
 /* trace.c: what libpq prints of a session's start, as PQtrace and as error message */
 #define TRACE_NAMES_MAX 64

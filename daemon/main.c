@@ -32,10 +32,8 @@ static const struct {
     const char *name;
     int (*main)(void);
 } roles[] = {
-    {"supervisor", supervisor_main},
-    {"login", login_main},
-    {"cancel", cancel_main},
-    {"config", reload_main},
+    {"supervisor", supervisor_main}, {"login", login_main},       {"cancel", cancel_main},
+    {"config", reload_main},         {"password", password_main},
 };
 
 static const char usage[] = "usage: pglendd [-c FILE] [--foreground]\n"

@@ -13,6 +13,7 @@
  *   supervisor ─► keeper   LOGIN · REPLACE (a login beside the slot's backend, which FORGET ends later) · CANCEL
  *                          FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT · SERVING · STOPPED
  *   keeper ─► login        JOB (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED
+ *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
  *   keeper ─► cancel       JOB                                    cancel ─► keeper  CANCELLED
  */
 #ifndef PGLEND_MESSAGE_H
@@ -71,7 +72,8 @@ struct message {
     uint32_t generation;
     int32_t backend_pid;
     uint32_t status;
-    uint32_t length; /* of text, without its terminating NUL */
+    int64_t file_stamp; /* LOGIN_FAILED_PASSWORD: password_stamp() of the file before it was read */
+    uint32_t length;    /* of text, without its terminating NUL */
     char pool[NAME_FIELD];
     char text[MESSAGE_TEXT_MAX];
 };

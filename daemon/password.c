@@ -103,3 +103,12 @@ done:
         (void)close(fd);
     return status;
 }
+
+int64_t password_stamp(const char *path)
+{
+    struct stat st;
+
+    if (stat(path, &st) == -1)
+        return 0;
+    return ((int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec) ^ ((int64_t)st.st_ino << 20);
+}

@@ -245,6 +245,27 @@ START_TEST(wrong_password)
 }
 END_TEST
 
+/* The file system it is on may hang whoever looks, or the one who looks may be killed: the daemon goes on. */
+START_TEST(nobody_waits_for_a_look_at_the_password)
+{
+    struct pglendd *d;
+    char database[256];
+    pid_t looks = 0;
+
+    overrides[0] = '\0';
+    (void)snprintf(database, sizeof database, ", 'password_file': '%s'", make_file("stuck", "guess", 0600, false));
+    add_pool("clinic", 1, login_of("clinic", NULL, database));
+    d = pglendd_start(harness_server(), overrides);
+    wait_until((looks = pglendd_process(d, "password clinic")) != 0, 5);
+    ck_assert_int_eq(kill(looks, SIGSTOP), 0);
+    json_decref(pglendd_result(d, "reload", NULL));
+    ck_assert_int_eq(pglendd_process(d, "password clinic"), looks);
+    ck_assert_int_eq(kill(looks, SIGKILL), 0);
+    wait_until(pglendd_logged(d, "nobody looks any more whether the password file of pool \"clinic\" changes"), 5);
+    pglendd_stop(d);
+}
+END_TEST
+
 START_TEST(wrong_password_for_long)
 {
     static const char words[] = "password authentication failed for user \"clinic_md5\"";
@@ -441,6 +462,7 @@ int main(void)
     tcase_add_test(tc, files);
     tcase_add_loop_test(tc, password_file_refused, 0, (int)(sizeof bad_files / sizeof bad_files[0]));
     tcase_add_loop_test(tc, wrong_password, 0, 2);
+    tcase_add_test(tc, nobody_waits_for_a_look_at_the_password);
     tcase_add_test(tc, wrong_password_for_long);
     tc = harness_live_case(suite, "failures", 40);
     tcase_add_test(tc, back_off);

@@ -152,6 +152,9 @@ START_TEST(worker_falls_back)
     ck_assert_ptr_nonnull(other);
     limit_self((rlim_t)next_descriptor());
     ck_assert_ptr_null(pglend_acquire(pool, 200));
+    ck_assert_msg(pglend_errcode(pool) == PGLEND_TIMEOUT && strstr(pglend_errmessage(pool), "cached") != NULL &&
+                      strstr(pglend_errmessage(pool), "oo many open files") != NULL,
+                  "%s", pglend_errmessage(pool));
     ck_assert_int_eq(pglend_release(another, other), PGLEND_OK);
     for (int i = 0; i < 20; i++) {
         again = pglend_acquire(pool, 2000);
