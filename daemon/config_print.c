@@ -104,14 +104,17 @@ static void compare_pool(const struct comparison *c, const struct pool_config *o
 {
     char path[CONFIG_NAME_MAX];
 
-    if (old != NULL && new != NULL) {
-        snprintf(path, sizeof path, "pools.%s.", old->name);
-        compare_scope(c, SCOPE_POOL, path, old, new);
-        return;
-    }
-    snprintf(path, sizeof path, "pools.%s", old != NULL ? old->name : new->name);
-    compare_json(c, path, old == NULL ? NULL : config_pool_json(old), new == NULL ? NULL : config_pool_json(new),
-                 TAKES_RESTART);
+    snprintf(path, sizeof path, "pools.%s.", old->name);
+    compare_scope(c, SCOPE_POOL, path, old, new);
+}
+
+/* A pool that only one of the two has; the other is NULL. */
+static void note_pool(const struct comparison *c, const char *name, json_t *old, json_t *new)
+{
+    char path[CONFIG_NAME_MAX];
+
+    snprintf(path, sizeof path, "pools.%s", name);
+    compare_json(c, path, old, new, TAKES_RESTART);
 }
 
 void config_compare(const struct config *old, const struct config *new, config_change *change, void *context)
@@ -119,9 +122,15 @@ void config_compare(const struct config *old, const struct config *new, config_c
     struct comparison c = {change, context};
 
     compare_scope(&c, SCOPE_FILE, "", old, new);
-    for (size_t i = 0; i < old->pools; i++)
-        compare_pool(&c, &old->pool[i], config_pool(new, old->pool[i].name));
+    for (size_t i = 0; i < old->pools; i++) {
+        const struct pool_config *pool = &old->pool[i], *now = config_pool(new, pool->name);
+
+        if (now != NULL)
+            compare_pool(&c, pool, now);
+        else
+            note_pool(&c, pool->name, config_pool_json(pool), NULL);
+    }
     for (size_t i = 0; i < new->pools; i++)
         if (config_pool(old, new->pool[i].name) == NULL)
-            compare_pool(&c, NULL, &new->pool[i]);
+            note_pool(&c, new->pool[i].name, NULL, config_pool_json(&new->pool[i]));
 }
