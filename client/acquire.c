@@ -113,9 +113,19 @@ static void look_at_slots(const struct attachment *at, uint32_t max, uint64_t no
     }
 }
 
+/* "paused by root 12 s ago" and END. */
+static void say_mode(const struct policy *policy, const char *name, uint64_t now, const char *end, char *text,
+                     size_t size)
+{
+    uint64_t since = policy->mode_since < now ? now - policy->mode_since : 0;
+
+    (void)snprintf(text, size, "%s by %.*s %llu s ago%s", name, NAME_FIELD - 1, policy->mode_by,
+                   (unsigned long long)(since / 1000000000), end);
+}
+
 static void explain_timeout(struct request *r)
 {
-    char error[SEGMENT_ERROR_MAX + 1], longest[80] = "";
+    char error[SEGMENT_ERROR_MAX + 1], longest[80] = "", mode[NAME_FIELD + 48] = "";
     uint64_t now = clock_ns();
     struct picture look;
 
@@ -124,10 +134,12 @@ static void explain_timeout(struct request *r)
     if (look.longest > 0)
         (void)snprintf(longest, sizeof longest, "; longest lease %llu s by pid %d",
                        (unsigned long long)(look.longest / 1000000000), look.longest_pid);
+    if (r->policy->mode == POOL_PAUSED)
+        say_mode(r->policy, "paused", now, "; ", mode, sizeof mode);
     (void)error_set(r->pool, PGLEND_TIMEOUT,
-                    "pool \"%s\": no connection within %llu ms (%u total, %u leased, %u idle, %u waiting%s)%s%s%s%s",
-                    r->pool->name, (unsigned long long)((r->until - r->started) / 1000000), look.total, look.leased,
-                    look.idle, look.waiting, longest,
+                    "pool \"%s\": no connection within %llu ms (%s%u total, %u leased, %u idle, %u waiting%s)%s%s%s%s",
+                    r->pool->name, (unsigned long long)((r->until - r->started) / 1000000), mode, look.total,
+                    look.leased, look.idle, look.waiting, longest,
                     r->only_cached ? "; only the sessions that this process has cached could be borrowed: " : "",
                     r->only_cached ? r->fetch_error : "", error[0] != '\0' ? "; last database error: " : "", error);
 }
@@ -139,7 +151,9 @@ static bool database_is_down(struct request *r, uint64_t now)
     uint64_t since = atomic_load_explicit(&s->header->down_since, memory_order_acquire);
     char error[SEGMENT_ERROR_MAX + 1];
 
-    if (since == 0 || now < since || now - since < (uint64_t)r->policy->unavailable_after_ms * 1000000)
+    /* Who waits out a pause waits for its end. */
+    if (r->policy->mode == POOL_PAUSED || since == 0 || now < since ||
+        now - since < (uint64_t)r->policy->unavailable_after_ms * 1000000)
         return false;
     segment_get_error(s, error);
     (void)error_set(r->pool, PGLEND_NO_DATABASE, "pool \"%s\": nothing is connected, for %llu s: %s", r->pool->name,
@@ -152,10 +166,13 @@ static bool database_is_down(struct request *r, uint64_t now)
 /* Does the pool lend at all? Sets the error. */
 static bool is_closed(const struct request *r)
 {
+    char mode[NAME_FIELD + 48] = "shutting down";
+
     if (r->policy->mode < POOL_DISABLED)
         return false;
-    (void)error_set(r->pool, PGLEND_SHUTDOWN, "pool \"%s\" is %s", r->pool->name,
-                    r->policy->mode == POOL_DISABLED ? "disabled" : "shutting down");
+    if (r->policy->mode == POOL_DISABLED)
+        say_mode(r->policy, "disabled", clock_ns(), "", mode, sizeof mode);
+    (void)error_set(r->pool, PGLEND_SHUTDOWN, "pool \"%s\" is %s", r->pool->name, mode);
     return true;
 }
 

@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * cli.h - the command line: parse (pglend.c), send (cli_send.c, cli_check.c), print (cli_print.c).
+ * cli.h - the command line: commands (pglend.c), their words (cli_words.c), send (cli_send.c, cli_check.c), print (cli_print.c).
  */
 #ifndef PGLEND_CLI_H
 #define PGLEND_CLI_H
 
+#include "admin.h"
 #include "pglend.h"
 #include <jansson.h>
 #include <stdbool.h>
@@ -20,9 +21,8 @@ enum cli_exit { CLI_OK, CLI_FAILED, CLI_USAGE, CLI_NO_SUPERVISOR, CLI_DENIED, CL
 /* What the words on the command line came to. */
 struct cli {
     const char *runtime_dir;
-    const char *word; /* the command's argument, or NULL */
+    json_t *args; /* of the command: strings by the names of its row */
     const struct cli_format *format;
-    bool fast, wait; /* shutdown */
     bool timeout_given;
     int timeout_ms;
 };
@@ -49,6 +49,29 @@ struct cli_format {
 };
 extern const struct cli_format cli_format_table, cli_format_json;
 
+/* A command, and what may stand after it. */
+struct cli_command {
+    const char *name;
+    const char *args; /* names, separated by blanks; words are the first of them */
+    const char *usage;
+    const char *help;
+    const char *needs; /* NULL: the role of this row in the configuration's "admin" */
+    enum admin_role role;
+    enum cli_exit (*run)(const struct cli *cli, const struct cli_command *command, json_t **result,
+                         char message[CLI_MESSAGE_MAX]);
+    const struct cli_view *view;
+};
+
+/*
+ * cli_words.c: the words of the command line, into CLI. *NAME: the command, NULL: there is none. False: an error, which
+ * it has told.
+ */
+bool cli_parse(int argc, char **argv, struct cli *cli, const char **name, bool *help);
+/* Are the arguments such as COMMAND takes? False: it has said why not. */
+bool cli_arguments_fit(struct cli *cli, const struct cli_command *command);
+void cli_print_options(FILE *out, const struct cli_command *command); /* those of COMMAND alone */
+const char *cli_argument(const struct cli *cli, const char *name);    /* NULL: not given */
+
 /* cli_print.c */
 void cli_duration(char *text, size_t size, double seconds); /* "340 ms", "31 s", "2 m 5 s", "3 h 12 m", "4 d 3 h" */
 char *cli_clean(char *text); /* control characters, which a terminal would obey, become '?'; in place */
@@ -56,7 +79,8 @@ void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 
 /* cli_view.c: the view of each command's result */
 extern const struct cli_view cli_view_status, cli_view_pools, cli_view_slots, cli_view_workers, cli_view_waiters,
-    cli_view_config, cli_view_reload, cli_view_shutdown, cli_view_check, cli_view_version;
+    cli_view_config, cli_view_reload, cli_view_pause, cli_view_resume, cli_view_disable, cli_view_enable,
+    cli_view_resize, cli_view_shutdown, cli_view_check, cli_view_version;
 
 /*
  * cli_send.c: send COMMAND with ARGS (borrowed, may be NULL) and wait for the answer until the timeout. CLI_OK with
@@ -70,7 +94,7 @@ enum cli_exit cli_await_end(const struct cli *cli, char message[CLI_MESSAGE_MAX]
 int cli_left_ms(int64_t deadline);
 int64_t cli_now_ms(void); /* CLOCK_MONOTONIC */
 
-/* cli_check.c: borrow from cli->word or from every pool, ask, return. */
+/* cli_check.c: borrow from the pool named, or from every one, ask, return. */
 enum cli_exit cli_check(const struct cli *cli, json_t **result, char message[CLI_MESSAGE_MAX]);
 
 #endif

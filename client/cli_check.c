@@ -157,15 +157,8 @@ enum cli_exit cli_check(const struct cli *cli, json_t **result, char message[CLI
     json_t *pools = NULL, *pool;
     size_t i;
 
-    if (cli->word != NULL) {
-        json_t *name = json_string(cli->word);
-
-        json_decref(name);
-        if (name == NULL) {
-            snprintf(message, CLI_MESSAGE_MAX, "check: pool name \"%s\" is not UTF-8", cli->word);
-            return CLI_USAGE;
-        }
-        *result = probe(cli, cli->word, &exit_code);
+    if (cli_argument(cli, "pool") != NULL) {
+        *result = probe(cli, cli_argument(cli, "pool"), &exit_code);
         return exit_code;
     }
     exit_code = all_pools(cli, &pools, message);

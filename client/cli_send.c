@@ -5,7 +5,6 @@
  * The socket never blocks: connecting, sending and receiving share one deadline, so that a supervisor which hangs
  * costs the caller its timeout and no more.
  */
-#include "admin.h"
 #include "cli.h"
 #include <errno.h>
 #include <poll.h>

@@ -79,6 +79,23 @@ static const struct cli_column reload_columns[] = {
     {"KEY", "key", CLI_TEXT}, {"OLD", "old", CLI_TEXT}, {"NEW", "new", CLI_TEXT}, {"TAKES", "takes", CLI_TEXT}};
 const struct cli_view cli_view_reload = {.none = "reloaded, nothing has changed", COLUMNS(reload_columns)};
 
+static void steered_line(FILE *out, const json_t *result)
+{
+    static const char *const counts[] = {"total", "idle", "leased", "waiting"};
+    char pool[256], state[256], min[256], max[256], number[256];
+
+    fprintf(out, "%s: %s, size %s to %s", member(result, "pool", pool), member(result, "state", state),
+            member(result, "min", min), member(result, "max", max));
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
+        fprintf(out, "%s %s %s", i == 0 ? ";" : ",", member(result, counts[i], number), counts[i]);
+    fputc('\n', out);
+}
+const struct cli_view cli_view_pause = {.line = steered_line, .none = "no pools"},
+                      cli_view_resume = {.line = steered_line, .none = "no pools"},
+                      cli_view_disable = {.line = steered_line, .none = "no pools"},
+                      cli_view_enable = {.line = steered_line, .none = "no pools"},
+                      cli_view_resize = {.line = steered_line, .none = "no pools"};
+
 static void shutdown_line(FILE *out, const json_t *result)
 {
     char mode[256];

@@ -1,44 +1,35 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * pglend.c - the command line of pglend: parse the words, send, print.
+ * pglend.c - the command line of pglend: its commands.
  *
  * A command is a row: name, arguments, the role it needs, help, function, view. Usage, help and dispatch read the
  * rows; those the supervisor answers come from admin.h, which the supervisor builds its own table from.
  */
-#include "admin.h"
 #include "cli.h"
 #include <errno.h>
-#include <getopt.h>
 #include <stdlib.h>
 #include <string.h>
 
-struct command {
-    const char *name;
-    const char *arguments;
-    const char *help;
-    const char *needs; /* NULL: the role of this row in the configuration's "admin" */
-    enum admin_role role;
-    enum cli_exit (*run)(const struct cli *cli, const struct command *command, json_t **result,
-                         char message[CLI_MESSAGE_MAX]);
-    const struct cli_view *view;
-};
+#define ANSWER_MS 5000 /* for an answer, beyond the time that the supervisor was told to wait */
 
-static enum cli_exit run_admin(const struct cli *cli, const struct command *command, json_t **result,
+static enum cli_exit run_admin(const struct cli *cli, const struct cli_command *command, json_t **result,
                                char message[CLI_MESSAGE_MAX])
 {
-    json_t *args = json_object();
+    bool ends = strcmp(command->name, "shutdown") == 0, waits = cli_argument(cli, "wait") != NULL;
+    struct cli patient = *cli;
     enum cli_exit exit_code;
 
-    if (cli->word != NULL && json_object_set_new(args, "pool", json_string(cli->word)) != 0) {
-        snprintf(message, CLI_MESSAGE_MAX, "%s: pool name \"%s\" is not UTF-8", command->name, cli->word);
-        json_decref(args);
-        return CLI_USAGE;
+    /* Where the supervisor itself keeps the time, its answer says what was waited for. */
+    if (!ends && strstr(command->args, "timeout") != NULL) {
+        char seconds[32];
+
+        (void)snprintf(seconds, sizeof(seconds), "%.3f", cli->timeout_ms / 1e3);
+        if (cli->timeout_given)
+            json_object_set_new(cli->args, "timeout", json_string(seconds));
+        patient.timeout_ms = (waits && !cli->timeout_given ? CLI_TIMEOUT_MAX_S * 1000 : cli->timeout_ms) + ANSWER_MS;
     }
-    if (cli->fast)
-        json_object_set_new(args, "mode", json_string("fast"));
-    exit_code = cli_request(cli, command->name, args, result, message);
-    json_decref(args);
-    if (exit_code == CLI_OK && cli->wait)
+    exit_code = cli_request(&patient, command->name, cli->args, result, message);
+    if (exit_code == CLI_OK && ends && waits)
         exit_code = cli_await_end(cli, message);
     if (exit_code == CLI_TIMED_OUT) {
         json_decref(*result);
@@ -47,14 +38,14 @@ static enum cli_exit run_admin(const struct cli *cli, const struct command *comm
     return exit_code;
 }
 
-static enum cli_exit run_check(const struct cli *cli, const struct command *command, json_t **result,
+static enum cli_exit run_check(const struct cli *cli, const struct cli_command *command, json_t **result,
                                char message[CLI_MESSAGE_MAX])
 {
     (void)command;
     return cli_check(cli, result, message);
 }
 
-static enum cli_exit run_version(const struct cli *cli, const struct command *command, json_t **result,
+static enum cli_exit run_version(const struct cli *cli, const struct cli_command *command, json_t **result,
                                  char message[CLI_MESSAGE_MAX])
 {
     json_t *status = NULL;
@@ -71,16 +62,16 @@ static enum cli_exit run_version(const struct cli *cli, const struct command *co
     return CLI_OK;
 }
 
-static enum cli_exit run_help(const struct cli *cli, const struct command *command, json_t **result,
+static enum cli_exit run_help(const struct cli *cli, const struct cli_command *command, json_t **result,
                               char message[CLI_MESSAGE_MAX]);
 
-#define ROW(name, args, usage, role, help) {#name, usage, help, NULL, role, run_admin, &cli_view_##name},
-static const struct command commands[] = {
-    ADMIN_COMMANDS(ROW){"check", "[POOL]", "Borrow from the pool (or from each), ask `select 1`, give it back.",
+#define ROW(name, args, usage, role, help) {#name, args, usage, help, NULL, role, run_admin, &cli_view_##name},
+static const struct cli_command commands[] = {
+    ADMIN_COMMANDS(ROW){"check", "pool", "[POOL]", "Borrow from the pool (or from each), ask `select 1`, give it back.",
                         "access to the pool; without POOL also the role read", ADMIN_READ, run_check, &cli_view_check},
-    {"version", "", "Print the version of this program and of the daemon.", "nothing", ADMIN_READ, run_version,
+    {"version", "", "", "Print the version of this program and of the daemon.", "nothing", ADMIN_READ, run_version,
      &cli_view_version},
-    {"help", "[COMMAND]", "Explain a command.", "nothing", ADMIN_READ, run_help, NULL},
+    {"help", "command", "[COMMAND]", "Explain a command.", "nothing", ADMIN_READ, run_help, NULL},
 };
 #undef ROW
 
@@ -96,37 +87,30 @@ static const char options_help[] =
 
 static const char exits_help[] = "Exit status: 0 ok, 1 failed, 2 usage, 3 no supervisor, 4 denied, 5 timed out\n";
 
-static bool takes_shutdown_options(const struct command *command)
-{
-    return strcmp(command->arguments, "[--fast] [--wait]") == 0;
-}
-
 static void print_help(FILE *out)
 {
-    fprintf(out, "usage: pglend [OPTION ...] COMMAND [ARGUMENT]\n\nCommands:\n");
+    fprintf(out, "usage: pglend [OPTION ...] COMMAND [ARGUMENT ...]\n\nCommands:\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-8s %-17s %s\n", commands[i].name, commands[i].arguments, commands[i].help);
+        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
     fprintf(out, "\n%s\n%s", options_help, exits_help);
 }
 
-static void print_command_help(const struct command *command, FILE *out)
+static void print_command_help(const struct cli_command *command, FILE *out)
 {
     static const char *const role_names[] = ADMIN_ROLE_NAMES;
-    const char *blank = command->arguments[0] != '\0' ? " " : "";
+    const char *blank = command->usage[0] != '\0' ? " " : "";
 
-    fprintf(out, "usage: pglend [OPTION ...] %s%s%s\n\n%s\n", command->name, blank, command->arguments, command->help);
+    fprintf(out, "usage: pglend [OPTION ...] %s%s%s\n\n%s\n", command->name, blank, command->usage, command->help);
     if (command->needs != NULL)
         fprintf(out, "Needs %s.\n", command->needs);
     else
         fprintf(out, "Needs the role %s (\"admin\" in the configuration).\n", role_names[command->role]);
-    if (takes_shutdown_options(command))
-        fprintf(out, "\n  --fast              do not wait for leases that are out: take them back\n"
-                     "  --wait              return when the daemon has ended (or after --timeout, if given)\n");
+    cli_print_options(out, command);
     fprintf(out, "\n%s\n%s", options_help, exits_help);
 }
 
 /* The row called NAME, or NULL after a word about what may have been meant. */
-static const struct command *find_command(const char *name)
+static const struct cli_command *find_command(const char *name)
 {
     struct nearest nearest = {.word = name};
 
@@ -142,113 +126,20 @@ static const struct command *find_command(const char *name)
     return NULL;
 }
 
-static enum cli_exit run_help(const struct cli *cli, const struct command *command, json_t **result,
+static enum cli_exit run_help(const struct cli *cli, const struct cli_command *command, json_t **result,
                               char message[CLI_MESSAGE_MAX])
 {
     (void)result;
     message[0] = '\0';
-    if (cli->word == NULL) {
+    if (cli_argument(cli, "command") == NULL) {
         print_help(stdout);
         return CLI_OK;
     }
-    command = find_command(cli->word);
+    command = find_command(cli_argument(cli, "command"));
     if (command == NULL)
         return CLI_USAGE;
     print_command_help(command, stdout);
     return CLI_OK;
-}
-
-static bool parse_timeout(struct cli *cli, const char *text)
-{
-    char *end;
-    double seconds;
-
-    errno = 0;
-    seconds = strtod(text, &end);
-    if (end == text || *end != '\0' || errno != 0 || !(seconds >= 0 && seconds <= CLI_TIMEOUT_MAX_S)) {
-        cli_error("--timeout %s: give seconds from 0 to %d, such as 2.5", text, CLI_TIMEOUT_MAX_S);
-        return false;
-    }
-    cli->timeout_ms = (int)(seconds * 1000 + 0.5);
-    cli->timeout_given = true;
-    return true;
-}
-
-enum option_key {
-    OPTION_RUNTIME_DIR = 256,
-    OPTION_JSON,
-    OPTION_TIMEOUT,
-    OPTION_FAST,
-    OPTION_WAIT,
-    OPTION_HELP,
-    OPTION_VERSION
-};
-
-/* Options may stand before and after the command. *NAME: the command, NULL if there is none. */
-static bool parse(int argc, char **argv, struct cli *cli, const char **name, bool *help)
-{
-    static const struct option rows[] = {
-        {"runtime-dir", required_argument, NULL, OPTION_RUNTIME_DIR},
-        {"json", no_argument, NULL, OPTION_JSON},
-        {"timeout", required_argument, NULL, OPTION_TIMEOUT},
-        {"fast", no_argument, NULL, OPTION_FAST},
-        {"wait", no_argument, NULL, OPTION_WAIT},
-        {"help", no_argument, NULL, OPTION_HELP},
-        {"version", no_argument, NULL, OPTION_VERSION},
-        {NULL, 0, NULL, 0},
-    };
-    bool version = false;
-    int option;
-
-    while ((option = getopt_long(argc, argv, "h", rows, NULL)) != -1) {
-        switch (option) {
-        case OPTION_RUNTIME_DIR:
-            cli->runtime_dir = optarg;
-            break;
-        case OPTION_JSON:
-            cli->format = &cli_format_json;
-            break;
-        case OPTION_TIMEOUT:
-            if (!parse_timeout(cli, optarg))
-                return false;
-            break;
-        case OPTION_FAST:
-            cli->fast = true;
-            break;
-        case OPTION_WAIT:
-            cli->wait = true;
-            break;
-        case OPTION_VERSION:
-            version = true;
-            break;
-        case OPTION_HELP:
-        case 'h':
-            *help = true;
-            break;
-        default:
-            return false;
-        }
-    }
-    *name = optind < argc ? argv[optind++] : version ? "version" : NULL;
-    cli->word = optind < argc ? argv[optind++] : NULL;
-    if (optind < argc)
-        cli_error("one argument too many: \"%s\"", argv[optind]);
-    return optind == argc;
-}
-
-static bool arguments_fit(const struct cli *cli, const struct command *command)
-{
-    bool takes_word = command->arguments[0] == '[' && command->arguments[1] != '-';
-
-    if (cli->word != NULL && !takes_word)
-        cli_error("%s takes no argument: \"%s\"", command->name, cli->word);
-    else if (cli->word != NULL && cli->word[0] == '\0')
-        cli_error("%s: the argument is empty", command->name);
-    else if ((cli->fast || cli->wait) && !takes_shutdown_options(command))
-        cli_error("--%s belongs to shutdown, not to %s", cli->fast ? "fast" : "wait", command->name);
-    else
-        return true;
-    return false;
 }
 
 /* A full disk or a closed pipe must not look like success. */
@@ -260,7 +151,7 @@ static enum cli_exit written(enum cli_exit exit_code)
     return CLI_FAILED;
 }
 
-static enum cli_exit run(const struct cli *cli, const struct command *command)
+static enum cli_exit run(const struct cli *cli, const struct cli_command *command)
 {
     char message[CLI_MESSAGE_MAX] = "";
     json_t *result = NULL;
@@ -274,14 +165,13 @@ static enum cli_exit run(const struct cli *cli, const struct command *command)
     return written(exit_code);
 }
 
-int main(int argc, char **argv)
+static enum cli_exit obey(int argc, char **argv, struct cli *cli)
 {
-    struct cli cli = {.format = &cli_format_table, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS};
-    const struct command *command;
+    const struct cli_command *command;
     const char *name = NULL;
     bool help = false;
 
-    if (!parse(argc, argv, &cli, &name, &help))
+    if (cli->args == NULL || !cli_parse(argc, argv, cli, &name, &help))
         return CLI_USAGE;
     if (name == NULL) {
         print_help(help ? stdout : stderr);
@@ -294,11 +184,20 @@ int main(int argc, char **argv)
         print_command_help(command, stdout);
         return written(CLI_OK);
     }
-    if (!arguments_fit(&cli, command))
+    if (!cli_arguments_fit(cli, command))
         return CLI_USAGE;
-    if (cli.runtime_dir == NULL)
-        cli.runtime_dir = getenv("PGLEND_RUNTIME_DIR");
-    if (cli.runtime_dir == NULL || cli.runtime_dir[0] == '\0')
-        cli.runtime_dir = "/run/pglend";
-    return run(&cli, command);
+    if (cli->runtime_dir == NULL)
+        cli->runtime_dir = getenv("PGLEND_RUNTIME_DIR");
+    if (cli->runtime_dir == NULL || cli->runtime_dir[0] == '\0')
+        cli->runtime_dir = "/run/pglend";
+    return run(cli, command);
+}
+
+int main(int argc, char **argv)
+{
+    struct cli cli = {.format = &cli_format_table, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS, .args = json_object()};
+    enum cli_exit exit_code = obey(argc, argv, &cli);
+
+    json_decref(cli.args);
+    return exit_code;
 }

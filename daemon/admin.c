@@ -7,6 +7,7 @@
  * Nothing here waits; every phase of a connection has its limit.
  */
 #include "admin_server.h"
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -14,9 +15,7 @@
 #define ANSWER_MAX (8U << 20)
 
 static const uint64_t phase_limit_ms[ADMIN_PHASES] = {
-    [ADMIN_READING] = 600000,
-    [ADMIN_QUEUED] = 30000,
-    [ADMIN_ASKED] = 30000,
+    [ADMIN_READING] = 600000, [ADMIN_QUEUED] = 30000, [ADMIN_ASKED] = 30000, [ADMIN_WAITING] = 10, /* and again */
     [ADMIN_WRITING] = 30000,
 };
 
@@ -147,6 +146,13 @@ void admin_ask_reload(struct admin_connection *c)
     ask_keeper(c->supervisor);
 }
 
+void admin_await(struct admin_connection *c, bool (*over)(struct admin_connection *c))
+{
+    c->over = over;
+    enter(c, ADMIN_WAITING);
+    (void)over(c);
+}
+
 void admin_reloaded(struct supervisor *s, const char *text, json_t *changes)
 {
     struct admin_connection *c, *next;
@@ -216,10 +222,26 @@ static void on_read(uv_stream_t *stream, ssize_t length, const uv_buf_t *buffer)
     advance(c);
 }
 
+/* Nothing is read from a peer that waits, so its end would not be seen. */
+static bool is_hung_up(const struct admin_connection *c)
+{
+    struct pollfd wait = {.fd = -1};
+
+    (void)uv_fileno((const uv_handle_t *)&c->pipe, &wait.fd);
+    return poll(&wait, 1, 0) == 1 && (wait.revents & (POLLHUP | POLLERR)) != 0;
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct admin_connection *c = timer->data;
 
+    if (c->phase == ADMIN_WAITING) {
+        if (is_hung_up(c))
+            close_connection(c);
+        else if (!c->over(c))
+            enter(c, ADMIN_WAITING);
+        return;
+    }
     if (c->phase == ADMIN_QUEUED || c->phase == ADMIN_ASKED)
         admin_fail(c, ADMIN_TIMED_OUT, "the keeper has not answered within %u s; its log says what it is doing",
                    (unsigned)(phase_limit_ms[c->phase] / 1000));

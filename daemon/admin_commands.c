@@ -26,42 +26,69 @@ static struct pool *nearest_pool(const struct supervisor *s, const char *name)
     return best;
 }
 
-/* The pools that the request is about, as *COUNT at *POOL: the one it names, else all. False: answered already. */
-static bool chosen_pools(struct admin_connection *c, struct pool *one[1], struct pool *const **pool, size_t *count)
+static void no_such_pool(struct admin_connection *c, const char *name)
 {
-    const char *name = json_string_value(json_object_get(c->args, "pool"));
-    struct pool *nearest;
+    const struct pool *nearest = nearest_pool(c->supervisor, name);
 
-    *pool = c->supervisor->pool;
-    *count = c->supervisor->pools;
-    if (name == NULL)
-        return true;
-    one[0] = supervisor_pool(c->supervisor, name);
-    *pool = one;
-    *count = 1;
-    if (one[0] != NULL)
-        return true;
-    nearest = nearest_pool(c->supervisor, name);
     if (nearest != NULL)
         admin_fail(c, ADMIN_NO_SUCH_POOL, "no pool \"%.64s\"; did you mean \"%s\"?", name, nearest->config->name);
     else
         admin_fail(c, ADMIN_NO_SUCH_POOL, "no pool \"%.64s\"; the command pools lists them", name);
-    return false;
+}
+
+/* The next word of *LIST into WORD, cut where it is longer than any name; false: there is none. */
+static bool next_name(const char **list, char word[NAME_FIELD + 1])
+{
+    size_t length;
+
+    *list += strspn(*list, " ");
+    length = strcspn(*list, " ");
+    (void)snprintf(word, NAME_FIELD + 1, "%.*s", (int)(length < NAME_FIELD ? length : NAME_FIELD), *list);
+    *list += length;
+    return length > 0;
+}
+
+bool admin_names_known(struct admin_connection *c)
+{
+    const char *list = json_string_value(json_object_get(c->args, "pool"));
+    char name[NAME_FIELD + 1];
+
+    if (list != NULL && *(list + strspn(list, " ")) == '\0') {
+        admin_fail(c, ADMIN_BAD_REQUEST, "argument \"pool\" is empty; leave it out for all pools");
+        return false;
+    }
+    while (list != NULL && next_name(&list, name))
+        if (supervisor_pool(c->supervisor, name) == NULL) {
+            no_such_pool(c, name);
+            return false;
+        }
+    return true;
+}
+
+bool admin_is_chosen(const struct admin_connection *c, const struct pool *pool)
+{
+    const char *list = json_string_value(json_object_get(c->args, "pool"));
+    char name[NAME_FIELD + 1];
+    bool chosen = list == NULL;
+
+    while (!chosen && next_name(&list, name))
+        chosen = strcmp(name, pool->config->name) == 0;
+    return chosen;
 }
 
 /* Answer with what REPORT says of each chosen pool. */
 static void answer_each(struct admin_connection *c, bool (*report)(json_t *array, struct pool *pool))
 {
-    struct pool *one[1], *const *pool;
+    const struct supervisor *s = c->supervisor;
     json_t *array;
-    size_t count;
     bool complete = true;
 
-    if (!chosen_pools(c, one, &pool, &count))
+    if (!admin_names_known(c))
         return;
     array = json_array();
-    for (size_t i = 0; i < count && complete; i++)
-        complete = report(array, pool[i]);
+    for (size_t i = 0; i < s->pools && complete; i++)
+        if (admin_is_chosen(c, s->pool[i]))
+            complete = report(array, s->pool[i]);
     if (!complete) {
         json_decref(array);
         array = NULL;
@@ -86,14 +113,12 @@ static void command_waiters(struct admin_connection *c)
 
 static void command_workers(struct admin_connection *c)
 {
-    struct pool *one[1], *const *pool;
     json_t *array;
-    size_t count;
 
-    if (!chosen_pools(c, one, &pool, &count))
+    if (!admin_names_known(c))
         return;
     array = json_array();
-    if (!admin_report_workers(array, pool, count)) {
+    if (!admin_report_workers(array, c)) {
         json_decref(array);
         array = NULL;
     }

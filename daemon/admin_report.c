@@ -42,6 +42,34 @@ static json_t *pid_or_null(pid_t pid)
     return pid > 0 ? json_integer(pid) : json_null();
 }
 
+/* What the file says, where an administrator has said otherwise: {"size.max": {"now": 30, "file": 20}}. */
+static json_t *differences(const struct pool *pool)
+{
+    const struct {
+        const char *key;
+        int64_t now, file;
+    } size[] = {
+        {"size.min", pool->steering.min, pool->config->size_min},
+        {"size.max", pool->steering.max, pool->config->size_max},
+    };
+    json_t *differs = json_object();
+
+    for (size_t i = 0; i < sizeof(size) / sizeof(size[0]); i++)
+        if (size[i].now != size[i].file)
+            json_object_set_new(
+                differs, size[i].key,
+                json_pack("{s:I, s:I}", "now", (json_int_t)size[i].now, "file", (json_int_t)size[i].file));
+    return differs;
+}
+
+/* Who set the pool's mode; null while it is the ordinary one. */
+static json_t *mode_by(const struct pool *pool)
+{
+    const struct steering *st = &pool->steering;
+
+    return st->mode == POOL_PAUSED || st->mode == POOL_DISABLED ? admin_text(st->by, sizeof(st->by)) : json_null();
+}
+
 bool admin_report_pool(json_t *array, struct pool *pool)
 {
     struct pool_count count = {0};
@@ -51,15 +79,30 @@ bool admin_report_pool(json_t *array, struct pool *pool)
         pool_count(pool, &count);
     if (pool->last_error[0] != '\0')
         error = admin_text(pool->last_error, sizeof(pool->last_error));
+    return json_array_append_new(
+               array, json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:o}", "name",
+                                pool->config->name, "state", pool_state(pool), "mode_by", mode_by(pool), "min",
+                                (json_int_t)pool->steering.min, "max", (json_int_t)pool->steering.max, "total",
+                                (json_int_t)count.total, "idle", (json_int_t)count.idle, "leased",
+                                (json_int_t)count.leased, "connecting", (json_int_t)count.connecting, "waiting",
+                                (json_int_t)count.waiting, "workers", (json_int_t)pool->workers, "retire_postponed",
+                                (json_int_t)pool->retire_postponed, "cancel", pool->cancel_by_query ? "query" : "key",
+                                "last_error", error, "differs", differences(pool))) == 0;
+}
+
+/* What became of it: the answer of the verbs. */
+bool admin_report_steered(json_t *array, struct pool *pool)
+{
+    struct pool_count count = {0};
+
+    if (attached(pool))
+        pool_count(pool, &count);
     return json_array_append_new(array,
-                                 json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o}", "name",
-                                           pool->config->name, "state", pool_state(pool), "min",
-                                           (json_int_t)pool->config->size_min, "max", (json_int_t)pool->max, "total",
-                                           (json_int_t)count.total, "idle", (json_int_t)count.idle, "leased",
-                                           (json_int_t)count.leased, "connecting", (json_int_t)count.connecting,
-                                           "waiting", (json_int_t)count.waiting, "workers", (json_int_t)pool->workers,
-                                           "retire_postponed", (json_int_t)pool->retire_postponed, "cancel",
-                                           pool->cancel_by_query ? "query" : "key", "last_error", error)) == 0;
+                                 json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I}", "pool", pool->config->name,
+                                           "state", pool_state(pool), "min", (json_int_t)pool->steering.min, "max",
+                                           (json_int_t)pool->steering.max, "total", (json_int_t)count.total, "idle",
+                                           (json_int_t)count.idle, "leased", (json_int_t)count.leased, "waiting",
+                                           (json_int_t)count.waiting)) == 0;
 }
 
 /* Add who has the slot and for what: the lease's name is the supervisor's, actor and purpose the worker's word. */
@@ -110,7 +153,7 @@ bool admin_report_slots(json_t *array, struct pool *pool)
     for (uint32_t i = 0; attached(pool) && i < pool->segment.slots && complete; i++) {
         uint64_t word = slot_word(&pool->segment, i);
 
-        if (i < pool->max || word_state(word) != SLOT_EMPTY || pool->backend[i].phase != BACKEND_NONE)
+        if (i < pool->steering.max || word_state(word) != SLOT_EMPTY || pool->backend[i].phase != BACKEND_NONE)
             complete = add_slot(array, pool, i, word);
     }
     return complete;
@@ -252,14 +295,15 @@ static bool add_worker(json_t *array, const struct handle *h, size_t count)
                                                   (json_int_t)(now > since ? now - since : 0))) == 0;
 }
 
-bool admin_report_workers(json_t *array, struct pool *const *pool, size_t pools)
+bool admin_report_workers(json_t *array, const struct admin_connection *c)
 {
+    struct pool *const *pool = c->supervisor->pool;
+    size_t pools = c->supervisor->pools, count = 0, run;
     struct handle *list = NULL;
-    size_t count = 0, run;
     bool complete = array != NULL;
 
     for (size_t i = 0; i < pools && complete; i++)
-        if (attached(pool[i]))
+        if (attached(pool[i]) && admin_is_chosen(c, pool[i]))
             complete = collect_workers(pool[i], &list, &count);
     if (count > 0)
         qsort(list, count, sizeof(*list), by_process);

@@ -13,9 +13,18 @@
 
 /*
  *  READING ──a line──► (its command runs) ──► WRITING ──all taken──► READING, or closed
- *                             └─reload─► QUEUED ──► ASKED ──keeper's answer──► WRITING
+ *                             ├─reload─► QUEUED ──► ASKED ──keeper's answer──► WRITING
+ *                             └─to wait─► WAITING ──it holds, or time is up──► WRITING
  */
-enum admin_phase { ADMIN_READING, ADMIN_QUEUED, ADMIN_ASKED, ADMIN_WRITING, ADMIN_CLOSING, ADMIN_PHASES };
+enum admin_phase {
+    ADMIN_READING,
+    ADMIN_QUEUED,
+    ADMIN_ASKED,
+    ADMIN_WAITING,
+    ADMIN_WRITING,
+    ADMIN_CLOSING,
+    ADMIN_PHASES
+};
 
 struct admin_connection {
     struct supervisor *supervisor;
@@ -24,7 +33,10 @@ struct admin_connection {
     uv_pipe_t pipe;
     uv_timer_t timer; /* how long the phase may last */
     int handles_open;
-    struct identity peer; /* its pidfd is closed already */
+    struct identity peer;                     /* its pidfd is closed already */
+    bool (*over)(struct admin_connection *c); /* WAITING */
+    const struct admin_verb *verb;            /* of a request of admin_steer.c */
+    uint64_t until;                           /* how long it may wait; ns */
     bool denial_logged;
     bool last;    /* close when the answer has been taken */
     json_t *id;   /* of the request that is being answered */
@@ -40,6 +52,9 @@ void admin_send(struct admin_connection *c, json_t *answer);
 /* Ask the keeper to reload; the request is answered when the keeper has. */
 void admin_ask_reload(struct admin_connection *c);
 
+/* Ask OVER now and every few milliseconds, until it has answered the request and says so. */
+void admin_await(struct admin_connection *c, bool (*over)(struct admin_connection *c));
+
 /* admin_request.c: understand LINE, check who may, run the command. The request is answered exactly once. */
 void admin_request(struct admin_connection *c, const char *line, size_t length);
 /* The highest role of C's peer, or -1. */
@@ -47,6 +62,20 @@ int admin_peer_role(const struct admin_connection *c);
 void admin_answer(struct admin_connection *c, json_t *result); /* takes RESULT; NULL: out of memory */
 void admin_fail(struct admin_connection *c, const char *code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
+
+/*
+ * The pools that the request is about: those its argument "pool" names, separated by blanks, else all. Names that there
+ * are not: false, answered already.
+ */
+bool admin_names_known(struct admin_connection *c);
+bool admin_is_chosen(const struct admin_connection *c, const struct pool *pool);
+
+/* admin_steer.c: the verbs that change what a pool does */
+void command_pause(struct admin_connection *c);
+void command_resume(struct admin_connection *c);
+void command_disable(struct admin_connection *c);
+void command_enable(struct admin_connection *c);
+void command_resize(struct admin_connection *c);
 
 /* admin_commands.c */
 struct admin_command {
@@ -72,7 +101,8 @@ json_t *admin_text(const char *text, size_t size);
 bool admin_report_pool(json_t *array, struct pool *pool);
 bool admin_report_slots(json_t *array, struct pool *pool);
 bool admin_report_waiters(json_t *array, struct pool *pool);
+bool admin_report_steered(json_t *array, struct pool *pool);
 /* Several handles of one process are one row. */
-bool admin_report_workers(json_t *array, struct pool *const *pool, size_t pools);
+bool admin_report_workers(json_t *array, const struct admin_connection *c);
 
 #endif

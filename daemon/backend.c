@@ -29,8 +29,9 @@ static void on_backend_event(uv_poll_t *poll, int status, int events);
 static void on_backend_timer(uv_timer_t *timer);
 
 static const char *const phase_names[BACKEND_PHASES] = {
-    [BACKEND_NONE] = "empty",       [BACKEND_CONNECTING] = "connecting", [BACKEND_LENDABLE] = "lendable",
-    [BACKEND_SYNCING] = "checking", [BACKEND_RESETTING] = "resetting",   [BACKEND_CLOSING] = "closing",
+    [BACKEND_NONE] = "empty",      [BACKEND_CONNECTING] = "connecting", [BACKEND_LENDABLE] = "lendable",
+    [BACKEND_HELD] = "idle",       [BACKEND_SYNCING] = "checking",      [BACKEND_RESETTING] = "resetting",
+    [BACKEND_CLOSING] = "closing",
 };
 
 const char *backend_state_name(const struct backend *b, uint64_t word)
@@ -124,22 +125,30 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     b->fd = fd;
     b->generation = m->generation;
     b->pid = m->backend_pid;
-    b->connected = clock_ns();
+    b->connected = m->stamp <= clock_ns() ? m->stamp : clock_ns();
     free(b->facts);
     b->facts = strdup(m->text);
     atomic_store_explicit(&slot->generation, b->generation, memory_order_relaxed);
     atomic_store_explicit(&slot->backend_pid, b->pid, memory_order_relaxed);
 }
 
+static void become_held(struct backend *b, unsigned flags)
+{
+    set_phase(b, BACKEND_HELD);
+    b->held = flags;
+}
+
 static void become_lendable(struct backend *b)
 {
+    /* What was wished of it meanwhile, nobody told it: it was not lendable then. */
+    const char *unwanted = steer_unwanted(b->pool, b->slot);
+
     set_phase(b, BACKEND_LENDABLE);
     watch(b, UV_DISCONNECT);
-    /* What it became meanwhile, nobody told it: it was not lendable then. */
-    if (b->pool->mode == POOL_SHUTDOWN)
-        backend_close(b, "shutdown");
-    else if (b->slot >= b->pool->max)
-        backend_close(b, "pool made smaller");
+    if (unwanted != NULL)
+        backend_close(b, unwanted);
+    else if (b->pool->steering.mode == POOL_PAUSED)
+        become_held(b, 0);
     else
         lease_supply(&b->pool->segment, b->slot, 0);
 }
@@ -246,6 +255,7 @@ void backend_cancelled(struct backend *b)
         break;
     case BACKEND_NONE:
     case BACKEND_CONNECTING:
+    case BACKEND_HELD:
     case BACKEND_RESETTING:
     case BACKEND_CLOSING:
     case BACKEND_PHASES:
@@ -417,8 +427,8 @@ void backend_returned(struct backend *b, unsigned flags)
         return;
     if ((flags & SLOT_BROKEN) != 0)
         backend_close(b, "broken");
-    else if ((flags & SLOT_RETIRE) != 0)
-        backend_close(b, b->reason != NULL ? b->reason : "retired");
+    else if ((flags & SLOT_RETIRE) != 0 && b->reason != NULL)
+        backend_close(b, b->reason);
     else if (b->pool->config->reset == RESET_REPLACE)
         backend_close(b, "replaced after each lease");
     else
@@ -442,7 +452,7 @@ static bool follow(struct backend *b)
     case REPLACEMENT_READY:
         break;
     }
-    if (b->pool->replacing || b->pool->mode == POOL_SHUTDOWN) {
+    if (b->pool->replacing || b->pool->steering.mode == POOL_SHUTDOWN) {
         replace_drop(b);
         supervisor_tell(b->pool->supervisor, MESSAGE_FORGET, b->pool->config->name, b->slot, 0);
         return false;
@@ -489,34 +499,81 @@ void backend_close(struct backend *b, const char *reason)
     (void)uv_timer_start(&b->timer, on_backend_timer, CLOSE_CANCEL_MS, 0);
 }
 
-void backend_retire(struct backend *b, const char *reason)
+/*
+ * Off the borrowers: true if it was idle, and *FLAGS those of its word then. A lease that is out is marked, and its end
+ * brings the slot here.
+ */
+static bool withdraw(struct backend *b, unsigned *flags)
 {
     const struct segment *s = &b->pool->segment;
 
-    if (b->phase != BACKEND_LENDABLE)
-        return;
-    b->reason = reason;
     for (unsigned tries = 0; tries < WORD_TRIES; tries++) {
         uint64_t word = slot_word(s, b->slot);
 
+        *flags = word_flags(word);
         switch (word_state(word)) {
         case SLOT_IDLE:
-            if (!lease_take(s, b->slot, word, word_flags(word)))
-                continue;
-            backend_close(b, reason);
-            return;
+            if (lease_take(s, b->slot, word, *flags))
+                return true;
+            continue;
         case SLOT_LEASED:
         case SLOT_GRANTED:
-            if ((word_flags(word) & SLOT_RETIRE) == 0 && !lease_mark(s, b->slot, word, SLOT_RETIRE, 0))
-                continue;
-            return;
+            if ((*flags & SLOT_RETIRE) != 0 || lease_mark(s, b->slot, word, SLOT_RETIRE, 0))
+                return false;
+            continue;
         case SLOT_EMPTY:
         case SLOT_SUPERVISOR:
         case SLOT_STATES:
-            return; /* on its way to us: the sweep decides */
+            return false; /* on its way to us: the sweep decides */
         }
+        return false;
+    }
+    return false;
+}
+
+void backend_retire(struct backend *b, const char *reason)
+{
+    unsigned flags;
+
+    if (b->phase == BACKEND_HELD) {
+        backend_close(b, reason);
         return;
     }
+    if (b->phase != BACKEND_LENDABLE)
+        return;
+    b->reason = reason;
+    if (withdraw(b, &flags))
+        backend_close(b, reason);
+}
+
+void backend_stay(struct backend *b)
+{
+    const struct segment *s = &b->pool->segment;
+
+    b->reason = NULL;
+    for (unsigned tries = 0; b->phase == BACKEND_LENDABLE && tries < WORD_TRIES; tries++) {
+        uint64_t word = slot_word(s, b->slot);
+
+        if ((word_state(word) != SLOT_LEASED && word_state(word) != SLOT_GRANTED) ||
+            (word_flags(word) & SLOT_RETIRE) == 0 || lease_mark(s, b->slot, word, 0, SLOT_RETIRE))
+            return;
+    }
+}
+
+void backend_hold(struct backend *b)
+{
+    unsigned flags;
+
+    if (b->phase == BACKEND_LENDABLE && withdraw(b, &flags))
+        become_held(b, flags);
+}
+
+void backend_lend(struct backend *b)
+{
+    if (b->phase != BACKEND_HELD)
+        return;
+    set_phase(b, BACKEND_LENDABLE);
+    lease_supply(&b->pool->segment, b->slot, b->held);
 }
 
 /* ---- events ---- */
@@ -589,6 +646,7 @@ static void on_backend_timer(uv_timer_t *timer)
     case BACKEND_NONE:
     case BACKEND_CONNECTING:
     case BACKEND_LENDABLE:
+    case BACKEND_HELD:
     case BACKEND_PHASES:
         return;
     }

@@ -37,7 +37,7 @@ static void close_idle(struct pool *pool, uint64_t now)
     for (uint32_t i = 0; i < pool->segment.slots; i++)
         connected += pool->backend[i].phase != BACKEND_NONE && pool->backend[i].phase != BACKEND_CONNECTING &&
                      pool->backend[i].phase != BACKEND_CLOSING;
-    for (uint32_t i = pool->segment.slots; i-- > 0 && connected > (uint32_t)pool->config->size_min;) {
+    for (uint32_t i = pool->segment.slots; i-- > 0 && connected > pool->steering.min;) {
         struct backend *b = &pool->backend[i];
         uint64_t word = slot_word(&pool->segment, i);
 
@@ -65,7 +65,7 @@ static const char *due(const struct backend *b, uint64_t now)
     const struct pool_config *config = b->pool->config;
     uint32_t uses = atomic_load_explicit(&b->pool->segment.slot[b->slot].uses, memory_order_relaxed);
 
-    if (b->phase != BACKEND_LENDABLE || b->slot >= b->pool->max)
+    if (b->phase != BACKEND_LENDABLE || b->slot >= b->pool->steering.max)
         return NULL;
     if (config->max_lifetime_ms != 0 && now - b->connected >= lifetime(b))
         return "old enough";
@@ -135,7 +135,7 @@ void health_look(struct pool *pool)
 {
     uint64_t now = clock_ns();
 
-    if (pool->mode != POOL_ACTIVE || !pool->supervisor->serving)
+    if (pool->steering.mode != POOL_ACTIVE || !pool->supervisor->serving)
         return;
     close_idle(pool, now);
     replace_old(pool, now);

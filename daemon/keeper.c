@@ -152,6 +152,17 @@ static void on_new_segment(struct keeper *k, const struct message *m)
     send_segment(k, pool);
 }
 
+/* For the next one: it is stored, and means nothing to the keeper. */
+static void on_steering(struct keeper *k, const struct message *m)
+{
+    struct keeper_pool *pool = keeper_pool(k, m->pool);
+
+    if (pool == NULL || m->length > STEERING_MAX)
+        return;
+    free(pool->steering);
+    pool->steering = strdup(m->text);
+}
+
 /* All that a supervisor may ask for. */
 static const struct {
     enum message_verb verb;
@@ -160,6 +171,7 @@ static const struct {
     {MESSAGE_LOGIN, keeper_login},         {MESSAGE_REPLACE, keeper_login}, {MESSAGE_CANCEL, keeper_cancel},
     {MESSAGE_FORGET, keeper_forget},       {MESSAGE_RELOAD, on_reload},     {MESSAGE_SHUTDOWN, on_shutdown},
     {MESSAGE_NEW_SEGMENT, on_new_segment}, {MESSAGE_SERVING, on_serving},   {MESSAGE_STOPPED, on_stopped},
+    {MESSAGE_STEERING, on_steering},
 };
 
 static void supervisor_receive(struct child *c, const struct message *m, int fd)
@@ -234,6 +246,11 @@ static void hand_over(struct keeper *k)
     for (size_t i = 0; i < k->pools; i++)
         send_segment(k, &k->pool[i]);
     keeper_hand_over_backends(k);
+    for (size_t i = 0; i < k->pools; i++)
+        if (k->pool[i].steering != NULL) {
+            message_make(&out, MESSAGE_STEERING, k->pool[i].config->name, 0, k->pool[i].steering);
+            keeper_tell(k, &out, -1);
+        }
     message_make(&out, MESSAGE_SERVE, NULL, 0, k->secret);
     keeper_tell(k, &out, -1);
 }
@@ -287,6 +304,7 @@ static void end(struct keeper *k)
         for (uint32_t s = 0; s < k->pool[i].slots && k->pool[i].slot != NULL; s++)
             keeper_drop_slot(&k->pool[i].slot[s]);
         free(k->pool[i].slot);
+        free(k->pool[i].steering);
     }
     free(k->pool);
     runtime_close(k);

@@ -18,6 +18,7 @@ struct keeper_slot {
     int fd;
     int32_t backend_pid;
     uint32_t generation; /* of the last backend; grows by one with each */
+    uint64_t connected;  /* when it logged in; ns */
     char *facts;         /* without the cancel key */
     char *cancel_key;    /* hexadecimal; NULL: it could not be read */
     char *peer; /* where the socket leads, a socket address as hexadecimal; a socket that was shut down forgets */
@@ -31,6 +32,7 @@ struct keeper_pool {
     int segment_fd;
     uint32_t slots;
     struct keeper_slot *slot;
+    char *steering;         /* what a supervisor must know to go on as the one before it was told to; NULL: nothing */
     struct child *password; /* waits for the file of a password that was refused to change */
 };
 
@@ -144,7 +146,7 @@ void keeper_forget_logins(struct keeper *k);
  * whether it changes, for the file may lie on a network file system that does not answer, or where the supervisor's
  * user cannot look.
  */
-void keeper_watch_password(struct keeper_pool *pool, struct keeper *k, int64_t stamp);
+void keeper_watch_password(struct keeper_pool *pool, struct keeper *k, uint64_t stamp);
 void keeper_forget_password(struct keeper_pool *pool);
 
 /* keeper_cancel.c */

@@ -58,6 +58,7 @@ static void promote_spare(struct keeper_slot *slot)
     slot->fd = spare->fd;
     slot->backend_pid = spare->backend_pid;
     slot->generation = spare->generation;
+    slot->connected = spare->connected;
     slot->facts = spare->facts;
     slot->cancel_key = spare->cancel_key;
     slot->peer = spare->peer;
@@ -115,6 +116,7 @@ static void send_backend(struct keeper *k, const struct keeper_pool *pool, uint3
     message_make(&out, MESSAGE_BACKEND, pool->config->name, index, slot->facts);
     out.generation = slot->generation;
     out.backend_pid = slot->backend_pid;
+    out.stamp = slot->connected;
     keeper_tell(k, &out, slot->fd);
 }
 
@@ -153,6 +155,7 @@ static void keep(struct child *c, const struct message *m, int fd)
     slot->cancel_key = take_cancel_key(slot->facts);
     slot->fd = fd;
     slot->backend_pid = m->backend_pid;
+    slot->connected = clock_ns();
     /* 0 means "never had one" in the segment. */
     if (++slot->generation == 0)
         slot->generation = 1;
@@ -169,7 +172,7 @@ static void login_receive(struct child *c, const struct message *m, int fd)
         c->answered = true;
         c->pool->slot[c->slot].login = NULL;
         if (!backend && m->status == LOGIN_FAILED_PASSWORD)
-            keeper_watch_password(c->pool, c->keeper, m->file_stamp);
+            keeper_watch_password(c->pool, c->keeper, m->stamp);
         else
             keeper_forget_password(c->pool);
         if (backend) {

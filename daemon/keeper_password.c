@@ -32,7 +32,7 @@ static void password_ended(struct child *c, const char *how)
 
 static const struct child_kind password_kind = {password_receive, password_ended};
 
-void keeper_watch_password(struct keeper_pool *pool, struct keeper *k, int64_t stamp)
+void keeper_watch_password(struct keeper_pool *pool, struct keeper *k, uint64_t stamp)
 {
     char error[256] = "no memory";
     struct child *c;

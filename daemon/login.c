@@ -20,7 +20,7 @@
 static char trace_text[TRACE_TEXT_MAX], trace_buffer[4096];
 static char password[PASSWORD_MAX], conninfo[CONNINFO_MAX];
 static struct message answer;
-static int64_t stamp; /* of the file with the password */
+static uint64_t stamp; /* of the file with the password */
 
 /* First match decides. An SQLSTATE matches by its beginning. */
 static const struct {
@@ -47,7 +47,7 @@ static _Noreturn void failed(const struct job *job, enum login_failure failure, 
     cleanse();
     message_make(&answer, cancelling ? MESSAGE_CANCELLED : MESSAGE_LOGIN_FAILED, job->name, 0, text);
     answer.status = failure;
-    answer.file_stamp = stamp;
+    answer.stamp = stamp;
     job_answer(&answer, -1);
 }
 

@@ -27,7 +27,7 @@ _Noreturn void job_answer(const struct message *m, int fd);
 int password_read(const char *path, char password[PASSWORD_MAX], char *error, size_t size);
 
 /* Changes whenever the file does; 0: there is none to be seen. */
-int64_t password_stamp(const char *path);
+uint64_t password_stamp(const char *path);
 
 /* trace.c: what libpq prints of a session's start, as PQtrace and as error message */
 #define TRACE_NAMES_MAX 64

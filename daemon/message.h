@@ -9,8 +9,10 @@
  *                          LISTENER (slot: enum listener; fd) · SEGMENT (pool; fd) · BACKEND (fd) · LOGIN_FAILED
  *                          CANCELLED · SERVE (all handed over; text: a secret, SECRET_HEX digits)
  *                          RELOADED (status 0: a CONFIG followed; else text says why not) · STOP (shut down)
+ *                          STEERING (pool; text: as the supervisor sent it)
  *                          PASSWORD_CHANGED (pool: the file of a password that was refused)
  *   supervisor ─► keeper   LOGIN · REPLACE (a login beside the slot's backend, which FORGET ends later) · CANCEL
+ *                          STEERING (pool; text: what its successor must know; kept, not read)
  *                          FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT · SERVING · STOPPED
  *   keeper ─► login        JOB (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
@@ -24,6 +26,7 @@
 
 #define MESSAGE_TEXT_MAX 65536
 #define SECRET_HEX       64
+#define STEERING_MAX     1024
 
 enum message_verb {
     MESSAGE_CONFIG = 1,
@@ -45,6 +48,7 @@ enum message_verb {
     MESSAGE_SERVING,
     MESSAGE_STOPPED,
     MESSAGE_REPLACE,
+    MESSAGE_STEERING,
     MESSAGE_JOB = 64
 };
 
@@ -72,8 +76,8 @@ struct message {
     uint32_t generation;
     int32_t backend_pid;
     uint32_t status;
-    int64_t file_stamp; /* LOGIN_FAILED_PASSWORD: password_stamp() of the file before it was read */
-    uint32_t length;    /* of text, without its terminating NUL */
+    uint64_t stamp;  /* BACKEND: when it logged in, ns; LOGIN_FAILED_PASSWORD: password_stamp() of what was read */
+    uint32_t length; /* of text, without its terminating NUL */
     char pool[NAME_FIELD];
     char text[MESSAGE_TEXT_MAX];
 };

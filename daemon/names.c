@@ -174,7 +174,10 @@ const char *names_of_user(uid_t uid, char out[64])
     json_t *users = json_object_get(known, user_kind.key), *id;
     const char *name;
 
-    (void)snprintf(out, 64, "%u", (unsigned)uid);
+    if (uid == 0)
+        (void)snprintf(out, 64, "root");
+    else
+        (void)snprintf(out, 64, "%u", (unsigned)uid);
     json_object_foreach(users, name, id)
     {
         if (json_is_integer(id) && json_integer_value(id) == (json_int_t)uid)

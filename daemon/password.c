@@ -104,11 +104,11 @@ done:
     return status;
 }
 
-int64_t password_stamp(const char *path)
+uint64_t password_stamp(const char *path)
 {
     struct stat st;
 
     if (stat(path, &st) == -1)
         return 0;
-    return ((int64_t)st.st_mtim.tv_sec * 1000000000 + st.st_mtim.tv_nsec) ^ ((int64_t)st.st_ino << 20);
+    return ((uint64_t)st.st_mtim.tv_sec * 1000000000 + (uint64_t)st.st_mtim.tv_nsec) ^ ((uint64_t)st.st_ino << 20);
 }

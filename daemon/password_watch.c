@@ -16,13 +16,13 @@ int password_main(void)
     static struct message m;
     struct timespec pause = {.tv_nsec = LOOK_NS};
     const char *path;
-    json_int_t stamp;
+    uint64_t stamp;
     struct job job;
 
     job_take("password", &job);
     job_die_with_keeper();
     path = json_string_value(json_object_get(job.json, "path"));
-    stamp = json_integer_value(json_object_get(job.json, "stamp"));
+    stamp = (uint64_t)json_integer_value(json_object_get(job.json, "stamp"));
     while (path != NULL && password_stamp(path) == stamp)
         (void)nanosleep(&pause, NULL);
     message_make(&m, MESSAGE_PASSWORD_CHANGED, job.name, 0, NULL);

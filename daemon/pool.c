@@ -27,7 +27,8 @@ struct pool *pool_new(struct supervisor *s, const struct pool_config *config)
     pool->supervisor = s;
     pool->config = config;
     pool->segment_fd = -1;
-    pool->max = (uint32_t)config->size_max;
+    pool->steering.min = (uint32_t)config->size_min;
+    pool->steering.max = (uint32_t)config->size_max;
     (void)uv_timer_init(&s->loop, &pool->login_timer);
     pool->login_timer.data = pool;
     return pool;
@@ -79,8 +80,9 @@ void pool_publish(struct pool *pool)
     struct policy *policy = &pool->policy;
 
     *policy = (struct policy){
-        .max = pool->max < pool->segment.slots ? pool->max : pool->segment.slots,
-        .mode = pool->mode,
+        .max = pool->steering.max,
+        .mode = pool->steering.mode,
+        .mode_since = pool->steering.since,
         .acquire_timeout_ms = (uint32_t)config->acquire_timeout_ms,
         .unavailable_after_ms = (uint32_t)config->unavailable_after_ms,
         .reset_timeout_ms = (uint32_t)config->reset_timeout_ms,
@@ -90,6 +92,7 @@ void pool_publish(struct pool *pool)
         .max_waiters = (uint32_t)config->max_waiters,
     };
 
+    (void)snprintf(policy->mode_by, sizeof policy->mode_by, "%s", pool->steering.by);
     (void)snprintf(policy->reset_query, sizeof policy->reset_query, "%s",
                    config->reset_query != NULL ? config->reset_query : "");
     segment_set_policy(&pool->segment, policy);
@@ -112,7 +115,7 @@ void pool_count(const struct pool *pool, struct pool_count *count)
         count->total += phase != BACKEND_NONE && phase != BACKEND_CONNECTING;
         count->connecting +=
             phase == BACKEND_CONNECTING || pool->backend[i].replacement.state == REPLACEMENT_CONNECTING;
-        count->idle += phase == BACKEND_LENDABLE && state == SLOT_IDLE;
+        count->idle += phase == BACKEND_HELD || (phase == BACKEND_LENDABLE && state == SLOT_IDLE);
         count->leased += phase == BACKEND_LENDABLE && (state == SLOT_LEASED || state == SLOT_GRANTED);
     }
     count->waiting = lease_waiting(&pool->segment, &oldest);
@@ -123,6 +126,7 @@ static bool is_connected(const struct pool *pool)
     for (uint32_t i = 0; i < pool->segment.slots; i++)
         switch (pool->backend[i].phase) {
         case BACKEND_LENDABLE:
+        case BACKEND_HELD:
         case BACKEND_SYNCING:
         case BACKEND_RESETTING:
             return true;
@@ -137,7 +141,7 @@ static bool is_connected(const struct pool *pool)
 
 const char *pool_state(const struct pool *pool)
 {
-    switch (pool->mode) {
+    switch (pool->steering.mode) {
     case POOL_ACTIVE:
         break;
     case POOL_PAUSED:
@@ -159,19 +163,18 @@ void pool_balance(struct pool *pool)
     uint32_t taken, target,
         parallel = pool->login_failures > 0 || pool->logins == 0 ? 1 : (uint32_t)config->login_parallel;
 
-    if (pool->login_wait || pool->replacing || pool->mode == POOL_DISABLED || pool->mode == POOL_SHUTDOWN ||
-        !pool->supervisor->serving)
+    if (pool->login_wait || pool->replacing || pool->steering.mode != POOL_ACTIVE || !pool->supervisor->serving)
         return;
     pool_count(pool, &count);
     taken = count.total + count.connecting;
     target = taken + (count.waiting > count.connecting ? count.waiting - count.connecting : 0);
-    if (target < (uint32_t)config->size_min)
-        target = (uint32_t)config->size_min;
+    if (target < pool->steering.min)
+        target = pool->steering.min;
     if (target == 0 && pool->down_since != 0)
         target = 1; /* acquires fail at once now, and wait no more: somebody must see when the database is back */
-    if (target > pool->max)
-        target = pool->max;
-    for (uint32_t i = 0; i < pool->segment.slots && i < pool->max && taken < target && count.connecting < parallel; i++)
+    if (target > pool->steering.max)
+        target = pool->steering.max;
+    for (uint32_t i = 0; i < pool->steering.max && taken < target && count.connecting < parallel; i++)
         if (pool->backend[i].phase == BACKEND_NONE) {
             backend_login(&pool->backend[i]);
             if (pool->backend[i].phase == BACKEND_CONNECTING) {
@@ -284,6 +287,7 @@ void pool_correct_word(struct pool *pool, uint32_t slot)
             backend_close(b, "segment corrupted");
         break;
     case BACKEND_CONNECTING:
+    case BACKEND_HELD:
     case BACKEND_SYNCING:
     case BACKEND_RESETTING:
     case BACKEND_CLOSING:
@@ -329,6 +333,7 @@ void pool_sweep(struct pool *pool)
     for (uint32_t i = 0; i < pool->segment.slots; i++)
         pool_correct_word(pool, i);
     lease_sweep(&pool->segment, &sweep);
+    steer_look(pool);
     health_look(pool);
     pool_balance(pool); /* a wait whose WANT went to a predecessor */
 }
@@ -351,19 +356,13 @@ void pool_recover(struct pool *pool)
 
 void pool_reconfigure(struct pool *pool, const struct pool_config *config)
 {
-    uint32_t before = pool->max;
-
     pool->config = config;
-    pool->max = (uint32_t)config->size_max < pool->segment.slots ? (uint32_t)config->size_max : pool->segment.slots;
-    pool_publish(pool);
-    for (uint32_t i = pool->max; i < before; i++)
-        backend_retire(&pool->backend[i], "pool made smaller");
-    pool_balance(pool);
+    steer_resize(pool, (uint32_t)config->size_min, (uint32_t)config->size_max);
 }
 
 void pool_stop(struct pool *pool, enum shutdown_mode mode)
 {
-    pool->mode = POOL_SHUTDOWN;
+    pool->steering.mode = POOL_SHUTDOWN;
     pool_publish(pool);
     lease_wake_all(&pool->segment);
     for (uint32_t i = 0; i < pool->segment.slots; i++) {

@@ -14,8 +14,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define RETIRE_TRIES 1000 /* to change a word that a hostile worker may be writing without end */
-
 void replace_begin(struct backend *b, const char *reason)
 {
     if (b->phase != BACKEND_LENDABLE || b->replacement.state != REPLACEMENT_NONE)
@@ -62,15 +60,6 @@ void replace_drop(struct backend *b)
 
 void replace_give_up(struct backend *b)
 {
-    const struct segment *s = &b->pool->segment;
-
     replace_drop(b);
-    b->reason = NULL;
-    for (unsigned tries = 0; tries < RETIRE_TRIES; tries++) {
-        uint64_t word = slot_word(s, b->slot);
-
-        if (word_state(word) != SLOT_LEASED || (word_flags(word) & SLOT_RETIRE) == 0 ||
-            lease_mark(s, b->slot, word, 0, SLOT_RETIRE))
-            return;
-    }
+    backend_stay(b);
 }

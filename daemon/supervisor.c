@@ -292,6 +292,9 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
     case MESSAGE_PASSWORD_CHANGED:
         pool_password_changed(pool);
         break;
+    case MESSAGE_STEERING:
+        steer_from_predecessor(pool, m->text);
+        break;
     default:
         log_warning("the keeper sent message %u", m->verb);
     }

@@ -18,6 +18,7 @@ enum backend_phase {
     BACKEND_NONE,
     BACKEND_CONNECTING, /* a login is under way */
     BACKEND_LENDABLE,   /* idle, granted or leased: the word says which */
+    BACKEND_HELD,       /* ready, and held back from the borrowers: the pool is paused */
     BACKEND_SYNCING,    /* the protocol position is being found again */
     BACKEND_RESETTING,  /* the session is being reset */
     BACKEND_CLOSING,    /* told to end; counts against max until the server has */
@@ -50,6 +51,7 @@ struct backend {
     uint64_t connected; /* login done; ns */
     char *facts;        /* as message.h has them, without the cancel key */
     const char *reason; /* of closing: one fixed string a reason, listed in pglendd(8) */
+    unsigned held;      /* HELD: the flags its word had when it was idle */
     struct replacement replacement;
 
     uv_poll_t *poll; /* NULL: not watched; freed when libuv has closed it */
@@ -67,6 +69,15 @@ struct backend {
     struct reset_reader reader; /* of the reset's answer, while RESETTING */
 };
 
+/* What administrators have told a pool, beside its configuration. A successor goes on with it. */
+struct steering {
+    enum pool_mode mode;
+    bool keep;           /* PAUSED: sessions are held, not closed */
+    char by[NAME_FIELD]; /* who set the mode */
+    uint64_t since;      /* ns */
+    uint32_t min, max;   /* config->size_min, size_max, unless resized */
+};
+
 struct pool {
     struct supervisor *supervisor;
     const struct pool_config *config; /* of supervisor->config */
@@ -75,8 +86,7 @@ struct pool {
     volatile int damaged; /* set by the SIGBUS guard */
     bool replacing;       /* the segment was damaged; the keeper is making another */
     bool segment_wanted;  /* and is to be asked for it, once more if its answer came without a descriptor */
-    enum pool_mode mode;
-    uint32_t max;            /* config->size_max, here so that it can be resized */
+    struct steering steering;
     struct backend *backend; /* segment.slots of them */
     struct worker **worker;  /* segment.borrowers of them, by index; NULL: free */
     size_t workers;
@@ -160,6 +170,18 @@ struct pool_count {
 void pool_count(const struct pool *pool, struct pool_count *count);
 const char *pool_state(const struct pool *pool); /* "active", "paused", "disabled", "unavailable" */
 
+/*
+ * steer.c: modes and sizes that administrators set. Each takes effect at once; what is lent finishes. BY: who.
+ */
+void steer_pause(struct pool *pool, const char *by, bool keep);
+void steer_disable(struct pool *pool, const char *by);
+void steer_activate(struct pool *pool, const char *by); /* resume, enable */
+void steer_resize(struct pool *pool, uint32_t min, uint32_t max);
+void steer_from_predecessor(struct pool *pool, const char *text);
+void steer_look(struct pool *pool); /* with each sweep: what came free meanwhile */
+/* Why a session in SLOT is not wanted now; NULL: it is. */
+const char *steer_unwanted(const struct pool *pool, uint32_t slot);
+
 /* health.c: what a second that passed calls for: sessions that are idle too long, too old, or used too often */
 void health_look(struct pool *pool);
 
@@ -182,6 +204,10 @@ void backend_returned(struct backend *b, unsigned flags);
 void backend_close(struct backend *b, const char *reason);
 /* Take it off the borrowers when it is idle, else when its lease ends. */
 void backend_retire(struct backend *b, const char *reason);
+void backend_stay(struct backend *b); /* not to be retired after all */
+/* The same, but to be held: what backend_lend() ends. */
+void backend_hold(struct backend *b);
+void backend_lend(struct backend *b);
 void backend_cancel(struct backend *b); /* ask the keeper, unless one is on its way */
 void backend_cancelled(struct backend *b);
 const char *backend_state_name(const struct backend *b, uint64_t word); /* as `pglend slots` prints it */

@@ -25,17 +25,26 @@ enum admin_role { ADMIN_READ, ADMIN_OPERATE, ADMIN_CONTROL, ADMIN_ROLES };
 
 /*
  * One row a command: ROW(name, names of its args, the same on the command line, role, help). Both ends build their
- * tables from it, so dispatch, permission and help cannot disagree. Every argument is a string and optional.
+ * tables from it, so dispatch, permission and help cannot disagree. Every argument is a string and optional;
+ * words of the command line, several where it says "...", are the first of them.
  */
 #define ADMIN_COMMANDS(ROW)                                                                                            \
     ROW(status, "", "", ADMIN_READ, "Show the daemon and its pools.")                                                  \
-    ROW(pools, "pool", "[POOL]", ADMIN_READ, "Show each pool: its state, size and last database error.")               \
-    ROW(slots, "pool", "[POOL]", ADMIN_READ, "Show each slot: its state, backend and borrower.")                       \
-    ROW(workers, "pool", "[POOL]", ADMIN_READ, "Show the processes that are attached.")                                \
-    ROW(waiters, "pool", "[POOL]", ADMIN_READ, "Show who waits for a connection, oldest first.")                       \
+    ROW(pools, "pool", "[POOL ...]", ADMIN_READ, "Show each pool: its state, size and last database error.")           \
+    ROW(slots, "pool", "[POOL ...]", ADMIN_READ, "Show each slot: its state, backend and borrower.")                   \
+    ROW(workers, "pool", "[POOL ...]", ADMIN_READ, "Show the processes that are attached.")                            \
+    ROW(waiters, "pool", "[POOL ...]", ADMIN_READ, "Show who waits for a connection, oldest first.")                   \
     ROW(config, "", "", ADMIN_READ, "Show the configuration in force, normalised.")                                    \
     ROW(reload, "", "", ADMIN_OPERATE, "Read the configuration again; a bad one changes nothing.")                     \
-    ROW(shutdown, "mode", "[--fast] [--wait]", ADMIN_CONTROL, "Stop: no new leases, wait for those that are out.")
+    ROW(pause, "pool keep wait timeout", "[--keep] [--wait] [POOL ...]", ADMIN_OPERATE,                                \
+        "Lend no more, wait until nothing is lent, close the sessions; borrowers queue up.")                           \
+    ROW(resume, "pool wait timeout", "[--wait] [POOL ...]", ADMIN_OPERATE, "Lend again after a pause.")                \
+    ROW(disable, "pool wait timeout", "[--wait] [POOL ...]", ADMIN_OPERATE,                                            \
+        "Lend no more, close the sessions; borrowers are refused at once.")                                            \
+    ROW(enable, "pool wait timeout", "[--wait] [POOL ...]", ADMIN_OPERATE, "Lend again after disable.")                \
+    ROW(resize, "pool min max wait timeout", "[--min N] [--max N] [--wait] [POOL ...]", ADMIN_CONTROL,                 \
+        "Set size.min and size.max until the next reload.")                                                            \
+    ROW(shutdown, "mode wait", "[--fast] [--wait]", ADMIN_CONTROL, "Stop: no new leases, wait for those that are out.")
 
 /* Error codes. */
 #define ADMIN_BAD_REQUEST     "bad_request"

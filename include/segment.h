@@ -61,6 +61,8 @@ struct policy {
     uint32_t guard;
     uint32_t cache_per_worker;
     uint32_t max_waiters; /* 0: any number */
+    uint64_t mode_since;  /* ns, CLOCK_MONOTONIC */
+    char mode_by[NAME_FIELD];
     char reset_query[RESET_QUERY_MAX + 1];
 };
 

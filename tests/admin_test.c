@@ -203,16 +203,24 @@ static const struct {
     {"{\"id\":\"x\",\"command\":\"status\",\"args\":{}}", NULL, "\"id\":\"x\""},
     {"{\"command\":\"pools\"}", NULL, "\"id\":null"},
     {"{\"command\":\"pools\",\"args\":{\"pool\":\"lab\"}}", NULL,
-     "\"name\":\"lab\",\"state\":\"active\",\"min\":0,\"max\":2"},
+     "\"name\":\"lab\",\"state\":\"active\",\"mode_by\":null,\"min\":0,\"max\":2"},
     {"{\"command\":\"slots\",\"args\":{\"pool\":\"lab\"}}", NULL, "\"pool\":\"lab\",\"slot\":1,\"state\":\"empty\""},
     {"{\"command\":\"slots\"}", NULL, "\"pool\":\"clinic\",\"slot\":0,\"state\":\"connecting\""},
     {"{\"command\":\"workers\"}", NULL, "\"result\":[]"},
     {"{\"command\":\"waiters\"}", NULL, "\"result\":[]"},
     {"{\"command\":\"config\"}", NULL, "\"runtime_dir\":\"/tmp\""},
     {"{\"command\":\"help\"}", NULL,
-     "\"name\":\"shutdown\",\"args\":\"mode\",\"usage\":\"[--fast] [--wait]\",\"role\":\"control\""},
+     "\"name\":\"shutdown\",\"args\":\"mode wait\",\"usage\":\"[--fast] [--wait]\",\"role\":\"control\""},
     {"{\"command\":\"slots\",\"args\":{\"pool\":\"clinci\"}}", "no_such_pool", "did you mean \\\"clinic\\\"?"},
-    {"{\"command\":\"slots\",\"args\":{\"pool\":\"\"}}", "no_such_pool", "the command pools lists them"},
+    {"{\"command\":\"slots\",\"args\":{\"pool\":\"\"}}", "bad_request", "leave it out for all pools"},
+    {"{\"command\":\"slots\",\"args\":{\"pool\":\"lab xyzzy\"}}", "no_such_pool", "the command pools lists them"},
+    {"{\"command\":\"pools\",\"args\":{\"pool\":\"lab  clinic\"}}", NULL, "\"name\":\"clinic\""},
+    {"{\"command\":\"resize\",\"args\":{\"pool\":\"lab\"}}", "bad_request", "give min, max or both"},
+    {"{\"command\":\"resize\",\"args\":{\"max\":\"9\"}}", "bad_request", "from 1 to 8 (size.limit)"},
+    {"{\"command\":\"resize\",\"args\":{\"min\":\"3\"}}", "bad_request", "pool \\\"lab\\\": min 3 is more than max 2"},
+    {"{\"command\":\"resize\",\"args\":{\"min\":\"1e3\"}}", "bad_request", "not a number"},
+    {"{\"command\":\"pause\",\"args\":{\"timeout\":\"soon\"}}", "bad_request", "give seconds from 0"},
+    {"{\"command\":\"disable\",\"args\":{\"pool\":\"lab\"}}", NULL, "\"state\":\"disabled\""},
     {"{\"command\":\"slots\",\"args\":{\"pool\":7}}", "bad_request", "argument \\\"pool\\\" is not a string"},
     {"{\"command\":\"slots\",\"args\":{\"poo\":\"x\"}}", "bad_request", "unknown argument \\\"poo\\\"; it takes pool"},
     {"{\"command\":\"slots\",\"args\":{\"\":\"x\"}}", "bad_request", "unknown argument"},
@@ -396,7 +404,7 @@ START_TEST(no_role)
             answer = ask(join(), "{\"command\":\"shutdown\"}\n");
             denied = denied && strcmp(code_of(answer), "denied") == 0 &&
                      strstr(json_string_value(json_object_get(json_object_get(answer, "error"), "message")),
-                            "shutdown needs the role control, which user nobody") != NULL;
+                            "shutdown needs the role control, which user 65534") != NULL;
         }
         if (write(pipes[1], denied ? "y" : "n", 1) == 1)
             pause();

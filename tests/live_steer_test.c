@@ -1,0 +1,420 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_steer_test.c - a pool that is told what to do while it runs: pause and resume, disable and enable, other sizes,
+ * reloads, all of it under load; and a supervisor that stands still for a while.
+ */
+#include "harness.h"
+#include "pglend.h"
+#include "pglendd.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define LOAD_WORKERS 12
+
+static struct pglendd *daemon_;
+
+/* Who the daemon says we are: root, or a number that no access list names. */
+static const char *self(void)
+{
+    static char name[16];
+
+    if (geteuid() == 0)
+        return "root";
+    (void)snprintf(name, sizeof name, "%u", (unsigned)geteuid());
+    return name;
+}
+
+/* "VERB by SELF" */
+static const char *by_self(const char *verb)
+{
+    static char text[64];
+
+    (void)snprintf(text, sizeof text, "%s by %s ", verb, self());
+    return text;
+}
+
+static pglend *open_pool(void)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+
+    ck_assert_ptr_nonnull(pool);
+    return pool;
+}
+
+static PGconn *borrow(pglend *pool)
+{
+    PGconn *conn = pglend_acquire(pool, 5000);
+
+    ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
+    return conn;
+}
+
+static void one(PGconn *conn)
+{
+    char text[16];
+
+    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
+}
+
+static void give_back(pglend *pool, PGconn *conn)
+{
+    ck_assert_msg(pglend_release(pool, conn) == PGLEND_OK, "%s", pglend_errmessage(pool));
+}
+
+static int borrow_once(pglend *pool)
+{
+    PGconn *conn = borrow(pool);
+    int pid = PQbackendPID(conn);
+
+    one(conn);
+    give_back(pool, conn);
+    return pid;
+}
+
+static void expect_no_lease(pglend *pool, int timeout_ms, pglend_status status, const char *words)
+{
+    PGconn *conn = pglend_acquire(pool, timeout_ms);
+
+    ck_assert_ptr_null(conn);
+    ck_assert_msg(pglend_errcode(pool) == status && strstr(pglend_errmessage(pool), words) != NULL, "%s: %s",
+                  pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
+}
+
+/* The command's result, one pool's object of it: member KEY as text. */
+static const char *order(const char *command, const char *arguments, const char *key, char text[64])
+{
+    json_t *result = pglendd_result(daemon_, command, arguments);
+    const json_t *value = json_object_get(json_array_get(result, 0), key);
+
+    if (json_is_integer(value))
+        (void)snprintf(text, 64, "%lld", (long long)json_integer_value(value));
+    else
+        (void)snprintf(text, 64, "%s", json_is_string(value) ? json_string_value(value) : "-");
+    json_decref(result);
+    return text;
+}
+
+static void expect_refusal(const char *command, const char *arguments, const char *code, const char *words)
+{
+    json_t *answer = pglendd_request(daemon_, command, arguments), *error = json_object_get(answer, "error");
+
+    ck_assert_str_eq(json_string_value(json_object_get(error, "code")), code);
+    ck_assert_msg(strstr(json_string_value(json_object_get(error, "message")), words) != NULL, "%s",
+                  json_string_value(json_object_get(error, "message")));
+    json_decref(answer);
+}
+
+static const char *state(char text[64])
+{
+    return order("pools", "{'pool': 'clinic'}", "state", text);
+}
+
+static void kill_supervisor(void)
+{
+    pid_t pid = pglendd_process(daemon_, "supervisor");
+
+    ck_assert_int_ne(pid, 0);
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    wait_until(process_state(pid) == 0, 5);
+    wait_until(pglendd_process(daemon_, "supervisor") != 0, 5);
+}
+
+/* ---- pause ---- */
+
+/* Says what became of an acquire that waits for 10 s. */
+static int wait_in_queue(void *argument, int sock)
+{
+    pglend *pool = open_pool();
+    PGconn *conn;
+
+    (void)argument;
+    conn = pglend_acquire(pool, 10000);
+    say(sock, conn != NULL ? 'y' : pglend_errcode(pool) == PGLEND_SHUTDOWN ? 's' : 'n');
+    if (conn != NULL) {
+        one(conn);
+        give_back(pool, conn);
+    }
+    pglend_close(pool);
+    return 0;
+}
+
+START_TEST(pause_waits_for_leases_and_queues_everybody)
+{
+    struct worker_process waiter;
+    char text[64];
+    PGconn *held;
+    pglend *pool;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 2, 'max': 3}}}}");
+    pool = open_pool();
+    (void)borrow_once(pool);
+    held = borrow(pool);
+    expect_refusal("pause", "{'pool': 'clinic', 'timeout': '0.2'}", "timed_out", "still has leases or sessions to end");
+    ck_assert_str_eq(state(text), "paused");
+    ck_assert_str_eq(order("pools", NULL, "mode_by", text), self());
+    expect_no_lease(pool, 100, PGLEND_TIMEOUT, by_self("paused"));
+    expect_no_lease(pool, 0, PGLEND_TIMEOUT, by_self("paused"));
+    one(held); /* what is lent is not disturbed */
+    worker_fork(&waiter, wait_in_queue, NULL);
+    wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
+    give_back(pool, held);
+    ck_assert_str_eq(order("pause", "{'wait': 'yes'}", "total", text), "0");
+    wait_until(postgres_sessions(harness_server()) == 0, 5);
+    ck_assert_int_eq(pglendd_count(daemon_, "waiting"), 1);
+    ck_assert_str_eq(order("enable", NULL, "state", text), "paused"); /* that is another's counterpart */
+    ck_assert_str_eq(order("resume", "{'wait': 'yes', 'timeout': '5'}", "state", text), "active");
+    ck_assert_int_eq(hear(waiter.sock, 5), 'y');
+    ck_assert_int_eq(worker_wait(&waiter, 5), 0);
+    (void)borrow_once(pool);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(pause_keeps_sessions)
+{
+    bool restart = _i == 1;
+    char text[64];
+    PGconn *held;
+    pglend *pool;
+    int idle, lent;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 2, 'max': 2}}}}");
+    pool = open_pool();
+    wait_until(pglendd_count(daemon_, "idle") == 2, 5);
+    held = borrow(pool);
+    lent = PQbackendPID(held);
+    idle = borrow_once(pool);
+    ck_assert_int_ne(idle, lent);
+    expect_refusal("pause", "{'keep': 'yes', 'timeout': '0'}", "timed_out", "leased");
+    give_back(pool, held);
+    ck_assert_str_eq(order("pause", "{'keep': 'yes'}", "idle", text), "2");
+    expect_no_lease(pool, 100, PGLEND_TIMEOUT, by_self("paused"));
+    if (restart) {
+        kill_supervisor();
+        ck_assert_str_eq(state(text), "paused");
+        wait_until(pglendd_count(daemon_, "idle") == 2, 5);
+        expect_no_lease(pool, 100, PGLEND_TIMEOUT, by_self("paused"));
+    }
+    (void)order("resume", NULL, "state", text);
+    held = borrow(pool);
+    ck_assert_int_eq(borrow_once(pool) + PQbackendPID(held), idle + lent);
+    ck_assert_int_ne(PQbackendPID(held), 0);
+    give_back(pool, held);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* Resumed before the lease has come back: the session stays. */
+START_TEST(pause_taken_back)
+{
+    char text[64];
+    PGconn *held;
+    pglend *pool;
+    int lent;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    pool = open_pool();
+    held = borrow(pool);
+    lent = PQbackendPID(held);
+    expect_refusal("pause", "{'timeout': '0'}", "timed_out", "leased");
+    (void)order("resume", NULL, "state", text);
+    give_back(pool, held);
+    ck_assert_int_eq(borrow_once(pool), lent);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* ---- disable ---- */
+
+START_TEST(disable_refuses_at_once)
+{
+    struct worker_process waiter;
+    char text[64];
+    PGconn *held;
+    pglend *pool;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    pool = open_pool();
+    held = borrow(pool);
+    worker_fork(&waiter, wait_in_queue, NULL);
+    wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
+    ck_assert_str_eq(order("disable", "{'pool': 'clinic'}", "state", text), "disabled");
+    ck_assert_int_eq(hear(waiter.sock, 2), 's');
+    ck_assert_int_eq(worker_wait(&waiter, 5), 0);
+    expect_no_lease(pool, 5000, PGLEND_SHUTDOWN, by_self("is disabled"));
+    kill_supervisor();
+    ck_assert_str_eq(state(text), "disabled");
+    expect_no_lease(pool, 5000, PGLEND_SHUTDOWN, by_self("is disabled"));
+    one(held);
+    give_back(pool, held);
+    ck_assert_str_eq(order("disable", "{'wait': 'yes', 'timeout': '5'}", "total", text), "0");
+    ck_assert_str_eq(order("resume", NULL, "state", text), "disabled");
+    ck_assert_str_eq(order("enable", "{'wait': 'yes', 'timeout': '5'}", "idle", text), "1");
+    (void)borrow_once(pool);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* ---- size ---- */
+
+static json_int_t differs(const char *key, const char *which)
+{
+    json_t *pools = pglendd_result(daemon_, "pools", NULL);
+    json_t *row = json_object_get(json_object_get(json_array_get(pools, 0), "differs"), key);
+    json_int_t number = row == NULL ? -1 : json_integer_value(json_object_get(row, which));
+
+    json_decref(pools);
+    return number;
+}
+
+START_TEST(resize_until_the_next_reload)
+{
+    char text[64];
+    pglend *pool;
+    PGconn *conn[4];
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 2, 'limit': 4}}}}");
+    pool = open_pool();
+    for (int i = 0; i < 2; i++)
+        conn[i] = borrow(pool);
+    expect_no_lease(pool, 0, PGLEND_TIMEOUT, "2 leased");
+    ck_assert_str_eq(order("resize", "{'max': '4', 'min': '3', 'wait': 'yes', 'timeout': '5'}", "max", text), "4");
+    ck_assert_int_eq(differs("size.max", "now"), 4);
+    ck_assert_int_eq(differs("size.max", "file"), 2);
+    for (int i = 2; i < 4; i++)
+        conn[i] = borrow(pool);
+    kill_supervisor();
+    ck_assert_int_eq(differs("size.max", "now"), 4);
+    /* Smaller than what is lent: that is not taken away, and serves nobody when it comes back. */
+    ck_assert_str_eq(order("resize", "{'max': '1', 'min': '0'}", "leased", text), "4");
+    for (int i = 0; i < 4; i++) {
+        one(conn[i]);
+        give_back(pool, conn[i]);
+    }
+    ck_assert_str_eq(order("resize", "{'max': '1', 'wait': 'yes', 'timeout': '5'}", "max", text), "1");
+    wait_until(postgres_sessions(harness_server()) == 1, 5);
+    json_decref(pglendd_result(daemon_, "reload", NULL));
+    wait_until(differs("size.max", "now") == -1, 5);
+    conn[0] = borrow(pool);
+    conn[1] = borrow(pool);
+    give_back(pool, conn[0]);
+    give_back(pool, conn[1]);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* ---- under load ---- */
+
+/* Leases without end, until the test hangs up: each must succeed. */
+static int load(void *argument, int sock)
+{
+    pglend *pool = open_pool();
+    unsigned seed = *(unsigned *)argument, leases = 0;
+    char stop;
+
+    say(sock, 'r');
+    while (recv(sock, &stop, 1, MSG_DONTWAIT) == -1 && errno == EAGAIN) {
+        PGconn *conn = pglend_acquire(pool, 20000);
+
+        ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
+        one(conn);
+        if (rand_r(&seed) % 16 == 0)
+            harness_sleep_ms(2);
+        give_back(pool, conn);
+        leases++;
+    }
+    pglend_close(pool);
+    return leases > 0 ? 0 : 1;
+}
+
+static const struct {
+    const char *command, *arguments;
+} orders[] = {
+    {"reload", NULL},
+    {"resize", "{'max': '2', 'min': '0'}"},
+    {"pause", "{'keep': 'yes', 'wait': 'yes', 'timeout': '20'}"},
+    {"resize", "{'max': '8', 'min': '6'}"},
+    {"resume", NULL},
+    {"pause", "{'wait': 'yes', 'timeout': '20'}"},
+    {"resume", NULL},
+};
+
+START_TEST(steered_under_load)
+{
+    struct worker_process worker[LOAD_WORKERS];
+    unsigned seed[LOAD_WORKERS];
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 2, 'max': 4, 'limit': 8}}}}");
+    for (unsigned i = 0; i < LOAD_WORKERS; i++) {
+        seed[i] = i + 1;
+        worker_fork(&worker[i], load, &seed[i]);
+        ck_assert_int_eq(hear(worker[i].sock, 10), 'r');
+    }
+    for (unsigned round = 0; round < harness_rounds(10); round++)
+        for (size_t i = 0; i < sizeof orders / sizeof orders[0]; i++) {
+            json_decref(pglendd_result(daemon_, orders[i].command, orders[i].arguments));
+            ck_assert_int_le(postgres_sessions(harness_server()), 8);
+            harness_sleep_ms(5);
+        }
+    for (unsigned i = 0; i < LOAD_WORKERS; i++) {
+        say(worker[i].sock, 's');
+        ck_assert_int_eq(worker_wait(&worker[i], 30), 0);
+    }
+    /* No slot is lost: all that there are can be lent. */
+    json_decref(pglendd_result(daemon_, "resize", "{'min': '8', 'max': '8', 'wait': 'yes', 'timeout': '10'}"));
+    wait_until(pglendd_count(daemon_, "idle") == 8, 10);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* ---- a supervisor that stands still ---- */
+
+START_TEST(stopped_supervisor)
+{
+    unsigned seconds = harness_rounds(2);
+    pid_t supervisor;
+    pglend *pool;
+    uint64_t until;
+
+    daemon_ =
+        pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 0, 'max': 2}, 'idle_timeout': '1s'}}}");
+    pool = open_pool();
+    (void)borrow_once(pool);
+    supervisor = pglendd_process(daemon_, "supervisor");
+    ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
+    for (until = harness_now_ms() + 1000 * (seconds < 10 ? seconds : 10); harness_now_ms() < until;)
+        (void)borrow_once(pool);
+    ck_assert_int_eq(kill(supervisor, SIGCONT), 0);
+    wait_until(pglendd_count(daemon_, "total") == 0, 5); /* the timer that it slept through has gone on */
+    (void)borrow_once(pool);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("live_steer");
+    TCase *tc = harness_live_case(suite, "steer", 60);
+    TCase *under_load = harness_live_case(suite, "load", 60 * harness_rounds(1));
+
+    tcase_add_test(tc, pause_waits_for_leases_and_queues_everybody);
+    tcase_add_loop_test(tc, pause_keeps_sessions, 0, 2);
+    tcase_add_test(tc, pause_taken_back);
+    tcase_add_test(tc, disable_refuses_at_once);
+    tcase_add_test(tc, resize_until_the_next_reload);
+    tcase_add_test(tc, stopped_supervisor);
+    tcase_add_test(under_load, steered_under_load);
+    return harness_main(suite);
+}
