@@ -483,6 +483,7 @@ static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uin
     }
     state = settle(r, loan, word, now, idle_since);
     if (state == READER_CLEAN && adopt_arm(loan)) {
+        loan->version = word_version(word);
         *made = loan;
         return MADE;
     }

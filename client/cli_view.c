@@ -94,7 +94,16 @@ const struct cli_view cli_view_pause = {.line = steered_line, .none = "no pools"
                       cli_view_resume = {.line = steered_line, .none = "no pools"},
                       cli_view_disable = {.line = steered_line, .none = "no pools"},
                       cli_view_enable = {.line = steered_line, .none = "no pools"},
-                      cli_view_resize = {.line = steered_line, .none = "no pools"};
+                      cli_view_resize = {.line = steered_line, .none = "no pools"},
+                      cli_view_recycle = {.line = steered_line, .none = "no pools"};
+
+static const struct cli_column revoke_columns[] = {
+    {"LEASE", "lease", CLI_TEXT},
+    {"WORKER", "worker_pid", CLI_NUMBER},
+    {"UID", "uid", CLI_NUMBER},
+    {"BACKEND", "backend_pid", CLI_NUMBER},
+};
+const struct cli_view cli_view_revoke = {.none = "nothing is lent to those", COLUMNS(revoke_columns)};
 
 static void shutdown_line(FILE *out, const json_t *result)
 {

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <getopt.h>
+#include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -20,6 +21,10 @@ static const struct {
     const char *help;
 } options[] = {
     {"keep", "keep", "yes", "--keep", "hold the idle sessions, do not close them"},
+    {"idle", "idle", "yes", "--idle", "only those that are idle now"},
+    {"over", "over", NULL, "--over 10m", "only those that logged in longer ago than this"},
+    {"pid", "pid", NULL, "--pid PID", "what this process holds"},
+    {"user", "user", NULL, "--user NAME", "what processes of this user hold"},
     {"min", "min", NULL, "--min N", "sessions that are always there"},
     {"max", "max", NULL, "--max N", "sessions at most"},
     {"fast", "mode", "fast", "--fast", "do not wait for leases that are out: take them back"},
@@ -137,13 +142,11 @@ static bool has_name(const char *list, const char *name)
 /* The words become the command's first argument. */
 static bool place_words(struct cli *cli, const struct cli_command *command)
 {
-    json_t *words = json_object_get(cli->args, "");
-    size_t most = strstr(command->usage, "...") != NULL ? SIZE_MAX : command->usage[0] != '\0' ? 1 : 0, i;
+    const char *last = strrchr(command->usage, '[');
+    size_t most = last == NULL || last[1] == '-' ? 0 : strstr(last, "...") != NULL ? SIZE_MAX : 1, i;
+    json_t *words = json_object_get(cli->args, ""), *word;
     char name[32], text[4096] = "";
-    json_t *word;
 
-    if (strncmp(command->usage, "[--", 3) == 0 && most == 1)
-        most = 0; /* nothing but options */
     if (json_array_size(words) > most) {
         const char *first = json_string_value(json_array_get(words, most));
 
@@ -169,6 +172,24 @@ static bool place_words(struct cli *cli, const struct cli_command *command)
     return json_object_del(cli->args, "") == 0;
 }
 
+/* The supervisor asks no directory service, so it gets the number. */
+static bool resolve_user(struct cli *cli)
+{
+    const char *name = cli_argument(cli, "user");
+    const struct passwd *account;
+    char number[16];
+
+    if (name == NULL || name[strspn(name, "0123456789")] == '\0')
+        return true;
+    account = getpwnam(name);
+    if (account == NULL) {
+        cli_error("--user %s: there is no such user here; give a name or a number", name);
+        return false;
+    }
+    (void)snprintf(number, sizeof(number), "%u", (unsigned)account->pw_uid);
+    return set_argument(cli, "user", number);
+}
+
 bool cli_arguments_fit(struct cli *cli, const struct cli_command *command)
 {
     for (size_t i = 0; i < OPTIONS; i++) {
@@ -181,7 +202,7 @@ bool cli_arguments_fit(struct cli *cli, const struct cli_command *command)
             return false;
         }
     }
-    return place_words(cli, command);
+    return resolve_user(cli) && place_words(cli, command);
 }
 
 void cli_print_options(FILE *out, const struct cli_command *command)

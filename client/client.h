@@ -47,7 +47,8 @@ struct loan {
     _Atomic bool armed; /* the lent socket is under it */
     enum loan_state state;
     uint32_t borrower;
-    uint64_t used; /* for least recently used */
+    uint64_t version; /* of the slot's word when the lease began: the lease's name */
+    uint64_t used;    /* for least recently used */
     PGconn *conn;
     struct hooks hooks;
     int encoding;

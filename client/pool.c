@@ -100,9 +100,8 @@ const char *pglend_lease_id(pglend *p, const PGconn *conn)
     pool_lock(p);
     loan = loan_find(p, conn);
     if (loan != NULL)
-        (void)snprintf(
-            loan->lease_id, sizeof loan->lease_id, "%s/%u/%llu", p->name, loan->slot,
-            (unsigned long long)atomic_load_explicit(&loan->at->segment.slot[loan->slot].lease, memory_order_relaxed));
+        (void)snprintf(loan->lease_id, sizeof loan->lease_id, "%s/%u/%llu", p->name, loan->slot,
+                       (unsigned long long)loan->version);
     pool_unlock(p);
     if (loan == NULL)
         (void)error_set(p, PGLEND_USAGE, "this PGconn is not leased from pool \"%s\" by this process", p->name);

@@ -94,10 +94,26 @@ static void put_away(struct loan *loan, bool reusable)
         adopt_free(out);
 }
 
-static enum lease_end give_back(struct loan *loan, const struct policy *policy, enum fate fate, bool reusable)
+/* What is known of why the lease of VERSION in SLOT was taken away. */
+static const char *why_lost(const struct attachment *at, uint32_t slot, uint64_t version)
+{
+    static const char *const reasons[LOST_REASONS] = {
+        [LOST_UNKNOWN] = "",
+        [LOST_REVOKED] = ": an administrator revoked it",
+        [LOST_SHUTDOWN] = ": the supervisor was shutting down",
+    };
+    uint64_t lost = atomic_load_explicit(&at->segment.slot[slot].lost, memory_order_relaxed);
+
+    return lost >> 8 == version && (lost & 0xff) < LOST_REASONS ? reasons[lost & 0xff] : "";
+}
+
+/* LEASE_LOST: *WHY says more. */
+static enum lease_end give_back(struct loan *loan, const struct policy *policy, enum fate fate, bool reusable,
+                                const char **why)
 {
     struct attachment *at = loan->at;
     uint32_t slot = loan->slot, borrower = loan->borrower;
+    uint64_t version = loan->version;
     enum lease_end end;
 
     if (policy->guard || fate >= HAND_OVER || !reusable)
@@ -109,6 +125,8 @@ static enum lease_end give_back(struct loan *loan, const struct policy *policy, 
         end = lease_surrender(&at->segment, borrower, slot, fate == REPLACE ? SLOT_BROKEN : 0);
     if (end == LEASE_SUPERVISOR)
         attachment_tell(at, WIRE_RETURNED, slot);
+    if (end == LEASE_LOST)
+        *why = why_lost(at, slot, version);
     attachment_put(at);
     return end;
 }
@@ -140,6 +158,7 @@ static int end_lease(pglend *p, PGconn *conn, bool discard)
 {
     struct loan *loan;
     const struct policy *policy = NULL;
+    const char *why = "";
     bool reusable;
     enum fate fate;
 
@@ -167,8 +186,8 @@ static int end_lease(pglend *p, PGconn *conn, bool discard)
         reusable = adopt_restore_hooks(loan);
         fate = lease_held(&loan->at->segment, loan->borrower, loan->slot) ? tidy(loan, policy) : REPLACE;
     }
-    if (give_back(loan, policy, fate, reusable) == LEASE_LOST)
-        return (int)error_set(p, PGLEND_LOST, "the lease had been taken away before it was given back");
+    if (give_back(loan, policy, fate, reusable, &why) == LEASE_LOST)
+        return (int)error_set(p, PGLEND_LOST, "the lease had been taken away before it was given back%s", why);
     return PGLEND_OK;
 }
 

@@ -41,6 +41,7 @@ static void on_closed(uv_handle_t *handle)
         return;
     json_decref(c->id);
     json_decref(c->args);
+    json_decref(c->result);
     free(c->output);
     free(c);
 }
@@ -110,7 +111,8 @@ void admin_send(struct admin_connection *c, json_t *answer)
     }
     json_decref(c->id);
     json_decref(c->args);
-    c->id = c->args = NULL;
+    json_decref(c->result);
+    c->id = c->args = c->result = NULL;
     text[length] = '\n'; /* in place of the NUL: the buffer carries its length */
     c->output = text;
     buffer = uv_buf_init(text, (unsigned)length + 1);

@@ -25,18 +25,6 @@ static json_t *seconds_since(uint64_t then_ns)
     return then_ns != 0 ? json_real((double)ms / 1e3) : json_null();
 }
 
-/* The worker that borrower B of POOL belongs to; NULL: none that is known. */
-static const struct worker *worker_of(const struct pool *pool, uint32_t b)
-{
-    const struct segment *s = &pool->segment;
-    uint32_t index;
-
-    if (b >= s->borrowers)
-        return NULL;
-    index = (uint32_t)(atomic_load_explicit(&s->borrower[b].owner, memory_order_relaxed) & 0xffff);
-    return index == 0 || index > s->borrowers ? NULL : pool->worker[index - 1];
-}
-
 static json_t *pid_or_null(pid_t pid)
 {
     return pid > 0 ? json_integer(pid) : json_null();
@@ -128,7 +116,7 @@ static bool add_slot(json_t *array, const struct pool *pool, uint32_t i, uint64_
     const struct slot *slot = &pool->segment.slot[i];
     enum slot_state state = word_state(word);
     bool taken = state == SLOT_LEASED || state == SLOT_GRANTED;
-    const struct worker *worker = taken ? worker_of(pool, word_borrower(word)) : NULL;
+    const struct worker *worker = taken ? worker_of_borrower(pool, word_borrower(word)) : NULL;
     uint64_t since = b->phase == BACKEND_LENDABLE ? atomic_load_explicit(&slot->since, memory_order_relaxed) : b->since;
     json_t *object =
         json_pack("{s:s, s:I, s:s, s:I, s:o, s:o, s:o, s:I, s:b}", "pool", pool->config->name, "slot", (json_int_t)i,
@@ -181,7 +169,7 @@ static size_t collect_waiters(const struct pool *pool, struct waiter *waiter)
 
     for (uint32_t b = 0; b < high && b < s->borrowers; b++) {
         uint64_t wait = atomic_load_explicit(&s->borrower[b].wait, memory_order_relaxed);
-        const struct worker *worker = worker_of(pool, b);
+        const struct worker *worker = worker_of_borrower(pool, b);
 
         if (wait_state(wait) == WAIT_NONE)
             continue;
@@ -238,13 +226,14 @@ static void count_held(const struct pool *pool, struct handle *held)
 
     for (uint32_t i = 0; i < s->slots; i++) {
         uint64_t word = slot_word(s, i);
-        const struct worker *worker = word_state(word) == SLOT_LEASED ? worker_of(pool, word_borrower(word)) : NULL;
+        const struct worker *worker =
+            word_state(word) == SLOT_LEASED ? worker_of_borrower(pool, word_borrower(word)) : NULL;
 
         if (worker != NULL)
             held[worker->index].leases++;
     }
     for (uint32_t b = 0; b < high && b < s->borrowers; b++) {
-        const struct worker *worker = worker_of(pool, b);
+        const struct worker *worker = worker_of_borrower(pool, b);
 
         if (worker != NULL && wait_state(atomic_load_explicit(&s->borrower[b].wait, memory_order_relaxed)) != WAIT_NONE)
             held[worker->index].waiting++;

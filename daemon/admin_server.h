@@ -38,9 +38,10 @@ struct admin_connection {
     const struct admin_verb *verb;            /* of a request of admin_steer.c */
     uint64_t until;                           /* how long it may wait; ns */
     bool denial_logged;
-    bool last;    /* close when the answer has been taken */
-    json_t *id;   /* of the request that is being answered */
-    json_t *args; /* its arguments: strings, of the names its row has */
+    bool last;      /* close when the answer has been taken */
+    json_t *id;     /* of the request that is being answered */
+    json_t *args;   /* its arguments: strings, of the names its row has */
+    json_t *result; /* of one that waits, where it is not what became of the pools; NULL: it is */
     uv_write_t write;
     char *output;
     size_t length;
@@ -70,12 +71,26 @@ void admin_fail(struct admin_connection *c, const char *code, const char *format
 bool admin_names_known(struct admin_connection *c);
 bool admin_is_chosen(const struct admin_connection *c, const struct pool *pool);
 
-/* admin_steer.c: the verbs that change what a pool does */
+/* admin_steer.c: the commands that change what a pool does, and may wait until it has come about */
+struct admin_verb {
+    const char *name;
+    void (*act)(struct admin_connection *c, struct pool *pool, const char *by);
+    bool (*settled)(const struct pool *pool); /* has it come about? */
+    const char *unsettled;                    /* what holds it up, for the message of one whose time is up */
+    unsigned wait_s;                          /* without "wait" */
+};
+/* Do VERB to each chosen pool, wait if that is wanted, and answer: c->result, or else what became of the pools. */
+void admin_carry_out(struct admin_connection *c, const struct admin_verb *verb);
+const char *admin_argument(const struct admin_connection *c, const char *name); /* NULL: not given */
+bool admin_is_said(const struct admin_connection *c, const char *name);         /* given, and not "no" */
 void command_pause(struct admin_connection *c);
 void command_resume(struct admin_connection *c);
 void command_disable(struct admin_connection *c);
 void command_enable(struct admin_connection *c);
 void command_resize(struct admin_connection *c);
+void command_recycle(struct admin_connection *c);
+/* admin_revoke.c */
+void command_revoke(struct admin_connection *c);
 
 /* admin_commands.c */
 struct admin_command {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * admin_steer.c - the commands that change what a pool does: pause, resume, disable, enable, resize.
+ * admin_steer.c - the commands that change what a pool does: pause, resume, disable, enable, resize, recycle.
  *
  * Each takes effect before it is answered, and may then wait until it has come about. Whoever stops waiting (time is
  * up, the connection closed) has changed nothing by that: the command stays in force.
@@ -14,22 +14,14 @@
 #define PAUSE_WAIT_S 10
 #define WAIT_MAX_S   86400
 
-struct admin_verb {
-    const char *name;
-    void (*act)(struct admin_connection *c, struct pool *pool, const char *by);
-    bool (*settled)(const struct pool *pool); /* has it come about? */
-    const char *unsettled;                    /* what holds it up, for the message of one whose time is up */
-    unsigned wait_s;                          /* without "wait" */
-};
-
-static const char *argument(const struct admin_connection *c, const char *name)
+const char *admin_argument(const struct admin_connection *c, const char *name)
 {
     return json_string_value(json_object_get(c->args, name));
 }
 
-static bool is_said(const struct admin_connection *c, const char *name)
+bool admin_is_said(const struct admin_connection *c, const char *name)
 {
-    const char *text = argument(c, name);
+    const char *text = admin_argument(c, name);
 
     return text != NULL && strcmp(text, "no") != 0;
 }
@@ -38,14 +30,15 @@ static bool is_said(const struct admin_connection *c, const char *name)
 
 static void answer(struct admin_connection *c)
 {
-    json_t *array = json_array();
+    json_t *array = c->result != NULL ? c->result : json_array();
 
-    for (size_t i = 0; i < c->supervisor->pools; i++)
+    for (size_t i = 0; i < c->supervisor->pools && c->result == NULL; i++)
         if (admin_is_chosen(c, c->supervisor->pool[i]) && !admin_report_steered(array, c->supervisor->pool[i])) {
             json_decref(array);
             array = NULL;
             break;
         }
+    c->result = NULL;
     admin_answer(c, array);
 }
 
@@ -57,7 +50,7 @@ static bool is_over(struct admin_connection *c)
     for (size_t i = 0; i < c->supervisor->pools && open == NULL; i++)
         if (admin_is_chosen(c, c->supervisor->pool[i]) && !c->verb->settled(c->supervisor->pool[i]))
             open = c->supervisor->pool[i];
-    if (open == NULL || (c->verb->wait_s == 0 && !is_said(c, "wait"))) {
+    if (open == NULL || (c->verb->wait_s == 0 && !admin_is_said(c, "wait"))) {
         answer(c);
         return true;
     }
@@ -73,8 +66,8 @@ static bool is_over(struct admin_connection *c)
 /* "timeout", in seconds. False: answered already. */
 static bool read_timeout(struct admin_connection *c, const struct admin_verb *verb)
 {
-    const char *text = argument(c, "timeout");
-    double seconds = is_said(c, "wait") || verb->wait_s == 0 ? WAIT_MAX_S : verb->wait_s;
+    const char *text = admin_argument(c, "timeout");
+    double seconds = admin_is_said(c, "wait") || verb->wait_s == 0 ? WAIT_MAX_S : verb->wait_s;
     char *end = NULL;
 
     if (text != NULL) {
@@ -89,7 +82,7 @@ static bool read_timeout(struct admin_connection *c, const struct admin_verb *ve
     return true;
 }
 
-static void carry_out(struct admin_connection *c, const struct admin_verb *verb)
+void admin_carry_out(struct admin_connection *c, const struct admin_verb *verb)
 {
     struct supervisor *s = c->supervisor;
     char name[64], by[NAME_FIELD];
@@ -137,7 +130,7 @@ static bool is_in_size(const struct pool *pool)
 
 static void pause_pool(struct admin_connection *c, struct pool *pool, const char *by)
 {
-    steer_pause(pool, by, is_said(c, "keep"));
+    steer_pause(pool, by, admin_is_said(c, "keep"));
 }
 
 static void disable_pool(struct admin_connection *c, struct pool *pool, const char *by)
@@ -166,28 +159,28 @@ void command_pause(struct admin_connection *c)
     static const struct admin_verb verb = {"pause", pause_pool, is_at_rest, "has leases or sessions to end",
                                            PAUSE_WAIT_S};
 
-    carry_out(c, &verb);
+    admin_carry_out(c, &verb);
 }
 
 void command_resume(struct admin_connection *c)
 {
     static const struct admin_verb verb = {"resume", resume_pool, is_lending, "has fewer sessions than size.min", 0};
 
-    carry_out(c, &verb);
+    admin_carry_out(c, &verb);
 }
 
 void command_disable(struct admin_connection *c)
 {
     static const struct admin_verb verb = {"disable", disable_pool, is_at_rest, "has leases or sessions to end", 0};
 
-    carry_out(c, &verb);
+    admin_carry_out(c, &verb);
 }
 
 void command_enable(struct admin_connection *c)
 {
     static const struct admin_verb verb = {"enable", enable_pool, is_lending, "has fewer sessions than size.min", 0};
 
-    carry_out(c, &verb);
+    admin_carry_out(c, &verb);
 }
 
 /* ---- sizes ---- */
@@ -196,7 +189,7 @@ void command_enable(struct admin_connection *c)
 static bool read_size(struct admin_connection *c, const char *name, uint32_t least, uint32_t most, uint32_t fallback,
                       uint32_t *size)
 {
-    const char *text = argument(c, name);
+    const char *text = admin_argument(c, name);
     char *end;
     long number;
 
@@ -246,7 +239,7 @@ void command_resize(struct admin_connection *c)
 
     if (!admin_names_known(c))
         return;
-    if (argument(c, "min") == NULL && argument(c, "max") == NULL) {
+    if (admin_argument(c, "min") == NULL && admin_argument(c, "max") == NULL) {
         admin_fail(c, ADMIN_BAD_REQUEST, "resize: give min, max or both");
         return;
     }
@@ -254,5 +247,38 @@ void command_resize(struct admin_connection *c)
     for (size_t i = 0; i < c->supervisor->pools; i++)
         if (admin_is_chosen(c, c->supervisor->pool[i]) && !new_size(c, c->supervisor->pool[i], &min, &max))
             return;
-    carry_out(c, &verb);
+    admin_carry_out(c, &verb);
+}
+
+/* ---- recycle ---- */
+
+static void recycle_pool(struct admin_connection *c, struct pool *pool, const char *by)
+{
+    int64_t over_ms = 0;
+    unsigned count;
+
+    if (admin_argument(c, "over") != NULL)
+        (void)config_duration(admin_argument(c, "over"), &over_ms); /* it was checked before */
+    count = steer_recycle(pool, (uint64_t)over_ms * 1000000, admin_is_said(c, "idle"));
+    log_info("pool=%s: %u session%s to be recycled, by %s", pool->config->name, count, count == 1 ? "" : "s", by);
+}
+
+static bool is_recycled(const struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->segment.slots; i++)
+        if (pool->backend[i].recycle)
+            return false;
+    return true;
+}
+
+void command_recycle(struct admin_connection *c)
+{
+    static const struct admin_verb verb = {"recycle", recycle_pool, is_recycled, "has sessions to replace", 0};
+    const char *over = admin_argument(c, "over");
+    int64_t ms;
+
+    if (over != NULL && config_duration(over, &ms) == -1)
+        admin_fail(c, ADMIN_BAD_REQUEST, "recycle: over \"%.32s\" is not a duration such as 10m", over);
+    else
+        admin_carry_out(c, &verb);
 }

@@ -474,12 +474,14 @@ static void closed(struct backend *b)
     }
     log_backend(b, b->reason);
     b->connected = 0;
+    b->recycle = false;
     b->reason = NULL;
     if (!follow(b)) {
         set_phase(b, BACKEND_NONE);
         lease_empty(&b->pool->segment, b->slot);
     }
     pool_balance(b->pool);
+    health_replaced(b->pool);
 }
 
 void backend_close(struct backend *b, const char *reason)

@@ -115,13 +115,17 @@ void config_print_manual(FILE *out);
 
 /*
  * What a reload from OLD to NEW changes, one call a key: its path ("pools.clinic.size.max"), old and new as JSON text,
- * and what it takes: "applied", "needs recycle" (new logins have it), "needs restart". Pools that come or go are
+ * and what it takes: "applied", "needs recycle" (new logins have it; the supervisor recycles the pool), "needs restart". Pools that come or go are
  * reported as path "pools.NAME" with old or new NULL, and need a restart.
  */
+#define CHANGE_RECYCLE "needs recycle"
+#define CHANGE_RESTART "needs restart"
 typedef void config_change(void *context, const char *path, const char *old, const char *new, const char *takes);
 void config_compare(const struct config *old, const struct config *new, config_change *change, void *context);
 
 const struct pool_config *config_pool(const struct config *config, const char *name);
+/* "10m" as milliseconds: 0, or -1 where TEXT is no whole number with a unit. NULL is none. */
+int config_duration(const char *text, int64_t *ms);
 
 /*
  * The sslmode to log in with: the configured one, or else disable where every host is a Unix socket or loopback, or

@@ -177,7 +177,7 @@ const size_t config_rows = sizeof config_row / sizeof config_row[0];
 const char *config_takes_name(enum config_takes takes)
 {
     static const char *const name[] = {
-        [TAKES_RELOAD] = "applied", [TAKES_RECYCLE] = "needs recycle", [TAKES_RESTART] = "needs restart"};
+        [TAKES_RELOAD] = "applied", [TAKES_RECYCLE] = CHANGE_RECYCLE, [TAKES_RESTART] = CHANGE_RESTART};
 
     return name[takes];
 }

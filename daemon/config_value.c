@@ -144,21 +144,28 @@ static const struct unit *unit_named(const char *name)
     return NULL;
 }
 
-static int parse_duration(const struct config_row *row, const json_t *value, void *object)
+int config_duration(const char *s, int64_t *ms)
 {
-    const char *s = json_string_value(value);
+    const struct unit *unit;
     int64_t us = 0;
 
     if (s == NULL || *s < '0' || *s > '9')
-        return EINVAL;
+        return -1;
     for (; *s >= '0' && *s <= '9'; s++)
         if (__builtin_mul_overflow(us, 10, &us) || __builtin_add_overflow(us, *s - '0', &us))
-            return EINVAL;
-
-    const struct unit *unit = unit_named(s);
+            return -1;
+    unit = unit_named(s);
     if (unit == NULL || __builtin_mul_overflow(us, unit->us, &us) || us % 1000 != 0)
-        return EINVAL;
-    return set_number(row, object, us / 1000);
+        return -1;
+    *ms = us / 1000;
+    return 0;
+}
+
+static int parse_duration(const struct config_row *row, const json_t *value, void *object)
+{
+    int64_t ms;
+
+    return config_duration(json_string_value(value), &ms) == -1 ? EINVAL : set_number(row, object, ms);
 }
 
 static void duration_text(int64_t ms, char out[CONFIG_NAME_MAX])

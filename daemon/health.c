@@ -67,6 +67,8 @@ static const char *due(const struct backend *b, uint64_t now)
 
     if (b->phase != BACKEND_LENDABLE || b->slot >= b->pool->steering.max)
         return NULL;
+    if (b->recycle)
+        return "recycled";
     if (config->max_lifetime_ms != 0 && now - b->connected >= lifetime(b))
         return "old enough";
     return config->max_uses != 0 && uses >= (uint64_t)config->max_uses ? "borrowed often enough" : NULL;
@@ -139,4 +141,15 @@ void health_look(struct pool *pool)
         return;
     close_idle(pool, now);
     replace_old(pool, now);
+}
+
+/* What is old goes once a second, so that a pool does not age all at once; whoever ordered the rest waits for it. */
+void health_replaced(struct pool *pool)
+{
+    bool ordered = false;
+
+    for (uint32_t i = 0; i < pool->segment.slots && !ordered; i++)
+        ordered = pool->backend[i].recycle;
+    if (ordered && pool->steering.mode == POOL_ACTIVE && pool->supervisor->serving)
+        replace_old(pool, clock_ns());
 }

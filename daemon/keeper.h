@@ -8,8 +8,6 @@
 
 #include "daemon.h"
 
-#define CHANGE_RESTART "needs restart"
-
 struct keeper;
 struct child;
 

@@ -367,12 +367,10 @@ void pool_stop(struct pool *pool, enum shutdown_mode mode)
     lease_wake_all(&pool->segment);
     for (uint32_t i = 0; i < pool->segment.slots; i++) {
         struct backend *b = &pool->backend[i];
-        uint64_t word = slot_word(&pool->segment, i);
 
         backend_retire(b, "shutdown");
-        if (mode == SHUTDOWN_FAST && b->phase == BACKEND_LENDABLE && word_state(word) != SLOT_SUPERVISOR &&
-            lease_take(&pool->segment, i, slot_word(&pool->segment, i), SLOT_RETIRE))
-            backend_close(b, "shutdown");
+        if (mode == SHUTDOWN_FAST)
+            (void)revoke_lease(b, slot_word(&pool->segment, i), LOST_SHUTDOWN, "shutdown");
     }
 }
 

@@ -153,3 +153,26 @@ void steer_resize(struct pool *pool, uint32_t min, uint32_t max)
     pool->steering.max = max < pool->segment.slots ? max : pool->segment.slots;
     take_effect(pool);
 }
+
+unsigned steer_recycle(struct pool *pool, uint64_t over, bool idle_only)
+{
+    uint64_t now = clock_ns();
+    unsigned count = 0;
+
+    for (uint32_t i = 0; i < pool->segment.slots; i++) {
+        struct backend *b = &pool->backend[i];
+        bool idle = b->phase == BACKEND_HELD ||
+                    (b->phase == BACKEND_LENDABLE && word_state(slot_word(&pool->segment, i)) == SLOT_IDLE);
+
+        if (b->connected == 0 || b->phase == BACKEND_CLOSING || (idle_only && !idle) || now - b->connected < over)
+            continue;
+        /* In a pool that is paused nothing logs in. */
+        if (b->phase == BACKEND_HELD)
+            backend_close(b, "recycled");
+        else
+            b->recycle = true;
+        count++;
+    }
+    health_replaced(pool);
+    return count;
+}

@@ -199,6 +199,30 @@ static void configuration_came(struct supervisor *s, const char *names, int fd)
     make_pools(s);
 }
 
+/* Sessions of pools whose CHANGES new logins only have. */
+static void recycle_changed(struct supervisor *s, const json_t *changes)
+{
+    for (size_t p = 0; p < s->pools; p++) {
+        const char *name = s->pool[p]->config->name;
+        unsigned count = 0;
+        bool changed = false;
+
+        for (size_t i = 0; i < json_array_size(changes); i++) {
+            const json_t *change = json_array_get(changes, i);
+            const char *key = json_string_value(json_object_get(change, "key"));
+            const char *takes = json_string_value(json_object_get(change, "takes"));
+            size_t length = strlen(name);
+
+            changed |= key != NULL && takes != NULL && strcmp(takes, CHANGE_RECYCLE) == 0 &&
+                       strncmp(key, "pools.", 6) == 0 && strncmp(key + 6, name, length) == 0 && key[6 + length] == '.';
+        }
+        if (changed)
+            count = steer_recycle(s->pool[p], 0, false);
+        if (count > 0)
+            log_info("pool=%s: %u session%s to be recycled, for the reload", name, count, count == 1 ? "" : "s");
+    }
+}
+
 /* ---- the keeper's messages ---- */
 
 static void on_sweep(uv_timer_t *timer);
@@ -349,6 +373,7 @@ static void on_keeper_message(void *context, const struct message *m, int fd)
     case MESSAGE_RELOADED: {
         json_t *changes = m->status == 0 ? json_loads(m->text, 0, NULL) : NULL;
 
+        recycle_changed(s, changes);
         admin_reloaded(s, m->status == 0 ? NULL : m->text, changes);
         return;
     }

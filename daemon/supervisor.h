@@ -51,6 +51,7 @@ struct backend {
     uint64_t connected; /* login done; ns */
     char *facts;        /* as message.h has them, without the cancel key */
     const char *reason; /* of closing: one fixed string a reason, listed in pglendd(8) */
+    bool recycle;       /* to be replaced, an administrator says */
     unsigned held;      /* HELD: the flags its word had when it was idle */
     struct replacement replacement;
 
@@ -177,6 +178,8 @@ void steer_pause(struct pool *pool, const char *by, bool keep);
 void steer_disable(struct pool *pool, const char *by);
 void steer_activate(struct pool *pool, const char *by); /* resume, enable */
 void steer_resize(struct pool *pool, uint32_t min, uint32_t max);
+/* Replace sessions older than OVER (ns). How many. */
+unsigned steer_recycle(struct pool *pool, uint64_t over, bool idle_only);
 void steer_from_predecessor(struct pool *pool, const char *text);
 void steer_look(struct pool *pool); /* with each sweep: what came free meanwhile */
 /* Why a session in SLOT is not wanted now; NULL: it is. */
@@ -184,6 +187,13 @@ const char *steer_unwanted(const struct pool *pool, uint32_t slot);
 
 /* health.c: what a second that passed calls for: sessions that are idle too long, too old, or used too often */
 void health_look(struct pool *pool);
+void health_replaced(struct pool *pool); /* one was: the next of those that are to be recycled */
+
+/*
+ * revoke.c: take the lease that WORD speaks of away from its borrower; another that began meanwhile is not hit. The
+ * session is cancelled and closed. False: there is no such lease any more. REASON: of closing.
+ */
+bool revoke_lease(struct backend *b, uint64_t word, enum lost_reason why, const char *reason);
 
 /* replace.c: a second session for a slot */
 void replace_begin(struct backend *b, const char *reason); /* ask for its login */
@@ -218,6 +228,8 @@ const char *backend_fact(const struct backend *b, const char *name, char *value,
 int worker_listen(struct supervisor *s, int fd);
 void worker_recover(struct pool *pool); /* those a predecessor greeted */
 bool worker_alive(void *pool, uint32_t index);
+/* Whose borrower entry B of POOL is; NULL: nobody that is known. */
+const struct worker *worker_of_borrower(const struct pool *pool, uint32_t b);
 void worker_drop_all(struct pool *pool);
 /* The worker that presents TOKEN, and what it was given for; NULL: nobody's. */
 struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,

@@ -41,6 +41,17 @@ static size_t guest_count;
 
 static void on_worker_message(uv_poll_t *poll, int status, int events);
 
+const struct worker *worker_of_borrower(const struct pool *pool, uint32_t b)
+{
+    const struct segment *s = &pool->segment;
+    uint32_t index;
+
+    if (b >= s->borrowers)
+        return NULL;
+    index = (uint32_t)(atomic_load_explicit(&s->borrower[b].owner, memory_order_relaxed) & 0xffff);
+    return index == 0 || index > s->borrowers ? NULL : pool->worker[index - 1];
+}
+
 bool worker_alive(void *context, uint32_t index)
 {
     const struct pool *pool = context;

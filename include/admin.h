@@ -44,6 +44,10 @@ enum admin_role { ADMIN_READ, ADMIN_OPERATE, ADMIN_CONTROL, ADMIN_ROLES };
     ROW(enable, "pool wait timeout", "[--wait] [POOL ...]", ADMIN_OPERATE, "Lend again after disable.")                \
     ROW(resize, "pool min max wait timeout", "[--min N] [--max N] [--wait] [POOL ...]", ADMIN_CONTROL,                 \
         "Set size.min and size.max until the next reload.")                                                            \
+    ROW(recycle, "pool idle over wait timeout", "[--idle] [--over 10m] [--wait] [POOL ...]", ADMIN_OPERATE,            \
+        "Replace each session by a new one when it is not lent.")                                                      \
+    ROW(revoke, "slot pid user wait timeout", "[--pid PID] [--user NAME] [--wait] [POOL/SLOT]", ADMIN_CONTROL,         \
+        "Take leases away from whoever holds them.")                                                                   \
     ROW(shutdown, "mode wait", "[--fast] [--wait]", ADMIN_CONTROL, "Stop: no new leases, wait for those that are out.")
 
 /* Error codes. */

@@ -24,6 +24,7 @@
  *   slot.word          see lease.h            all           seq_cst: waiter and giver each write one word and then
  *                                                           read the other's; weaker orders let both miss it
  *   slot.generation    supervisor, as owner   workers       released by the word that hands the slot on
+ *   slot.lost          supervisor             its loser     relaxed: a report; written before the word is taken
  *   slot.since, …      the slot's owner       all           relaxed: reports and hints
  *   borrower.owner     who claims or frees    all           seq_cst
  *   borrower.wait      see lease.h            all           seq_cst
@@ -66,6 +67,9 @@ struct policy {
     char reset_query[RESET_QUERY_MAX + 1];
 };
 
+/* Why a lease was taken away: for the message of whoever held it. */
+enum lost_reason { LOST_UNKNOWN, LOST_REVOKED, LOST_SHUTDOWN, LOST_REASONS };
+
 /* One slot, one cache line. */
 struct slot {
     _Alignas(64) _Atomic uint64_t word;
@@ -75,6 +79,7 @@ struct slot {
     _Atomic uint32_t generation; /* 0: never had a backend */
     _Atomic int32_t backend_pid;
     _Atomic uint32_t uses; /* leases since this backend logged in */
+    _Atomic uint64_t lost; /* the last lease that was taken away: its version << 8 | enum lost_reason */
 };
 
 /* One thread that waits or holds. */

@@ -314,6 +314,206 @@ START_TEST(resize_until_the_next_reload)
 }
 END_TEST
 
+/* ---- recycle ---- */
+
+START_TEST(recycle_replaces_each_session_once)
+{
+    pglend *pool;
+    PGconn *held;
+    char text[64];
+    int lent, idle;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 4, 'max': 4}}}}");
+    pool = open_pool();
+    wait_until(pglendd_count(daemon_, "idle") == 4, 5);
+    held = borrow(pool);
+    lent = PQbackendPID(held);
+    idle = borrow_once(pool);
+    harness_sleep_ms(1100); /* longer than a short lease */
+    ck_assert_str_eq(order("recycle", "{'over': '1h', 'wait': 'yes', 'timeout': '5'}", "idle", text), "3");
+    ck_assert_int_eq(borrow_once(pool), idle);
+    ck_assert_str_eq(order("recycle", "{'idle': 'yes', 'wait': 'yes', 'timeout': '5'}", "idle", text), "3");
+    ck_assert_int_ne(borrow_once(pool), idle);
+    one(held);
+    expect_refusal("recycle", "{'wait': 'yes', 'timeout': '0.3'}", "timed_out", "has sessions to replace");
+    one(held);
+    ck_assert_int_eq(PQbackendPID(held), lent);
+    ck_assert_int_eq(pglendd_count(daemon_, "leased"), 1);
+    give_back(pool, held);
+    wait_until(pglendd_count(daemon_, "idle") == 4 && borrow_once(pool) != lent, 5);
+    for (int i = 0; i < 4; i++)
+        ck_assert_int_ne(borrow_once(pool), lent);
+    expect_refusal("recycle", "{'over': 'soon'}", "bad_request", "not a duration");
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* A hundred would take as many seconds if they went with the clock. */
+START_TEST(recycle_does_not_dawdle)
+{
+    char text[64];
+    uint64_t started;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 20, 'max': 20}}}}");
+    wait_until(pglendd_count(daemon_, "idle") == 20, 10);
+    started = harness_now_ms();
+    ck_assert_str_eq(order("recycle", "{'wait': 'yes', 'timeout': '15'}", "idle", text), "20");
+    ck_assert_uint_lt(harness_now_ms() - started, 10000);
+    ck_assert_int_le(postgres_sessions(harness_server()), 21);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* What new logins only have is brought to all; what all have at once disturbs nobody. */
+START_TEST(reload_recycles_what_changed)
+{
+    static const char *const files[] = {
+        "{'pools': {'clinic': {'size': {'min': 2, 'max': 2}}}}",
+        "{'pools': {'clinic': {'size': {'min': 2, 'max': 2}, 'max_waiters': 7}}}",
+        "{'pools': {'clinic': {'size': {'min': 2, 'max': 2}, 'database': {'settings': {'work_mem': '7MB'}}}}}",
+    };
+    char text[64], setting[16];
+    PGconn *first, *second;
+    pglend *pool;
+    int old;
+
+    daemon_ = pglendd_start(harness_server(), files[0]);
+    pool = open_pool();
+    old = borrow_once(pool);
+    pglendd_configure(daemon_, harness_server(), files[1]);
+    ck_assert_str_eq(order("reload", NULL, "takes", text), "applied");
+    harness_sleep_ms(1200);
+    ck_assert_int_eq(borrow_once(pool), old);
+    pglendd_configure(daemon_, harness_server(), files[2]);
+    ck_assert_str_eq(order("reload", NULL, "takes", text), "needs recycle");
+    (void)order("recycle", "{'over': '1h', 'wait': 'yes', 'timeout': '5'}", "idle", text);
+    first = borrow(pool);
+    second = borrow(pool);
+    ck_assert_str_eq(query(first, "show work_mem", setting, sizeof setting), "7MB");
+    ck_assert_str_eq(query(second, "show work_mem", setting, sizeof setting), "7MB");
+    give_back(pool, first);
+    give_back(pool, second);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* ---- revoke ---- */
+
+static int hold(void *argument, int sock)
+{
+    pglend *pool = open_pool();
+    PGconn *conn = borrow(pool);
+    PGresult *result;
+
+    (void)argument;
+    say(sock, 'h');
+    (void)hear(sock, 20);
+    result = PQexec(conn, "select 1");
+    ck_assert_int_ne(PQresultStatus(result), PGRES_TUPLES_OK);
+    PQclear(result);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_LOST);
+    ck_assert_ptr_nonnull(strstr(pglend_errmessage(pool), "an administrator revoked it"));
+    (void)borrow_once(pool);
+    pglend_close(pool);
+    return 0;
+}
+
+/* {'slot': …}, {'pid': …}, {'user': …} of a worker that holds a lease. */
+static void aim_at(int how, pid_t pid, char text[64])
+{
+    if (how == 0)
+        (void)snprintf(text, 64, "{'slot': 'clinic/0', 'wait': 'yes'}");
+    else if (how == 1)
+        (void)snprintf(text, 64, "{'pid': '%d', 'wait': 'yes'}", (int)pid);
+    else
+        (void)snprintf(text, 64, "{'user': '%u', 'wait': 'yes'}", (unsigned)getuid());
+}
+
+START_TEST(revoke_takes_leases_away)
+{
+    struct worker_process worker;
+    char arguments[64];
+    json_t *result;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    worker_fork(&worker, hold, NULL);
+    ck_assert_int_eq(hear(worker.sock, 5), 'h');
+    for (int other = 0; other < 2; other++) {
+        result = pglendd_result(daemon_, "revoke", other == 0 ? "{'pid': '1'}" : "{'user': '4711'}");
+        ck_assert_uint_eq(json_array_size(result), 0);
+        json_decref(result);
+    }
+    expect_refusal("revoke", "{}", "bad_request", "say whose");
+    expect_refusal("revoke", "{'slot': 'clinic'}", "bad_request", "is not POOL/SLOT");
+    expect_refusal("revoke", "{'slot': 'clinic/4095'}", "bad_request", "numbered from 0");
+    expect_refusal("revoke", "{'slot': 'lab/0'}", "no_such_pool", "no pool");
+    expect_refusal("revoke", "{'pid': '0'}", "bad_request", "not the number of a process");
+    aim_at(_i, worker.pid, arguments);
+    result = pglendd_result(daemon_, "revoke", arguments);
+    ck_assert_uint_eq(json_array_size(result), 1);
+    ck_assert_int_eq(json_integer_value(json_object_get(json_array_get(result, 0), "worker_pid")), worker.pid);
+    json_decref(result);
+    say(worker.sock, 'g');
+    ck_assert_int_eq(worker_wait(&worker, 10), 0); /* alive, and served again */
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* By its whole name just that lease is hit, not a later one of the slot. */
+START_TEST(revoke_by_name)
+{
+    char arguments[160], name[80];
+    json_t *result;
+    PGconn *conn;
+    pglend *pool;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    pool = open_pool();
+    conn = borrow(pool);
+    (void)snprintf(name, sizeof name, "%s", pglend_lease_id(pool, conn));
+    give_back(pool, conn);
+    conn = borrow(pool);
+    (void)snprintf(arguments, sizeof arguments, "{'slot': '%s', 'wait': 'yes'}", name);
+    result = pglendd_result(daemon_, "revoke", arguments);
+    ck_assert_uint_eq(json_array_size(result), 0);
+    json_decref(result);
+    one(conn);
+    (void)snprintf(arguments, sizeof arguments, "{'slot': '%s', 'wait': 'yes'}", pglend_lease_id(pool, conn));
+    result = pglendd_result(daemon_, "revoke", arguments);
+    ck_assert_uint_eq(json_array_size(result), 1);
+    json_decref(result);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_LOST);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* A statement that runs does not outlive the lease it was sent under. */
+START_TEST(revoke_ends_what_runs)
+{
+    uint64_t started;
+    json_t *result;
+    PGconn *conn;
+    pglend *pool;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    pool = open_pool();
+    conn = borrow(pool);
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(60)"), 1);
+    harness_sleep_ms(50);
+    started = harness_now_ms();
+    result = pglendd_result(daemon_, "revoke", "{'slot': 'clinic/0', 'wait': 'yes', 'timeout': '5'}");
+    json_decref(result);
+    ck_assert_uint_lt(harness_now_ms() - started, 2000);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_LOST);
+    (void)borrow_once(pool);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- under load ---- */
 
 /* Leases without end, until the test hangs up: each must succeed. */
@@ -346,6 +546,7 @@ static const struct {
     {"pause", "{'keep': 'yes', 'wait': 'yes', 'timeout': '20'}"},
     {"resize", "{'max': '8', 'min': '6'}"},
     {"resume", NULL},
+    {"recycle", NULL},
     {"pause", "{'wait': 'yes', 'timeout': '20'}"},
     {"resume", NULL},
 };
@@ -414,6 +615,12 @@ int main(void)
     tcase_add_test(tc, pause_taken_back);
     tcase_add_test(tc, disable_refuses_at_once);
     tcase_add_test(tc, resize_until_the_next_reload);
+    tcase_add_test(tc, recycle_replaces_each_session_once);
+    tcase_add_test(tc, recycle_does_not_dawdle);
+    tcase_add_test(tc, reload_recycles_what_changed);
+    tcase_add_loop_test(tc, revoke_takes_leases_away, 0, 3);
+    tcase_add_test(tc, revoke_by_name);
+    tcase_add_test(tc, revoke_ends_what_runs);
     tcase_add_test(tc, stopped_supervisor);
     tcase_add_test(under_load, steered_under_load);
     return harness_main(suite);
