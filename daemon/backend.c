@@ -29,9 +29,9 @@ static void on_backend_event(uv_poll_t *poll, int status, int events);
 static void on_backend_timer(uv_timer_t *timer);
 
 static const char *const phase_names[BACKEND_PHASES] = {
-    [BACKEND_NONE] = "empty",      [BACKEND_CONNECTING] = "connecting", [BACKEND_LENDABLE] = "lendable",
-    [BACKEND_HELD] = "idle",       [BACKEND_SYNCING] = "checking",      [BACKEND_RESETTING] = "resetting",
-    [BACKEND_CLOSING] = "closing",
+    [BACKEND_NONE] = "empty",          [BACKEND_CONNECTING] = "connecting", [BACKEND_LENDABLE] = "lendable",
+    [BACKEND_HELD] = "idle",           [BACKEND_SYNCING] = "checking",      [BACKEND_CHECKING] = "checking",
+    [BACKEND_RESETTING] = "resetting", [BACKEND_CLOSING] = "closing",
 };
 
 const char *backend_state_name(const struct backend *b, uint64_t word)
@@ -125,6 +125,8 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     b->fd = fd;
     b->generation = m->generation;
     b->pid = m->backend_pid;
+    b->checked = clock_ns();
+    b->idle_uses = UINT32_MAX;
     b->connected = m->stamp <= clock_ns() ? m->stamp : clock_ns();
     free(b->facts);
     b->facts = strdup(m->text);
@@ -257,6 +259,7 @@ void backend_cancelled(struct backend *b)
     case BACKEND_CONNECTING:
     case BACKEND_HELD:
     case BACKEND_RESETTING:
+    case BACKEND_CHECKING:
     case BACKEND_CLOSING:
     case BACKEND_PHASES:
         break;
@@ -419,6 +422,64 @@ static void reset_input(struct backend *b, const unsigned char *bytes, size_t le
         backend_close(b, "reset failed");
         break;
     }
+}
+
+/* ---- a sign of life ---- */
+
+static void ask_for_life(struct backend *b)
+{
+    unsigned char bytes[SYNC_OUT_MAX];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+
+    b->asked = true;
+    b->reader = (struct reset_reader){.due = true, .parameter = parameter_as_reported, .context = b};
+    pg_query(&out, b->pool->config->check_query);
+    queue(b, &out);
+}
+
+void backend_check(struct backend *b, uint64_t word)
+{
+    const struct slot *slot = &b->pool->segment.slot[b->slot];
+    uint64_t since = atomic_load_explicit(&slot->idle_since, memory_order_relaxed);
+    uint32_t uses = atomic_load_explicit(&slot->uses, memory_order_relaxed);
+
+    if (b->phase != BACKEND_LENDABLE || !lease_take(&b->pool->segment, b->slot, word, word_flags(word)))
+        return;
+    if (b->idle_uses != uses)
+        b->idle_since = since;
+    b->idle_uses = uses;
+    b->asked = false;
+    b->out_length = b->out_sent = 0;
+    set_phase(b, BACKEND_CHECKING);
+    b->reader = (struct reset_reader){.due = (word_flags(word) & SLOT_RESET_PENDING) != 0,
+                                      .discard_all = b->pool->config->reset == RESET_FULL,
+                                      .parameter = parameter_as_reported,
+                                      .context = b};
+    if (b->reader.due)
+        watch(b, UV_READABLE | UV_DISCONNECT);
+    else
+        ask_for_life(b);
+    if (b->phase == BACKEND_CHECKING)
+        (void)uv_timer_start(&b->timer, on_backend_timer, (uint64_t)b->pool->config->check_timeout_ms, 0);
+}
+
+static void check_input(struct backend *b, const unsigned char *bytes, size_t length)
+{
+    switch (reset_reader_take(&b->reader, bytes, length)) {
+    case READER_MORE:
+        return;
+    case READER_BROKEN:
+        backend_close(b, "check failed");
+        return;
+    case READER_CLEAN:
+        break;
+    }
+    if (!b->asked) {
+        ask_for_life(b);
+        return;
+    }
+    b->checked = clock_ns();
+    become_lendable(b);
 }
 
 void backend_returned(struct backend *b, unsigned flags)
@@ -615,6 +676,8 @@ static void on_backend_event(uv_poll_t *poll, int status, int events)
         sync_input(b, bytes, (size_t)got);
     } else if (b->phase == BACKEND_RESETTING) {
         reset_input(b, bytes, (size_t)got);
+    } else if (b->phase == BACKEND_CHECKING) {
+        check_input(b, bytes, (size_t)got);
     }
 }
 
@@ -634,6 +697,9 @@ static void on_backend_timer(uv_timer_t *timer)
         return;
     case BACKEND_RESETTING:
         backend_close(b, "reset timed out");
+        return;
+    case BACKEND_CHECKING:
+        backend_close(b, "check timed out");
         return;
     case BACKEND_CLOSING:
         if (now - b->since > CLOSE_BOUND_NS) {

@@ -68,6 +68,9 @@ struct pool_config {
     int64_t idle_timeout_ms; /* 0: off */
     int64_t max_lifetime_ms; /* 0: off */
     int64_t max_uses;        /* 0: off */
+    int64_t keepalive_ms;    /* 0: off */
+    char *check_query;
+    int64_t check_timeout_ms;
     int64_t login_parallel;
     int64_t login_timeout_ms;
     int64_t login_backoff_max_ms;

@@ -164,6 +164,13 @@ const struct config_row config_row[] = {
          "than size.max. While logins fail it stays. 0s: never."},
     {"max_uses", POOL_KEY(max_uses), .kind = &kind_integer, .fallback = "0", .max = INT32_MAX,
      .help = "A connection that was borrowed so often is replaced in the same way. 0: never."},
+    {"keepalive", POOL_KEY(keepalive_ms), .kind = &kind_duration, .fallback = "\"30s\"", .max = DAY,
+     .help = "A connection that nobody borrowed for so long is asked for a sign of life, and again after each such "
+             "time. 0s: never."},
+    {"check_query", POOL_KEY(check_query), .kind = &kind_string, .fallback = "\"\"", .max = RESET_QUERY_MAX,
+     .help = "What it is asked. Empty: the empty query, which costs the server least. An error ends the session."},
+    {"check_timeout", POOL_KEY(check_timeout_ms), .kind = &kind_duration, .fallback = "\"5s\"", .min = 1,
+     .max = 10 * MINUTE, .help = "How long the server may take to answer before the session is replaced."},
     {"login.parallel", POOL_KEY(login_parallel), .kind = &kind_integer, .fallback = "4", .min = 1, .max = 64,
      .help = "Most logins under way at a time."},
     {"login.timeout", POOL_KEY(login_timeout_ms), .kind = &kind_duration, .fallback = "\"15s\"", .min = 100,

@@ -8,6 +8,7 @@
 #include "supervisor.h"
 
 #define MS                   UINT64_C(1000000)
+#define CHECKED_PART         4
 #define LONG_LEASE_NS        UINT64_C(1000000000)
 #define REPLACEMENT_WAITS_NS UINT64_C(10000000000) /* for the lease of the one it follows */
 
@@ -16,6 +17,9 @@ static uint64_t idle_for(const struct backend *b, uint64_t now)
 {
     uint64_t since = atomic_load_explicit(&b->pool->segment.slot[b->slot].idle_since, memory_order_relaxed);
 
+    /* A check is no use that anybody made of it. */
+    if (b->idle_uses == atomic_load_explicit(&b->pool->segment.slot[b->slot].uses, memory_order_relaxed))
+        since = b->idle_since;
     if (since < b->connected)
         since = b->connected;
     return since < now ? now - since : 0;
@@ -45,6 +49,29 @@ static void close_idle(struct pool *pool, uint64_t now)
             lease_take(&pool->segment, i, word, word_flags(word))) {
             backend_close(b, "idle too long");
             connected--;
+        }
+    }
+}
+
+/* A part of them at a time, so that the others can be lent meanwhile. */
+static void check_idle(struct pool *pool, uint64_t now)
+{
+    uint64_t every = (uint64_t)pool->config->keepalive_ms * MS;
+    uint32_t idle = 0, checking = 0;
+
+    if (every == 0)
+        return;
+    for (uint32_t i = 0; i < pool->segment.slots; i++) {
+        idle += is_idle(&pool->backend[i], slot_word(&pool->segment, i));
+        checking += pool->backend[i].phase == BACKEND_CHECKING;
+    }
+    for (uint32_t i = 0; i < pool->segment.slots && checking <= idle / CHECKED_PART; i++) {
+        struct backend *b = &pool->backend[i];
+        uint64_t word = slot_word(&pool->segment, i);
+
+        if (is_idle(b, word) && idle_for(b, now) >= every && now - b->checked >= every) {
+            backend_check(b, word);
+            checking++;
         }
     }
 }
@@ -140,6 +167,7 @@ void health_look(struct pool *pool)
     if (pool->steering.mode != POOL_ACTIVE || !pool->supervisor->serving)
         return;
     close_idle(pool, now);
+    check_idle(pool, now);
     replace_old(pool, now);
 }
 

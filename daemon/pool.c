@@ -129,6 +129,7 @@ static bool is_connected(const struct pool *pool)
         case BACKEND_HELD:
         case BACKEND_SYNCING:
         case BACKEND_RESETTING:
+        case BACKEND_CHECKING:
             return true;
         case BACKEND_NONE:
         case BACKEND_CONNECTING:
@@ -290,6 +291,7 @@ void pool_correct_word(struct pool *pool, uint32_t slot)
     case BACKEND_HELD:
     case BACKEND_SYNCING:
     case BACKEND_RESETTING:
+    case BACKEND_CHECKING:
     case BACKEND_CLOSING:
         if (word_state(word) != SLOT_SUPERVISOR && lease_take(&pool->segment, slot, word, 0))
             backend_close(b, "segment corrupted");

@@ -21,6 +21,7 @@ enum backend_phase {
     BACKEND_HELD,       /* ready, and held back from the borrowers: the pool is paused */
     BACKEND_SYNCING,    /* the protocol position is being found again */
     BACKEND_RESETTING,  /* the session is being reset */
+    BACKEND_CHECKING,   /* it was idle, and is asked for a sign of life */
     BACKEND_CLOSING,    /* told to end; counts against max until the server has */
     BACKEND_PHASES
 };
@@ -67,7 +68,12 @@ struct backend {
     size_t out_length, out_sent;
     unsigned char tail[SYNC_TAIL_MAX];
     size_t tail_length;
-    struct reset_reader reader; /* of the reset's answer, while RESETTING */
+    struct reset_reader reader; /* of the reset's answer, while RESETTING; of that and the check's, while CHECKING */
+
+    bool asked;          /* CHECKING: the reset's answer is read, the check's is due */
+    uint64_t checked;    /* when it last gave a sign of life; ns */
+    uint64_t idle_since; /* what its slot said before the check ... */
+    uint32_t idle_uses;  /* ... which holds while its slot still says this */
 };
 
 /* What administrators have told a pool, beside its configuration. A successor goes on with it. */
@@ -218,7 +224,8 @@ void backend_stay(struct backend *b); /* not to be retired after all */
 /* The same, but to be held: what backend_lend() ends. */
 void backend_hold(struct backend *b);
 void backend_lend(struct backend *b);
-void backend_cancel(struct backend *b); /* ask the keeper, unless one is on its way */
+void backend_check(struct backend *b, uint64_t word); /* idle as WORD says: is it alive? Lendable again if it is */
+void backend_cancel(struct backend *b);               /* ask the keeper, unless one is on its way */
 void backend_cancelled(struct backend *b);
 const char *backend_state_name(const struct backend *b, uint64_t word); /* as `pglend slots` prints it */
 /* Value of fact NAME, NULL if there is none; copied into VALUE. */

@@ -220,6 +220,75 @@ START_TEST(supervisor_dies_meanwhile)
 }
 END_TEST
 
+/* ---- keepalive ---- */
+
+/* A server process that hangs looks alive to the kernel. It must not be what the next borrower gets. */
+START_TEST(hung_session_is_replaced)
+{
+    pglend *pool;
+    PGconn *conn;
+    char text[16];
+    int hung;
+
+    daemon_ =
+        pglendd_start(harness_server(), "{'pools': {'clinic': {'keepalive': '1s', 'check_timeout': '300ms', 'size': "
+                                        "{'min': 1, 'max': 2}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    wait_until(pglendd_count(daemon_, "idle") == 1, 5);
+    hung = lent_pid(pool);
+    ck_assert_int_eq(kill(hung, SIGSTOP), 0);
+    wait_until(pglendd_logged(daemon_, "check timed out"), 15);
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    ck_assert_int_ne(PQbackendPID(conn), hung);
+    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_int_eq(kill(hung, SIGCONT), 0);
+    wait_until(postgres_sessions(harness_server()) == 1, 10);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* Healthy ones stay, with the answer of their last reset unread or not, and grow idle all the same. */
+START_TEST(healthy_session_is_kept)
+{
+    static const char *const queries[] = {"", "select 1", "select generate_series(1, 1000)"};
+    char overrides[256];
+    pglend *pool;
+    PGconn *first;
+    uint64_t until;
+    int pid;
+
+    (void)snprintf(overrides, sizeof overrides,
+                   "{'pools': {'clinic': {'keepalive': '1s', 'check_query': '%s', 'idle_timeout': '5s', 'size': "
+                   "{'min': 0, 'max': 1}}}}",
+                   queries[_i]);
+    daemon_ = pglendd_start(harness_server(), overrides);
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(first = pglend_acquire(pool, 5000));
+    pid = PQbackendPID(first);
+    ck_assert_int_eq(pglend_release(pool, first), PGLEND_OK);
+    until = harness_now_ms() + 3500;
+    while (harness_now_ms() < until)
+        harness_sleep_ms(10);
+    ck_assert_int_eq(lent_pid(pool), pid);
+    wait_until(postgres_sessions(harness_server()) == 0, 10);
+    ck_assert(pglendd_logged(daemon_, "idle too long"));
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(check_query_fails)
+{
+    daemon_ =
+        pglendd_start(harness_server(), "{'pools': {'clinic': {'keepalive': '1s', 'check_query': 'select nothing()', "
+                                        "'size': {'min': 1, 'max': 1}}}}");
+    wait_until(pglendd_logged(daemon_, "check failed"), 10);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- max_waiters ---- */
 
 static int wait_for_one(void *argument, int sock)
@@ -275,6 +344,10 @@ int main(void)
     tcase_add_test(tc, idle_timeout_is_off);
     tc = harness_live_case(suite, "queue", 20);
     tcase_add_test(tc, queue_has_an_end);
+    tc = harness_live_case(suite, "check", 30);
+    tcase_add_test(tc, hung_session_is_replaced);
+    tcase_add_loop_test(tc, healthy_session_is_kept, 0, 3);
+    tcase_add_test(tc, check_query_fails);
     tc = harness_live_case(suite, "replace", 25);
     tcase_add_test(tc, old_one_is_followed);
     tcase_add_test(tc, used_one_is_followed);
