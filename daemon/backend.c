@@ -128,6 +128,7 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     b->checked = clock_ns();
     b->idle_uses = UINT32_MAX;
     b->connected = m->stamp <= clock_ns() ? m->stamp : clock_ns();
+    b->spoiled = false;
     free(b->facts);
     b->facts = strdup(m->text);
     atomic_store_explicit(&slot->generation, b->generation, memory_order_relaxed);
@@ -181,6 +182,13 @@ void backend_connected(struct backend *b, const struct message *m, int fd)
     begin_session(b, m, fd);
 }
 
+/* A cancel that may still reach the server would hit whoever has B then: it must be nobody after the present borrower. */
+static void spoil(struct backend *b)
+{
+    b->spoiled = true;
+    backend_retire(b, "cancel lost");
+}
+
 /* What its slot's word says decides; that is pool_recover()'s to look at. */
 void backend_adopt(struct backend *b, const struct message *m, int fd)
 {
@@ -189,6 +197,9 @@ void backend_adopt(struct backend *b, const struct message *m, int fd)
     take_facts(b, m, fd);
     set_phase(b, BACKEND_LENDABLE);
     watch(b, UV_DISCONNECT);
+    b->cancelling = m->status == CANCEL_RUNNING;
+    if (m->status == CANCEL_LOST)
+        spoil(b);
 }
 
 void backend_login_failed(struct backend *b)
@@ -234,10 +245,10 @@ void backend_cancel(struct backend *b)
 
 static void ask_again(struct backend *b);
 
-/* The server has closed the cancel connection: from here on it hits nobody. */
-void backend_cancelled(struct backend *b)
+/* The server has closed the cancel connection: from here on it hits nobody. Not so where it was lost. */
+void backend_cancelled(struct backend *b, enum cancel_status status)
 {
-    uint64_t word = slot_word(&b->pool->segment, b->slot);
+    uint64_t word;
 
     b->cancelling = false;
     if (b->cancelled == 0)
@@ -245,6 +256,9 @@ void backend_cancelled(struct backend *b)
     door_cancelled(b);
     switch (b->phase) {
     case BACKEND_LENDABLE:
+        if (status == CANCEL_LOST)
+            spoil(b);
+        word = slot_word(&b->pool->segment, b->slot);
         /* A release that comes between reading and marking finds the flag, and the slot comes to us. */
         for (unsigned tries = 0;
              tries < WORD_TRIES && word_state(word) == SLOT_LEASED && (word_flags(word) & SLOT_CANCELLING) != 0 &&
@@ -253,7 +267,10 @@ void backend_cancelled(struct backend *b)
             word = slot_word(&b->pool->segment, b->slot);
         break;
     case BACKEND_SYNCING:
-        ask_again(b);
+        if (status == CANCEL_LOST)
+            backend_close(b, "cancel lost");
+        else
+            ask_again(b);
         break;
     case BACKEND_NONE:
     case BACKEND_CONNECTING:
@@ -488,8 +505,8 @@ void backend_returned(struct backend *b, unsigned flags)
         return;
     if ((flags & SLOT_BROKEN) != 0)
         backend_close(b, "broken");
-    else if ((flags & SLOT_RETIRE) != 0 && b->reason != NULL)
-        backend_close(b, b->reason);
+    else if (b->spoiled || ((flags & SLOT_RETIRE) != 0 && b->reason != NULL))
+        backend_close(b, b->reason != NULL ? b->reason : "cancel lost");
     else if (b->pool->config->reset == RESET_REPLACE)
         backend_close(b, "replaced after each lease");
     else
@@ -613,6 +630,8 @@ void backend_stay(struct backend *b)
 {
     const struct segment *s = &b->pool->segment;
 
+    if (b->spoiled)
+        return;
     b->reason = NULL;
     for (unsigned tries = 0; b->phase == BACKEND_LENDABLE && tries < WORD_TRIES; tries++) {
         uint64_t word = slot_word(s, b->slot);

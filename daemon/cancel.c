@@ -81,16 +81,17 @@ static int read_to_end(int sock, int64_t until)
     return got == 0 || errno == ECONNRESET ? 0 : -1;
 }
 
-static int cancel(const struct sockaddr_storage *peer, socklen_t length, const unsigned char *request, size_t size)
+static enum cancel_status cancel(const struct sockaddr_storage *peer, socklen_t length, const unsigned char *request,
+                                 size_t size)
 {
     int64_t until = now_ms() + CANCEL_BOUND_MS;
-    int sock = socket(peer->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), status = -1;
+    int sock = socket(peer->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
     /* So few bytes fit into an empty socket, or the connection is broken. */
     if (sock != -1 && connect_within(sock, peer, length, until) == 0 &&
         send(sock, request, size, MSG_NOSIGNAL) == (ssize_t)size)
-        status = read_to_end(sock, until);
-    return status;
+        return read_to_end(sock, until) == 0 ? CANCEL_DONE : CANCEL_LOST;
+    return CANCEL_NOT_SENT;
 }
 
 int cancel_main(void)
@@ -98,6 +99,7 @@ int cancel_main(void)
     static struct message answer;
     unsigned char request[CANCEL_HEAD + TRACE_KEY_MAX / 2];
     struct sockaddr_storage peer = {0};
+    enum cancel_status status = CANCEL_NOT_SENT;
     size_t key, address;
     struct job job;
 
@@ -110,12 +112,14 @@ int cancel_main(void)
     put32(request + 8, (uint32_t)json_integer_value(json_object_get(job.json, "pid")));
     message_make(&answer, MESSAGE_CANCELLED, job.name, 0, NULL);
     errno = EINVAL;
-    if (address == 0 || key == 0 || cancel(&peer, (socklen_t)address, request, CANCEL_HEAD + key) == -1) {
+    if (address != 0 && key != 0)
+        status = cancel(&peer, (socklen_t)address, request, CANCEL_HEAD + key);
+    if (status != CANCEL_DONE) {
         char text[256];
 
         (void)snprintf(text, sizeof text, "cancel request: %s", strerror(errno));
         message_make(&answer, MESSAGE_CANCELLED, job.name, 0, text);
-        answer.status = 1;
+        answer.status = status;
     }
     job_answer(&answer, -1);
 }

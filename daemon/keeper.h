@@ -22,6 +22,7 @@ struct keeper_slot {
     char *peer; /* where the socket leads, a socket address as hexadecimal; a socket that was shut down forgets */
     struct keeper_slot *spare; /* logged in beside it, to follow it; only the backend's own members are used */
     struct child *login;       /* under way */
+    bool cancel_lost;          /* one may still hit it: see message.h */
 };
 
 struct keeper_pool {
@@ -149,8 +150,10 @@ void keeper_forget_password(struct keeper_pool *pool);
 
 /* keeper_cancel.c */
 void keeper_cancel(struct keeper *k, const struct message *m);
-/* The supervisor that asked is gone. */
+/* The supervisor that asked is gone. What has been started goes on: the next one must know when it is through. */
 void keeper_forget_cancels(struct keeper *k);
+/* For the next one: what may still come over the backend in slot INDEX of POOL. */
+enum cancel_status keeper_cancel_status(const struct keeper *k, const struct keeper_pool *pool, uint32_t index);
 
 /* keeper_reload.c */
 void keeper_reload(struct keeper *k);

@@ -36,6 +36,7 @@ void keeper_drop_backend(struct keeper_slot *slot)
     free(slot->peer);
     slot->fd = -1;
     slot->facts = slot->cancel_key = slot->peer = NULL;
+    slot->cancel_lost = false;
 }
 
 static void drop_spare(struct keeper_slot *slot)
@@ -117,6 +118,7 @@ static void send_backend(struct keeper *k, const struct keeper_pool *pool, uint3
     out.generation = slot->generation;
     out.backend_pid = slot->backend_pid;
     out.stamp = slot->connected;
+    out.status = keeper_cancel_status(k, pool, index);
     keeper_tell(k, &out, slot->fd);
 }
 

@@ -4,7 +4,8 @@
  *
  * Few at a time, for three hundred workers may die together; the others wait in order. What is cancelled is the
  * backend that was in the slot when it was asked for: by its key, or from another session where the key could not be
- * read.
+ * read. The hard thing: one that was sent and never seen to arrive may hit a later borrower, so its backend is spoiled,
+ * whichever supervisor asked for it.
  */
 #include "keeper.h"
 
@@ -22,21 +23,35 @@ static void cancelled(struct keeper *k, const char *pool, uint32_t slot, uint32_
 {
     static struct message m;
 
-    if (status != 0 && k->phase == KEEPER_SERVING)
+    if (status != CANCEL_DONE && k->phase == KEEPER_SERVING)
         log_warning("pool=%s slot=%u: cancel failed: %s", pool, slot, text);
     message_make(&m, MESSAGE_CANCELLED, pool, slot, text);
     m.status = status;
     keeper_tell(k, &m, -1);
 }
 
+/* Is the backend that C was started for still in its slot? */
+static bool hits_backend(const struct child *c)
+{
+    const struct keeper_slot *slot = &c->pool->slot[c->slot];
+
+    return slot->fd != -1 && slot->generation == c->generation;
+}
+
+static void child_cancelled(struct child *c, uint32_t status, const char *text)
+{
+    c->answered = true;
+    if (status == CANCEL_LOST && hits_backend(c))
+        c->pool->slot[c->slot].cancel_lost = true;
+    cancelled(c->keeper, c->pool->config->name, c->slot, status, text);
+}
+
 static void cancel_receive(struct child *c, const struct message *m, int fd)
 {
     if (fd != -1)
         (void)close(fd);
-    if (m->verb != MESSAGE_CANCELLED || c->answered || c->abandoned)
-        return;
-    c->answered = true;
-    cancelled(c->keeper, c->pool->config->name, c->slot, m->status, m->text);
+    if (m->verb == MESSAGE_CANCELLED && !c->answered && !c->abandoned)
+        child_cancelled(c, m->status, m->text);
 }
 
 static void cancel_ended(struct child *c, const char *how)
@@ -47,7 +62,7 @@ static void cancel_ended(struct child *c, const char *how)
     (void)snprintf(text, sizeof text, "the process that was to send it ended: %s%s", how,
                    c->timed_out ? ", killed because it took too long" : "");
     if (!c->answered && !c->abandoned)
-        cancelled(c->keeper, c->pool->config->name, c->slot, 1, text);
+        child_cancelled(c, CANCEL_LOST, text);
     start_waiting(c->keeper);
 }
 
@@ -76,6 +91,7 @@ static int start(struct keeper *k, const struct cancel_wish *wish, char *error, 
     k->cancels_running++;
     c->pool = wish->pool;
     c->slot = wish->slot;
+    c->generation = wish->generation;
     child_bound(c, by_query ? (uint64_t)wish->pool->config->login_timeout_ms : CANCEL_KILLED_MS);
     /* Without a job it ends by itself, and that is answered. */
     if (child_give_job(c, by_query ? "cancel_query" : "cancel", details_of(wish->pool, slot)) == -1)
@@ -94,7 +110,7 @@ static void start_waiting(struct keeper *k)
             k->cancel_last = &k->cancel_first;
         k->cancels_waiting--;
         if (start(k, wish, error, sizeof error) == -1)
-            cancelled(k, wish->pool->config->name, wish->slot, 1, error);
+            cancelled(k, wish->pool->config->name, wish->slot, CANCEL_NOT_SENT, error);
         free(wish);
     }
 }
@@ -107,7 +123,7 @@ void keeper_cancel(struct keeper *k, const struct message *m)
     if (pool != NULL && m->slot < pool->slots && k->cancels_waiting < CANCELS_WAITING)
         wish = malloc(sizeof *wish);
     if (wish == NULL) {
-        cancelled(k, m->pool, m->slot, 1, "there is no such slot, or too many cancels wait");
+        cancelled(k, m->pool, m->slot, CANCEL_NOT_SENT, "there is no such slot, or too many cancels wait");
         return;
     }
     *wish = (struct cancel_wish){.pool = pool, .slot = m->slot, .generation = pool->slot[m->slot].generation};
@@ -128,8 +144,16 @@ void keeper_forget_cancels(struct keeper *k)
     k->cancel_last = &k->cancel_first;
     k->cancels_waiting = 0;
     for (struct child *c = k->children; c != NULL; c = c->next)
-        if (c->kind == &cancel_kind) {
+        if (c->kind == &cancel_kind && !hits_backend(c)) {
             c->abandoned = true;
             child_kill(c);
         }
+}
+
+enum cancel_status keeper_cancel_status(const struct keeper *k, const struct keeper_pool *pool, uint32_t index)
+{
+    for (const struct child *c = k->children; c != NULL; c = c->next)
+        if (c->kind == &cancel_kind && c->pool == pool && c->slot == index && !c->answered && !c->abandoned)
+            return CANCEL_RUNNING;
+    return pool->slot[index].cancel_lost ? CANCEL_LOST : CANCEL_DONE;
 }

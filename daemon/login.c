@@ -46,7 +46,7 @@ static _Noreturn void failed(const struct job *job, enum login_failure failure, 
 
     cleanse();
     message_make(&answer, cancelling ? MESSAGE_CANCELLED : MESSAGE_LOGIN_FAILED, job->name, 0, text);
-    answer.status = failure;
+    answer.status = cancelling ? CANCEL_NOT_SENT : (uint32_t)failure;
     answer.stamp = stamp;
     job_answer(&answer, -1);
 }
@@ -165,19 +165,20 @@ static _Noreturn void cancel_by_query(const struct job *job, PGconn *conn)
 {
     char pid[16], line[2048], sqlstate[6];
     const char *const values[] = {pid};
+    enum cancel_status status = CANCEL_LOST;
     PGresult *result;
-    bool done;
 
     (void)snprintf(pid, sizeof pid, "%lld", (long long)json_integer_value(json_object_get(job->json, "pid")));
     result =
         PQexecParams(conn, "SELECT pg_catalog.pg_cancel_backend($1::pg_catalog.int4)", 1, NULL, values, NULL, NULL, 0);
-    done = PQresultStatus(result) == PGRES_TUPLES_OK && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+    if (PQresultStatus(result) == PGRES_TUPLES_OK)
+        status = strcmp(PQgetvalue(result, 0, 0), "t") == 0 ? CANCEL_DONE : CANCEL_NOT_SENT;
     trace_error(PQresultErrorMessage(result), line, sizeof line, sqlstate);
     PQclear(result);
     PQfinish(conn);
     cleanse();
-    message_make(&answer, MESSAGE_CANCELLED, job->name, 0, done ? NULL : line);
-    answer.status = done ? 0 : 1;
+    message_make(&answer, MESSAGE_CANCELLED, job->name, 0, status == CANCEL_DONE ? NULL : line);
+    answer.status = status;
     job_answer(&answer, -1);
 }
 

@@ -62,6 +62,12 @@ enum login_failure {
     LOGIN_FAILED_TIMEOUT    /* killed after login.timeout */
 };
 
+/*
+ * Status of CANCELLED. LOST: it may have been sent, and may reach the server at any time: it would hit whoever has the
+ * backend then. And of BACKEND, where a supervisor is told of a predecessor's: whether such a thing is on its way.
+ */
+enum cancel_status { CANCEL_DONE, CANCEL_NOT_SENT, CANCEL_LOST, CANCEL_RUNNING };
+
 enum shutdown_mode { SHUTDOWN_GRACEFUL, SHUTDOWN_FAST };
 
 /*

@@ -345,8 +345,9 @@ void pool_recover(struct pool *pool)
     for (uint32_t i = 0; i < pool->segment.slots; i++) {
         uint64_t word = slot_word(&pool->segment, i);
 
-        /* A cancel that the predecessor asked for was ended with it. */
-        if (word_state(word) == SLOT_LEASED && (word_flags(word) & SLOT_CANCELLING) != 0)
+        /* A cancel that the predecessor asked for, and that was not started or is through, will not be answered. */
+        if (word_state(word) == SLOT_LEASED && (word_flags(word) & SLOT_CANCELLING) != 0 &&
+            !pool->backend[i].cancelling)
             (void)lease_mark(&pool->segment, i, word, 0, SLOT_CANCELLING);
     }
     worker_recover(pool);

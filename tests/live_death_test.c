@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_death_test.c - a worker dies, in every state it can leave a connection in; the supervisor dies; a backend dies.
- * Nothing is lost, and nobody else notices.
+ * live_death_test.c - a worker dies, in every state it can leave a connection in; a backend dies. Nothing is lost, and nobody else notices.
  */
 #include "dirt.h"
 #include "harness.h"
@@ -195,144 +194,6 @@ START_TEST(killed_waiter_strands_nobody)
 }
 END_TEST
 
-/* ---- the supervisor ---- */
-
-static int query_all_the_time(void *argument, int sock)
-{
-    pglend *pool = open_pool();
-    char byte;
-
-    (void)argument;
-    say(sock, 'h');
-    while (recv(sock, &byte, 1, MSG_DONTWAIT) != 1) {
-        PGconn *conn = borrow(pool, 10000);
-
-        one(conn);
-        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
-    }
-    pglend_close(pool);
-    return 0;
-}
-
-static bool another_supervisor(pid_t than)
-{
-    pid_t now = pglendd_process(daemon_, "supervisor");
-
-    return now > 0 && now != than;
-}
-
-START_TEST(supervisor_killed_again_and_again)
-{
-    struct worker_process worker[8];
-    unsigned rounds = harness_rounds(10);
-    char before[256], after[256];
-
-    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 4, 'max': 4}}}}");
-    wait_until(pglendd_count(daemon_, "total") == 4, 10);
-    for (int i = 0; i < 8; i++)
-        worker_fork(&worker[i], query_all_the_time, NULL);
-    for (int i = 0; i < 8; i++)
-        ck_assert_int_eq(hear(worker[i].sock, 10), 'h');
-    (void)snprintf(before, sizeof before, "%s",
-                   postgres_ask(harness_server(), "select string_agg(pid::text, ' ' order by pid) from pg_stat_activity"
-                                                  " where usename = 'clinic'"));
-    for (unsigned i = 0; i < rounds; i++) {
-        pid_t supervisor = pglendd_process(daemon_, "supervisor");
-
-        ck_assert_int_gt(supervisor, 0);
-        ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-        wait_until(another_supervisor(supervisor), 3);
-        harness_sleep_ms(50);
-    }
-    for (int i = 0; i < 8; i++)
-        say(worker[i].sock, 'g');
-    for (int i = 0; i < 8; i++)
-        ck_assert_int_eq(worker_wait(&worker[i], 20), 0);
-    wait_until(pglendd_count(daemon_, "idle") == 4, 5);
-    (void)snprintf(after, sizeof after, "%s",
-                   postgres_ask(harness_server(), "select string_agg(pid::text, ' ' order by pid) from pg_stat_activity"
-                                                  " where usename = 'clinic'"));
-    ck_assert_str_eq(before, after);
-    pglendd_stop(daemon_);
-}
-END_TEST
-
-START_TEST(lease_outlives_the_supervisor)
-{
-    pglend *pool, *other;
-    PGconn *conn, *more;
-    PGcancel *cancel;
-    PGresult *result;
-    char error[256];
-    pid_t supervisor;
-    uint64_t start;
-
-    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 2}}}}");
-    pool = open_pool();
-    other = open_pool();
-    conn = borrow(pool, 5000);
-    more = borrow(pool, 5000);
-    ck_assert_int_eq(pglend_release(pool, more), PGLEND_OK);
-    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(0.5)"), 1);
-    supervisor = pglendd_process(daemon_, "supervisor");
-    ck_assert_int_eq(kill(daemon_->pid, SIGSTOP), 0); /* no other one for now */
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-    /* What this handle has cached goes on serving; another handle would need a descriptor, and waits. */
-    more = borrow(pool, 1000);
-    one(more);
-    ck_assert_int_eq(pglend_release(pool, more), PGLEND_OK);
-    start = harness_now_ms();
-    ck_assert_ptr_null(pglend_acquire(other, 700));
-    ck_assert_int_eq(pglend_errcode(other), PGLEND_NO_SUPERVISOR);
-    ck_assert_uint_ge(harness_now_ms() - start, 600);
-    ck_assert_uint_le(harness_now_ms() - start, 1500);
-    result = PQgetResult(conn);
-    ck_assert_int_eq(PQresultStatus(result), PGRES_TUPLES_OK);
-    PQclear(result);
-    ck_assert_ptr_null(PQgetResult(conn));
-    ck_assert_int_eq(kill(daemon_->pid, SIGCONT), 0);
-    wait_until(another_supervisor(supervisor), 3);
-    /* The lease goes on under the next one, which honours its cancel key. */
-    cancel = PQgetCancel(conn);
-    ck_assert_ptr_nonnull(cancel);
-    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(30)"), 1);
-    harness_sleep_ms(100);
-    ck_assert_msg(PQcancel(cancel, error, sizeof error) == 1, "%s", error);
-    PQfreeCancel(cancel);
-    result = PQgetResult(conn);
-    ck_assert_str_eq(PQresultErrorField(result, PG_DIAG_SQLSTATE), "57014");
-    PQclear(result);
-    ck_assert_ptr_null(PQgetResult(conn));
-    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
-    more = borrow(other, 5000);
-    ck_assert_int_eq(pglend_release(other, more), PGLEND_OK);
-    pglend_close(other);
-    pglend_close(pool);
-    pglendd_stop(daemon_);
-}
-END_TEST
-
-START_TEST(worker_that_died_meanwhile_is_reclaimed_by_the_next)
-{
-    struct worker_process worker;
-    pglend *pool;
-    pid_t supervisor;
-
-    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
-    worker_fork(&worker, hold_until_told, NULL);
-    ck_assert_int_eq(hear(worker.sock, 10), 'h');
-    supervisor = pglendd_process(daemon_, "supervisor");
-    ck_assert_int_eq(kill(daemon_->pid, SIGSTOP), 0);
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-    worker_kill(&worker, SIGKILL);
-    ck_assert_int_eq(kill(daemon_->pid, SIGCONT), 0);
-    ck_assert_int_eq(pglend_release(pool, borrow(pool, 5000)), PGLEND_OK);
-    pglend_close(pool);
-    pglendd_stop(daemon_);
-}
-END_TEST
-
 /* ---- backends ---- */
 
 START_TEST(ended_backends_are_replaced)
@@ -367,16 +228,12 @@ int main(void)
 {
     Suite *suite = suite_create("live_death");
     TCase *worker = harness_live_case(suite, "worker", 60);
-    TCase *supervisor = harness_live_case(suite, "supervisor", 60);
     TCase *backend = harness_live_case(suite, "backend", 60);
 
     tcase_add_loop_test(worker, killed_worker_loses_no_slot, 0, dirts);
     tcase_add_test(worker, stopped_worker_keeps_its_lease);
     tcase_add_test(worker, workers_killed_together_are_not_as_many_logins);
     tcase_add_test(worker, killed_waiter_strands_nobody);
-    tcase_add_test(supervisor, supervisor_killed_again_and_again);
-    tcase_add_test(supervisor, lease_outlives_the_supervisor);
-    tcase_add_test(supervisor, worker_that_died_meanwhile_is_reclaimed_by_the_next);
     tcase_add_test(backend, ended_backends_are_replaced);
     return harness_main(suite);
 }
