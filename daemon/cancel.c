@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * cancel.c - send one CancelRequest to where a backend's socket leads.
+ * cancel.c - send CancelRequests, one after the other, each to where a backend's socket leads.
  *
  * The server answers nothing; it closes the connection when it has passed the request on. Only then is it known that
  * a later query cannot be hit by it, so the end is waited for, but not for ever.
@@ -81,45 +81,56 @@ static int read_to_end(int sock, int64_t until)
     return got == 0 || errno == ECONNRESET ? 0 : -1;
 }
 
-static enum cancel_status cancel(const struct sockaddr_storage *peer, socklen_t length, const unsigned char *request,
-                                 size_t size)
+static enum cancel_status send_request(const struct sockaddr_storage *peer, socklen_t length,
+                                       const unsigned char *request, size_t size)
 {
     int64_t until = now_ms() + CANCEL_BOUND_MS;
-    int sock = socket(peer->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    int sock = socket(peer->ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0), error;
+    enum cancel_status status = CANCEL_NOT_SENT;
 
     /* So few bytes fit into an empty socket, or the connection is broken. */
     if (sock != -1 && connect_within(sock, peer, length, until) == 0 &&
         send(sock, request, size, MSG_NOSIGNAL) == (ssize_t)size)
-        return read_to_end(sock, until) == 0 ? CANCEL_DONE : CANCEL_LOST;
-    return CANCEL_NOT_SENT;
+        status = read_to_end(sock, until) == 0 ? CANCEL_DONE : CANCEL_LOST;
+    error = errno;
+    if (sock != -1)
+        (void)close(sock);
+    errno = error;
+    return status;
+}
+
+/* On failure errno says why. */
+static enum cancel_status cancel(const struct job *job)
+{
+    unsigned char request[CANCEL_HEAD + TRACE_KEY_MAX / 2];
+    struct sockaddr_storage peer = {0};
+    size_t address = job_bytes(job, "peer", (unsigned char *)&peer, sizeof peer);
+    size_t key = job_bytes(job, "key", request + CANCEL_HEAD, sizeof request - CANCEL_HEAD);
+
+    put32(request, (uint32_t)(CANCEL_HEAD + key));
+    put32(request + 4, CANCEL_REQUEST_CODE);
+    put32(request + 8, (uint32_t)json_integer_value(json_object_get(job->json, "pid")));
+    errno = EINVAL;
+    return address == 0 || key == 0 ? CANCEL_NOT_SENT
+                                    : send_request(&peer, (socklen_t)address, request, CANCEL_HEAD + key);
 }
 
 int cancel_main(void)
 {
     static struct message answer;
-    unsigned char request[CANCEL_HEAD + TRACE_KEY_MAX / 2];
-    struct sockaddr_storage peer = {0};
-    enum cancel_status status = CANCEL_NOT_SENT;
-    size_t key, address;
+    enum cancel_status status;
     struct job job;
+    char text[256];
 
     job_take("cancel", &job);
     job_settle(&job);
-    address = job_bytes(&job, "peer", (unsigned char *)&peer, sizeof peer);
-    key = job_bytes(&job, "key", request + CANCEL_HEAD, sizeof request - CANCEL_HEAD);
-    put32(request, (uint32_t)(CANCEL_HEAD + key));
-    put32(request + 4, CANCEL_REQUEST_CODE);
-    put32(request + 8, (uint32_t)json_integer_value(json_object_get(job.json, "pid")));
-    message_make(&answer, MESSAGE_CANCELLED, job.name, 0, NULL);
-    errno = EINVAL;
-    if (address != 0 && key != 0)
-        status = cancel(&peer, (socklen_t)address, request, CANCEL_HEAD + key);
-    if (status != CANCEL_DONE) {
-        char text[256];
-
+    for (;;) {
+        status = cancel(&job);
         (void)snprintf(text, sizeof text, "cancel request: %s", strerror(errno));
-        message_make(&answer, MESSAGE_CANCELLED, job.name, 0, text);
+        message_make(&answer, MESSAGE_CANCELLED, job.name, 0, status == CANCEL_DONE ? NULL : text);
         answer.status = status;
+        if (channel_send_blocking(CHANNEL_FD, &answer, -1) == -1)
+            return 1;
+        job_take_another("cancel", &job);
     }
-    job_answer(&answer, -1);
 }

@@ -22,17 +22,15 @@ static const char *text_of(const json_t *json, const char *key)
     return text == NULL ? "" : text;
 }
 
-void job_take(const char *process, struct job *job)
+/* -1 with errno. Exits if what comes is no job. */
+static int receive_job(const char *process, struct job *job)
 {
     static struct message m;
     char title[NAME_FIELD + 16];
     int fd;
 
-    keeper_pid = getppid();
-    log_open(process);
-    privilege_harden();
     if (channel_receive_blocking(CHANNEL_FD, &m, &fd) == -1)
-        fatal(1, "no job from the keeper: %s", strerror(errno));
+        return -1;
     if (fd != -1)
         (void)close(fd);
     job->json = m.verb == MESSAGE_JOB ? json_loadb(m.text, m.length, 0, NULL) : NULL;
@@ -47,6 +45,23 @@ void job_take(const char *process, struct job *job)
     log_open(title);
     log_set((enum log_level)json_integer_value(json_object_get(job->json, "log_level")),
             (enum log_format)json_integer_value(json_object_get(job->json, "log_format")));
+    return 0;
+}
+
+void job_take(const char *process, struct job *job)
+{
+    keeper_pid = getppid();
+    log_open(process);
+    privilege_harden();
+    if (receive_job(process, job) == -1)
+        fatal(1, "no job from the keeper: %s", strerror(errno));
+}
+
+void job_take_another(const char *process, struct job *job)
+{
+    json_decref(job->json);
+    if (receive_job(process, job) == -1)
+        _exit(0);
 }
 
 void job_settle(const struct job *job)

@@ -16,6 +16,7 @@
 #define CANCELS_AT_ONCE  8
 #define CANCELS_WAITING  65536
 #define CANCEL_KILLED_MS 5000
+#define CANCEL_IDLE_MS   1000 /* then a process that sends them ends */
 
 static void start_waiting(struct keeper *k);
 
@@ -30,7 +31,7 @@ static void cancelled(struct keeper *k, const char *pool, uint32_t slot, uint32_
     keeper_tell(k, &m, -1);
 }
 
-/* Is the backend that C was started for still in its slot? */
+/* Is the backend that C was told of still in its slot? */
 static bool hits_backend(const struct child *c)
 {
     const struct keeper_slot *slot = &c->pool->slot[c->slot];
@@ -38,35 +39,56 @@ static bool hits_backend(const struct child *c)
     return slot->fd != -1 && slot->generation == c->generation;
 }
 
+/* What C was to do is done, or will not be. */
 static void child_cancelled(struct child *c, uint32_t status, const char *text)
 {
     c->answered = true;
+    c->keeper->cancels_running--;
     if (status == CANCEL_LOST && hits_backend(c))
         c->pool->slot[c->slot].cancel_lost = true;
-    cancelled(c->keeper, c->pool->config->name, c->slot, status, text);
+    if (!c->abandoned)
+        cancelled(c->keeper, c->pool->config->name, c->slot, status, text);
 }
 
 static void cancel_receive(struct child *c, const struct message *m, int fd)
 {
     if (fd != -1)
         (void)close(fd);
-    if (m->verb == MESSAGE_CANCELLED && !c->answered && !c->abandoned)
-        child_cancelled(c, m->status, m->text);
+    if (m->verb != MESSAGE_CANCELLED || c->answered)
+        return;
+    child_cancelled(c, m->status, m->text);
+    child_bound(c, CANCEL_IDLE_MS);
+    start_waiting(c->keeper);
 }
 
 static void cancel_ended(struct child *c, const char *how)
 {
     char text[128];
 
-    c->keeper->cancels_running--;
     (void)snprintf(text, sizeof text, "the process that was to send it ended: %s%s", how,
                    c->timed_out ? ", killed because it took too long" : "");
-    if (!c->answered && !c->abandoned)
+    if (!c->answered)
         child_cancelled(c, CANCEL_LOST, text);
     start_waiting(c->keeper);
 }
 
-static const struct child_kind cancel_kind = {cancel_receive, cancel_ended};
+/* By key: sends one after the other. By query: logs in for each, and ends. */
+static const struct child_kind cancel_kind = {cancel_receive, cancel_ended},
+                               cancel_query_kind = {cancel_receive, cancel_ended};
+
+static bool is_cancel(const struct child *c)
+{
+    return c->kind == &cancel_kind || c->kind == &cancel_query_kind;
+}
+
+/* A process that has sent one and can send another; NULL: none. */
+static struct child *idle_child(const struct keeper *k)
+{
+    for (struct child *c = k->children; c != NULL; c = c->next)
+        if (c->kind == &cancel_kind && c->answered && !c->abandoned && !c->timed_out && !c->exited)
+            return c;
+    return NULL;
+}
 
 static json_t *details_of(const struct keeper_pool *pool, const struct keeper_slot *slot)
 {
@@ -79,21 +101,25 @@ static int start(struct keeper *k, const struct cancel_wish *wish, char *error, 
 {
     const struct keeper_slot *slot = &wish->pool->slot[wish->slot];
     bool by_query = slot->cancel_key == NULL;
-    struct child *c;
+    struct child *c = by_query ? NULL : idle_child(k);
 
     if (slot->fd == -1 || slot->generation != wish->generation) {
         (void)snprintf(error, size, "the backend is gone");
         return -1;
     }
-    c = child_start(k, &cancel_kind, by_query ? "login" : "cancel", wish->pool->config->name, false, error, size);
+    if (c == NULL && by_query)
+        c = child_start(k, &cancel_query_kind, "login", wish->pool->config->name, false, error, size);
+    else if (c == NULL)
+        c = child_start(k, &cancel_kind, "cancel", NULL, false, error, size);
     if (c == NULL)
         return -1;
     k->cancels_running++;
     c->pool = wish->pool;
     c->slot = wish->slot;
     c->generation = wish->generation;
+    c->answered = false;
     child_bound(c, by_query ? (uint64_t)wish->pool->config->login_timeout_ms : CANCEL_KILLED_MS);
-    /* Without a job it ends by itself, and that is answered. */
+    /* Without a job it ends, and that is answered. */
     if (child_give_job(c, by_query ? "cancel_query" : "cancel", details_of(wish->pool, slot)) == -1)
         child_kill(c);
     return 0;
@@ -144,7 +170,7 @@ void keeper_forget_cancels(struct keeper *k)
     k->cancel_last = &k->cancel_first;
     k->cancels_waiting = 0;
     for (struct child *c = k->children; c != NULL; c = c->next)
-        if (c->kind == &cancel_kind && !hits_backend(c)) {
+        if (is_cancel(c) && !c->answered && !hits_backend(c)) {
             c->abandoned = true;
             child_kill(c);
         }
@@ -153,7 +179,7 @@ void keeper_forget_cancels(struct keeper *k)
 enum cancel_status keeper_cancel_status(const struct keeper *k, const struct keeper_pool *pool, uint32_t index)
 {
     for (const struct child *c = k->children; c != NULL; c = c->next)
-        if (c->kind == &cancel_kind && c->pool == pool && c->slot == index && !c->answered && !c->abandoned)
+        if (is_cancel(c) && !c->answered && c->pool == pool && c->slot == index && hits_backend(c))
             return CANCEL_RUNNING;
     return pool->slot[index].cancel_lost ? CANCEL_LOST : CANCEL_DONE;
 }

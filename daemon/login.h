@@ -14,6 +14,8 @@ struct job {
 };
 /* First thing in such a process: harden, take the JOB from CHANNEL_FD, set the log. Exits if there is none. */
 void job_take(const char *process, struct job *job);
+/* The next one, in a process that does several; _exits if none comes. */
+void job_take_another(const char *process, struct job *job);
 /* Become the job's user for good, and die with the keeper from now on. Exits if that cannot be. */
 void job_settle(const struct job *job);
 /* The latter alone, for one that keeps the keeper's rights. */

@@ -16,7 +16,7 @@
  *                          FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT · SERVING · STOPPED
  *   keeper ─► login        JOB (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
- *   keeper ─► cancel       JOB                                    cancel ─► keeper  CANCELLED
+ *   keeper ─► cancel       JOB, one after the other               cancel ─► keeper  CANCELLED
  */
 #ifndef PGLEND_MESSAGE_H
 #define PGLEND_MESSAGE_H
