@@ -23,7 +23,14 @@
 #define SYNC_TOTAL_NS   UINT64_C(1000000000) /* whatever the keeper is doing */
 #define CLOSE_CANCEL_MS 10                   /* an idle session ends faster than this */
 #define CLOSE_BOUND_NS  UINT64_C(5000000000)
+#define OTHER_US        500  /* of the machine, for each other session that is looked for */
 #define WORD_TRIES      1000 /* to change a word that a hostile worker may be writing without end */
+
+/*
+ * Sessions whose position is being looked for. A crowd that died together shares the machine, so each of them allows
+ * for the others: a cancel, or worse a login, for every session that is merely slow would make all of them slower.
+ */
+static unsigned syncing;
 
 static void on_backend_event(uv_poll_t *poll, int status, int events);
 static void on_backend_timer(uv_timer_t *timer);
@@ -52,6 +59,7 @@ static void log_backend(const struct backend *b, const char *what)
 static void set_phase(struct backend *b, enum backend_phase phase)
 {
     log_debug("pool=%s slot=%u: %s -> %s", b->pool->config->name, b->slot, phase_names[b->phase], phase_names[phase]);
+    syncing += (phase == BACKEND_SYNCING) - (b->phase == BACKEND_SYNCING);
     b->phase = phase;
     b->since = clock_ns();
     b->cancels = 0;
@@ -333,6 +341,16 @@ static void select_nonce(struct backend *b, struct pg_buffer *out)
     b->synced = false;
 }
 
+static uint64_t others_us(void)
+{
+    return syncing > 1 ? (uint64_t)(syncing - 1) * OTHER_US : 0;
+}
+
+static void look_again_after(struct backend *b, uint64_t ms)
+{
+    (void)uv_timer_start(&b->timer, on_backend_timer, ms + others_us() / 1000, 0);
+}
+
 static void start_sync(struct backend *b)
 {
     unsigned char bytes[256];
@@ -348,7 +366,7 @@ static void start_sync(struct backend *b)
     pg_query(&out, "ROLLBACK");
     select_nonce(b, &out);
     queue(b, &out);
-    (void)uv_timer_start(&b->timer, on_backend_timer, b->cancelling ? CANCEL_EVERY_MS : CANCEL_AFTER_MS, 0);
+    look_again_after(b, b->cancelling ? CANCEL_EVERY_MS : CANCEL_AFTER_MS);
 }
 
 /* A cancel may have hit the question itself. */
@@ -360,7 +378,7 @@ static void ask_again(struct backend *b)
     select_nonce(b, &out);
     queue(b, &out);
     if (b->phase == BACKEND_SYNCING)
-        (void)uv_timer_start(&b->timer, on_backend_timer, CANCEL_EVERY_MS, 0);
+        look_again_after(b, CANCEL_EVERY_MS);
 }
 
 static bool parameter_as_reported(void *context, const char *name, const char *value)
@@ -700,6 +718,22 @@ static void on_backend_event(uv_poll_t *poll, int status, int events)
     }
 }
 
+/* It has not been found yet. */
+static void look_for_position(struct backend *b, uint64_t now)
+{
+    uint64_t others = others_us() * 1000;
+
+    if ((b->cancelled != 0 && now - b->cancelled > SYNC_BOUND_NS + 10 * others) ||
+        now - b->since > SYNC_TOTAL_NS + 20 * others) {
+        backend_close(b, "protocol position lost");
+        return;
+    }
+    /* More have died since the timer was set: their answers come first. */
+    if (now - b->since >= CANCEL_AFTER_MS * UINT64_C(1000000) + others)
+        backend_cancel(b);
+    look_again_after(b, CANCEL_EVERY_MS);
+}
+
 static void on_backend_timer(uv_timer_t *timer)
 {
     struct backend *b = timer->data;
@@ -707,12 +741,7 @@ static void on_backend_timer(uv_timer_t *timer)
 
     switch (b->phase) {
     case BACKEND_SYNCING:
-        if ((b->cancelled != 0 && now - b->cancelled > SYNC_BOUND_NS) || now - b->since > SYNC_TOTAL_NS) {
-            backend_close(b, "protocol position lost");
-            return;
-        }
-        backend_cancel(b);
-        (void)uv_timer_start(timer, on_backend_timer, CANCEL_EVERY_MS, 0);
+        look_for_position(b, now);
         return;
     case BACKEND_RESETTING:
         backend_close(b, "reset timed out");

@@ -324,6 +324,7 @@ void pool_sweep(struct pool *pool)
 {
     const struct sweep sweep = {.alive = worker_alive, .taken = on_taken, .context = pool};
 
+    pool->sweep_due = false;
     if (pool->backend == NULL || pool->replacing || pool->damaged != 0)
         return;
     if (!segment_intact(&pool->segment, pool->segment_fd)) {

@@ -395,7 +395,7 @@ static void on_sweep(uv_timer_t *timer)
     log_tick();
 }
 
-/* After each round of events: what a signal handler noted, and whether a shutdown is complete. */
+/* After each round of events: what a signal handler noted, who died, and whether a shutdown is complete. */
 static void on_round(uv_prepare_t *prepare)
 {
     struct supervisor *s = prepare->data;
@@ -407,8 +407,11 @@ static void on_round(uv_prepare_t *prepare)
             if (s->pool[i]->damaged != 0 && !s->pool[i]->replacing)
                 supervisor_segment_damaged(s->pool[i]);
     }
-    for (size_t i = 0; i < s->pools; i++)
+    for (size_t i = 0; i < s->pools; i++) {
+        if (s->pool[i]->sweep_due)
+            pool_sweep(s->pool[i]);
         stopped = stopped && pool_stopped(s->pool[i]);
+    }
     if (stopped && !s->stopped) {
         s->stopped = true;
         supervisor_tell(s, MESSAGE_STOPPED, "", 0, 0);

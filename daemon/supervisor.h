@@ -93,6 +93,7 @@ struct pool {
     int segment_fd;
     volatile int damaged; /* set by the SIGBUS guard */
     bool replacing;       /* the segment was damaged; the keeper is making another */
+    bool sweep_due;       /* a worker died */
     bool segment_wanted;  /* and is to be asked for it, once more if its answer came without a descriptor */
     struct steering steering;
     struct backend *backend; /* segment.slots of them */

@@ -154,7 +154,7 @@ static void detach_socket(struct worker *w)
     w->sock = -1;
 }
 
-/* Forget W: its waits are dropped and its leases reclaimed by the sweep that follows. */
+/* Forget W: its waits are dropped and its leases reclaimed by the next sweep, one for all that die together. */
 static void end_worker(struct worker *w, const char *why)
 {
     struct pool *pool = w->pool;
@@ -170,7 +170,7 @@ static void end_worker(struct worker *w, const char *why)
     (void)uv_poll_stop(&w->pidfd_poll);
     uv_close((uv_handle_t *)&w->pidfd_poll, on_worker_closed);
     (void)close(w->identity.pidfd);
-    pool_sweep(pool);
+    pool->sweep_due = true;
 }
 
 static void on_death(uv_poll_t *poll, int status, int events)
@@ -356,6 +356,9 @@ static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_
                hello->hello.pool);
         return false;
     }
+    /* Words that name a worker that died must not be taken for those of the next one with its index. */
+    if (pool->sweep_due)
+        pool_sweep(pool);
     if (pool->replacing || s->stopping) {
         refuse(fd, REFUSED_NOW, "pool \"%s\" is not lending: the supervisor is %s", pool->config->name,
                s->stopping ? "shutting down" : "replacing its shared memory");
