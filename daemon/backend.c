@@ -131,6 +131,7 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
         (void)close(b->fd);
     }
     b->fd = fd;
+    b->cancelling = false;
     b->generation = m->generation;
     b->pid = m->backend_pid;
     b->checked = clock_ns();
@@ -254,17 +255,19 @@ void backend_cancel(struct backend *b)
 static void ask_again(struct backend *b);
 
 /* The server has closed the cancel connection: from here on it hits nobody. Not so where it was lost. */
-void backend_cancelled(struct backend *b, enum cancel_status status)
+void backend_cancelled(struct backend *b, const struct message *m)
 {
     uint64_t word;
 
+    door_cancelled(b, m->generation);
+    if (m->generation != b->generation)
+        return; /* it was for one that is gone */
     b->cancelling = false;
     if (b->cancelled == 0)
         b->cancelled = clock_ns();
-    door_cancelled(b);
     switch (b->phase) {
     case BACKEND_LENDABLE:
-        if (status == CANCEL_LOST)
+        if (m->status == CANCEL_LOST)
             spoil(b);
         word = slot_word(&b->pool->segment, b->slot);
         /* A release that comes between reading and marking finds the flag, and the slot comes to us. */
@@ -275,7 +278,7 @@ void backend_cancelled(struct backend *b, enum cancel_status status)
             word = slot_word(&b->pool->segment, b->slot);
         break;
     case BACKEND_SYNCING:
-        if (status == CANCEL_LOST)
+        if (m->status == CANCEL_LOST)
             backend_close(b, "cancel lost");
         else
             ask_again(b);

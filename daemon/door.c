@@ -34,6 +34,7 @@ struct visitor {
     bool leaving;
     bool welcomed;
     struct backend *cancels; /* waits for this backend's cancel to be through */
+    uint32_t generation;     /* of it, then */
     uv_poll_t poll;
     uv_timer_t timer;
     size_t length;
@@ -246,19 +247,21 @@ static void cancel(struct visitor *v, size_t length)
     if (length == 16)
         v->cancels =
             backend_to_cancel(v->supervisor, (int32_t)pg_get_int32(v->request + 8), pg_get_int32(v->request + 12));
-    if (v->cancels == NULL)
+    if (v->cancels == NULL) {
         leave(v); /* as a server does with a key it does not know */
-    else
-        backend_cancel(v->cancels);
+        return;
+    }
+    v->generation = v->cancels->generation;
+    backend_cancel(v->cancels);
 }
 
-void door_cancelled(struct backend *b)
+void door_cancelled(const struct backend *b, uint32_t generation)
 {
     struct visitor *v, *next;
 
     for (v = visitors; v != NULL; v = next) {
         next = v->next;
-        if (v->cancels == b)
+        if (v->cancels == b && v->generation == generation)
             leave(v);
     }
 }

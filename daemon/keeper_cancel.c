@@ -20,13 +20,15 @@
 
 static void start_waiting(struct keeper *k);
 
-static void cancelled(struct keeper *k, const char *pool, uint32_t slot, uint32_t status, const char *text)
+static void cancelled(struct keeper *k, const char *pool, uint32_t slot, uint32_t generation, uint32_t status,
+                      const char *text)
 {
     static struct message m;
 
     if (status != CANCEL_DONE && k->phase == KEEPER_SERVING)
         log_warning("pool=%s slot=%u: cancel failed: %s", pool, slot, text);
     message_make(&m, MESSAGE_CANCELLED, pool, slot, text);
+    m.generation = generation;
     m.status = status;
     keeper_tell(k, &m, -1);
 }
@@ -47,7 +49,7 @@ static void child_cancelled(struct child *c, uint32_t status, const char *text)
     if (status == CANCEL_LOST && hits_backend(c))
         c->pool->slot[c->slot].cancel_lost = true;
     if (!c->abandoned)
-        cancelled(c->keeper, c->pool->config->name, c->slot, status, text);
+        cancelled(c->keeper, c->pool->config->name, c->slot, c->generation, status, text);
 }
 
 static void cancel_receive(struct child *c, const struct message *m, int fd)
@@ -136,7 +138,7 @@ static void start_waiting(struct keeper *k)
             k->cancel_last = &k->cancel_first;
         k->cancels_waiting--;
         if (start(k, wish, error, sizeof error) == -1)
-            cancelled(k, wish->pool->config->name, wish->slot, CANCEL_NOT_SENT, error);
+            cancelled(k, wish->pool->config->name, wish->slot, wish->generation, CANCEL_NOT_SENT, error);
         free(wish);
     }
 }
@@ -149,7 +151,8 @@ void keeper_cancel(struct keeper *k, const struct message *m)
     if (pool != NULL && m->slot < pool->slots && k->cancels_waiting < CANCELS_WAITING)
         wish = malloc(sizeof *wish);
     if (wish == NULL) {
-        cancelled(k, m->pool, m->slot, CANCEL_NOT_SENT, "there is no such slot, or too many cancels wait");
+        cancelled(k, m->pool, m->slot, pool != NULL && m->slot < pool->slots ? pool->slot[m->slot].generation : 0,
+                  CANCEL_NOT_SENT, "there is no such slot, or too many cancels wait");
         return;
     }
     *wish = (struct cancel_wish){.pool = pool, .slot = m->slot, .generation = pool->slot[m->slot].generation};

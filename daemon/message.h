@@ -63,7 +63,7 @@ enum login_failure {
 };
 
 /*
- * Status of CANCELLED. LOST: it may have been sent, and may reach the server at any time: it would hit whoever has the
+ * Status of CANCELLED, which names the generation that was to be cancelled. LOST: it may have been sent, and may reach the server at any time: it would hit whoever has the
  * backend then. And of BACKEND, where a supervisor is told of a predecessor's: whether such a thing is on its way.
  */
 enum cancel_status { CANCEL_DONE, CANCEL_NOT_SENT, CANCEL_LOST, CANCEL_RUNNING };

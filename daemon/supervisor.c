@@ -311,7 +311,7 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
         pool_login_failed(pool, m);
         break;
     case MESSAGE_CANCELLED:
-        backend_cancelled(b, (enum cancel_status)m->status);
+        backend_cancelled(b, m);
         break;
     case MESSAGE_PASSWORD_CHANGED:
         pool_password_changed(pool);

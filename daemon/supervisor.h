@@ -58,7 +58,7 @@ struct backend {
 
     uv_poll_t *poll; /* NULL: not watched; freed when libuv has closed it */
     uv_timer_t timer;
-    bool cancelling;    /* a cancel request is with the keeper */
+    bool cancelling;    /* a cancel request for this generation is with the keeper */
     bool spoiled;       /* one was lost: this session is lent no more */
     unsigned cancels;   /* sent in this phase */
     uint64_t cancelled; /* when the first of them was known to be delivered; ns */
@@ -228,7 +228,7 @@ void backend_hold(struct backend *b);
 void backend_lend(struct backend *b);
 void backend_check(struct backend *b, uint64_t word); /* idle as WORD says: is it alive? Lendable again if it is */
 void backend_cancel(struct backend *b);               /* ask the keeper, unless one is on its way */
-void backend_cancelled(struct backend *b, enum cancel_status status);
+void backend_cancelled(struct backend *b, const struct message *m);
 const char *backend_state_name(const struct backend *b, uint64_t word); /* as `pglend slots` prints it */
 /* Value of fact NAME, NULL if there is none; copied into VALUE. */
 const char *backend_fact(const struct backend *b, const char *name, char *value, size_t size);
@@ -248,7 +248,8 @@ uint32_t worker_cancel_key(const struct worker *w, const struct backend *b);
 
 /* door.c: .s.PGSQL.6432 */
 int door_listen(struct supervisor *s, int fd);
-void door_cancelled(struct backend *b); /* a cancel for B is through: answer those who asked */
+/* A cancel for what B had under GENERATION is through: answer those who asked. */
+void door_cancelled(const struct backend *b, uint32_t generation);
 
 /* admin.c */
 int admin_listen(struct supervisor *s, int fd);

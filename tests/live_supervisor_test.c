@@ -463,6 +463,59 @@ START_TEST(late_cancel_hits_nobody_else)
 }
 END_TEST
 
+/* A cancel of the backend that was in the slot before is still under way: one of this backend is its own. */
+START_TEST(older_cancel_delays_none)
+{
+    struct postgres *server = postgres_start(0);
+    PGcancel *cancel;
+    PGresult *result;
+    char error[256];
+    pglend *pool;
+    PGconn *conn;
+    pid_t child, sender;
+    int pid;
+
+    daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pool = open_pool();
+    conn = borrow(pool, 5000);
+    cancel = PQgetCancel(conn);
+    postgres_signal(server, SIGSTOP);
+    child = fork();
+    if (child == 0) {
+        (void)PQcancel(cancel, error, sizeof error);
+        _exit(0);
+    }
+    wait_until((sender = pglendd_process(daemon_, "cancel")) != 0, 2);
+    harness_sleep_ms(100);
+    ck_assert_int_eq(kill(sender, SIGSTOP), 0); /* sent, and no word of it; the keeper gives it five seconds */
+    postgres_signal(server, SIGCONT);
+    PQfreeCancel(cancel);
+    ck_assert_int_eq(pglend_discard(pool, conn), PGLEND_OK);
+    conn = borrow(pool, 5000);
+    pid = PQbackendPID(conn);
+    cancel = PQgetCancel(conn);
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(3)"), 1);
+    harness_sleep_ms(100);
+    ck_assert_msg(PQcancel(cancel, error, sizeof error) == 1, "%s", error);
+    PQfreeCancel(cancel);
+    result = PQgetResult(conn);
+    ck_assert_int_eq(PQresultStatus(result), PGRES_FATAL_ERROR);
+    ck_assert_str_eq(PQresultErrorField(result, PG_DIAG_SQLSTATE), "57014");
+    PQclear(result);
+    ck_assert_ptr_null(PQgetResult(conn));
+    /* That the older one is lost does not matter to this one either. */
+    wait_until(pglendd_logged(daemon_, "cancel failed"), 8);
+    give_back(pool, conn);
+    conn = borrow(pool, 5000);
+    ck_assert_int_eq(PQbackendPID(conn), pid);
+    give_back(pool, conn);
+    ck_assert_int_eq(waitpid(child, NULL, 0), child);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+    postgres_free(server);
+}
+END_TEST
+
 /* ---- the keeper's short-lived processes ---- */
 
 START_TEST(killed_login_is_a_failed_one)
@@ -542,6 +595,7 @@ int main(void)
     tcase_add_test(meanwhile, who_needs_it_waits_for_it);
     tcase_add_test(meanwhile, returned_to_nobody);
     tcase_add_loop_test(cancel, late_cancel_hits_nobody_else, 0, (int)(sizeof lost / sizeof lost[0]));
+    tcase_add_test(cancel, older_cancel_delays_none);
     tcase_add_test(process, killed_login_is_a_failed_one);
     tcase_add_test(process, killed_cancel_costs_the_backend);
     return harness_main(suite);
