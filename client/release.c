@@ -101,6 +101,10 @@ static const char *why_lost(const struct attachment *at, uint32_t slot, uint64_t
         [LOST_UNKNOWN] = "",
         [LOST_REVOKED] = ": an administrator revoked it",
         [LOST_SHUTDOWN] = ": the supervisor was shutting down",
+        [LOST_TOO_LONG] = ": it was held longer than the pool's lease_max",
+        [LOST_IDLE] = ": it was idle for longer than the pool's lease_idle_max",
+        [LOST_IDLE_IN_TRANSACTION] =
+            ": it was idle in a transaction for longer than the pool's lease_idle_in_transaction_max",
     };
     uint64_t lost = atomic_load_explicit(&at->segment.slot[slot].lost, memory_order_relaxed);
 

@@ -71,6 +71,10 @@ struct pool_config {
     int64_t keepalive_ms;    /* 0: off */
     char *check_query;
     int64_t check_timeout_ms;
+    int64_t lease_warn_ms; /* this and the next three: 0: off */
+    int64_t lease_max_ms;
+    int64_t lease_idle_max_ms;
+    int64_t lease_idle_in_transaction_max_ms;
     int64_t login_parallel;
     int64_t login_timeout_ms;
     int64_t login_backoff_max_ms;

@@ -171,6 +171,16 @@ const struct config_row config_row[] = {
      .help = "What it is asked. Empty: the empty query, which costs the server least. An error ends the session."},
     {"check_timeout", POOL_KEY(check_timeout_ms), .kind = &kind_duration, .fallback = "\"5s\"", .min = 1,
      .max = 10 * MINUTE, .help = "How long the server may take to answer before the session is replaced."},
+    {"lease_warn", POOL_KEY(lease_warn_ms), .kind = &kind_duration, .fallback = "\"60s\"", .max = DAY,
+     .help = "A lease held longer is logged once, with its holder and what the session is doing, and again when it "
+             "comes back. 0s: never."},
+    {"lease_max", POOL_KEY(lease_max_ms), .kind = &kind_duration, .fallback = "\"0s\"", .max = 30 * DAY,
+     .help = "A lease held longer is revoked. 0s: never."},
+    {"lease_idle_max", POOL_KEY(lease_idle_max_ms), .kind = &kind_duration, .fallback = "\"0s\"", .max = 30 * DAY,
+     .help = "A lease whose session the server has called idle for longer is revoked. A long query is not idle. 0s: "
+             "never."},
+    {"lease_idle_in_transaction_max", POOL_KEY(lease_idle_in_transaction_max_ms), .kind = &kind_duration,
+     .fallback = "\"0s\"", .max = 30 * DAY, .help = "The same where the session is idle in a transaction. 0s: never."},
     {"login.parallel", POOL_KEY(login_parallel), .kind = &kind_integer, .fallback = "4", .min = 1, .max = 64,
      .help = "Most logins under way at a time."},
     {"login.timeout", POOL_KEY(login_timeout_ms), .kind = &kind_duration, .fallback = "\"15s\"", .min = 100,

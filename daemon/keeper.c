@@ -171,7 +171,7 @@ static const struct {
     {MESSAGE_LOGIN, keeper_login},         {MESSAGE_REPLACE, keeper_login}, {MESSAGE_CANCEL, keeper_cancel},
     {MESSAGE_FORGET, keeper_forget},       {MESSAGE_RELOAD, on_reload},     {MESSAGE_SHUTDOWN, on_shutdown},
     {MESSAGE_NEW_SEGMENT, on_new_segment}, {MESSAGE_SERVING, on_serving},   {MESSAGE_STOPPED, on_stopped},
-    {MESSAGE_STEERING, on_steering},
+    {MESSAGE_STEERING, on_steering},       {MESSAGE_LOOK, keeper_look},
 };
 
 static void supervisor_receive(struct child *c, const struct message *m, int fd)
@@ -212,6 +212,7 @@ static void supervisor_ended(struct child *c, const char *how)
     k->supervisor = NULL;
     keeper_forget_logins(k);
     keeper_forget_cancels(k);
+    keeper_forget_looks(k);
     if (k->phase != KEEPER_SERVING)
         return;
     log_error("the supervisor (pid %d) ended: %s", uv_process_get_pid(&c->process), how);

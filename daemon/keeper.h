@@ -155,6 +155,10 @@ void keeper_forget_cancels(struct keeper *k);
 /* For the next one: what may still come over the backend in slot INDEX of POOL. */
 enum cancel_status keeper_cancel_status(const struct keeper *k, const struct keeper_pool *pool, uint32_t index);
 
+/* keeper_look.c */
+void keeper_look(struct keeper *k, const struct message *m);
+void keeper_forget_looks(struct keeper *k);
+
 /* keeper_reload.c */
 void keeper_reload(struct keeper *k);
 /* A sealed memory file with the configuration in force, -1 with errno. */

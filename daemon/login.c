@@ -32,6 +32,27 @@ static const struct {
     {"", LOGIN_FAILED_OTHER},
 };
 
+/* What this process may be started for, and the message that says it could not be done. */
+static const struct {
+    const char *task;
+    enum message_verb failed;
+    uint32_t status;                                                          /* of that; 0: an enum login_failure */
+    void (*ask)(const struct job *job, PGconn *conn, struct message *answer); /* NULL: hand the session over */
+} tasks[] = {
+    {"login", MESSAGE_LOGIN_FAILED, 0, NULL},
+    {"cancel_query", MESSAGE_CANCELLED, CANCEL_NOT_SENT, ask_cancel},
+    {"look", MESSAGE_LOOKED, LOOK_FAILED, ask_state},
+};
+
+static size_t task_of(const struct job *job)
+{
+    size_t i = sizeof tasks / sizeof tasks[0] - 1;
+
+    while (i > 0 && strcmp(tasks[i].task, job->task) != 0)
+        i--;
+    return i;
+}
+
 static void cleanse(void)
 {
     explicit_bzero(trace_text, sizeof trace_text);
@@ -42,11 +63,11 @@ static void cleanse(void)
 
 static _Noreturn void failed(const struct job *job, enum login_failure failure, const char *text)
 {
-    bool cancelling = strcmp(job->task, "cancel_query") == 0;
+    size_t task = task_of(job);
 
     cleanse();
-    message_make(&answer, cancelling ? MESSAGE_CANCELLED : MESSAGE_LOGIN_FAILED, job->name, 0, text);
-    answer.status = cancelling ? CANCEL_NOT_SENT : (uint32_t)failure;
+    message_make(&answer, tasks[task].failed, job->name, 0, text);
+    answer.status = tasks[task].status != 0 ? tasks[task].status : (uint32_t)failure;
     answer.stamp = stamp;
     job_answer(&answer, -1);
 }
@@ -160,28 +181,6 @@ static _Noreturn void hand_over(const struct job *job, PGconn *conn, struct trac
     job_answer(&answer, PQsocket(conn));
 }
 
-/* The cancel key of another session could not be read: ask the server from here. */
-static _Noreturn void cancel_by_query(const struct job *job, PGconn *conn)
-{
-    char pid[16], line[2048], sqlstate[6];
-    const char *const values[] = {pid};
-    enum cancel_status status = CANCEL_LOST;
-    PGresult *result;
-
-    (void)snprintf(pid, sizeof pid, "%lld", (long long)json_integer_value(json_object_get(job->json, "pid")));
-    result =
-        PQexecParams(conn, "SELECT pg_catalog.pg_cancel_backend($1::pg_catalog.int4)", 1, NULL, values, NULL, NULL, 0);
-    if (PQresultStatus(result) == PGRES_TUPLES_OK)
-        status = strcmp(PQgetvalue(result, 0, 0), "t") == 0 ? CANCEL_DONE : CANCEL_NOT_SENT;
-    trace_error(PQresultErrorMessage(result), line, sizeof line, sqlstate);
-    PQclear(result);
-    PQfinish(conn);
-    cleanse();
-    message_make(&answer, MESSAGE_CANCELLED, job->name, 0, status == CANCEL_DONE ? NULL : line);
-    answer.status = status;
-    job_answer(&answer, -1);
-}
-
 int login_main(void)
 {
     static struct trace trace;
@@ -203,7 +202,10 @@ int login_main(void)
     if (conninfo_make(pool, password, conninfo, error, sizeof error) == -1)
         failed(&job, LOGIN_FAILED_OTHER, error);
     conn = connect_to(&job, &trace);
-    if (strcmp(job.task, "cancel_query") == 0)
-        cancel_by_query(&job, conn);
-    hand_over(&job, conn, &trace);
+    if (tasks[task_of(&job)].ask == NULL)
+        hand_over(&job, conn, &trace);
+    tasks[task_of(&job)].ask(&job, conn, &answer);
+    PQfinish(conn);
+    cleanse();
+    job_answer(&answer, -1);
 }

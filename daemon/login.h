@@ -7,6 +7,8 @@
 
 #include "daemon.h"
 
+#include <libpq-fe.h>
+
 /* job.c: what the keeper asks of a login, a cancel, a reload; keeper_job.c makes it */
 struct job {
     json_t *json;
@@ -50,6 +52,10 @@ void trace_parse(const char *text, size_t length, int libpq_version, struct trac
  * verbosity, and the last SQLSTATE in it, "" if there is none.
  */
 void trace_error(const char *verbose, char *line, size_t size, char sqlstate[6]);
+
+/* login_ask.c: ask the server about the session of the job's pid; *ANSWER is what it said */
+void ask_cancel(const struct job *job, PGconn *conn, struct message *answer);
+void ask_state(const struct job *job, PGconn *conn, struct message *answer);
 
 /* conninfo.c */
 #define CONNINFO_MAX 32768

@@ -10,11 +10,14 @@
  *                          CANCELLED · SERVE (all handed over; text: a secret, SECRET_HEX digits)
  *                          RELOADED (status 0: a CONFIG followed; else text says why not) · STOP (shut down)
  *                          STEERING (pool; text: as the supervisor sent it)
+ *                          LOOKED (generation; LOOK_SEEN: text: JSON as login_ask.c makes it; else why it is not known)
  *                          PASSWORD_CHANGED (pool: the file of a password that was refused)
  *   supervisor ─► keeper   LOGIN · REPLACE (a login beside the slot's backend, which FORGET ends later) · CANCEL
  *                          STEERING (pool; text: what its successor must know; kept, not read)
  *                          FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT · SERVING · STOPPED
+ *                          LOOK (what does the slot's backend do? answered by one LOOKED)
  *   keeper ─► login        JOB (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED
+ *                                                                                   CANCELLED | LOOKED
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
  *   keeper ─► cancel       JOB, one after the other               cancel ─► keeper  CANCELLED
  */
@@ -49,6 +52,8 @@ enum message_verb {
     MESSAGE_STOPPED,
     MESSAGE_REPLACE,
     MESSAGE_STEERING,
+    MESSAGE_LOOK,
+    MESSAGE_LOOKED,
     MESSAGE_JOB = 64
 };
 
@@ -67,6 +72,9 @@ enum login_failure {
  * backend then. And of BACKEND, where a supervisor is told of a predecessor's: whether such a thing is on its way.
  */
 enum cancel_status { CANCEL_DONE, CANCEL_NOT_SENT, CANCEL_LOST, CANCEL_RUNNING };
+
+/* LOOKED. BUSY: too many looks are under way. */
+enum look_status { LOOK_SEEN, LOOK_FAILED, LOOK_BUSY };
 
 enum shutdown_mode { SHUTDOWN_GRACEFUL, SHUTDOWN_FAST };
 

@@ -337,6 +337,7 @@ void pool_sweep(struct pool *pool)
         pool_correct_word(pool, i);
     lease_sweep(&pool->segment, &sweep);
     steer_look(pool);
+    lease_watch_look(pool);
     health_look(pool);
     pool_balance(pool); /* a wait whose WANT went to a predecessor */
 }

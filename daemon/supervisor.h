@@ -40,6 +40,15 @@ struct replacement {
     const char *reason;    /* why the first one goes */
 };
 
+/* The lease of a slot, as it is watched. */
+struct lease_watch {
+    uint64_t lease;    /* slot.lease; 0: none */
+    uint64_t since;    /* ns */
+    uint64_t look_at;  /* no look at its session before; ns */
+    uint64_t asked_of; /* the lease that a look is under way for; 0: none */
+    bool warned;
+};
+
 /* What one slot holds. */
 struct backend {
     struct pool *pool;
@@ -55,6 +64,7 @@ struct backend {
     bool recycle;       /* to be replaced, an administrator says */
     unsigned held;      /* HELD: the flags its word had when it was idle */
     struct replacement replacement;
+    struct lease_watch watch;
 
     uv_poll_t *poll; /* NULL: not watched; freed when libuv has closed it */
     uv_timer_t timer;
@@ -202,6 +212,10 @@ void health_replaced(struct pool *pool); /* one was: the next of those that are 
  * session is cancelled and closed. False: there is no such lease any more. REASON: of closing.
  */
 bool revoke_lease(struct backend *b, uint64_t word, enum lost_reason why, const char *reason);
+
+/* lease_watch.c: leases that last: told of, and revoked; with each sweep */
+void lease_watch_look(struct pool *pool);
+void lease_watch_looked(struct backend *b, const struct message *m);
 
 /* replace.c: a second session for a slot */
 void replace_begin(struct backend *b, const char *reason); /* ask for its login */

@@ -68,7 +68,15 @@ struct policy {
 };
 
 /* Why a lease was taken away: for the message of whoever held it. */
-enum lost_reason { LOST_UNKNOWN, LOST_REVOKED, LOST_SHUTDOWN, LOST_REASONS };
+enum lost_reason {
+    LOST_UNKNOWN,
+    LOST_REVOKED,
+    LOST_SHUTDOWN,
+    LOST_TOO_LONG,
+    LOST_IDLE,
+    LOST_IDLE_IN_TRANSACTION,
+    LOST_REASONS
+};
 
 /* One slot, one cache line. */
 struct slot {
