@@ -410,7 +410,7 @@ uint32_t lease_wait(const struct segment *s, uint32_t borrower, const struct lea
         return slot;
     /* Nobody woke us. A giver may be stopped for good between making its slot idle and looking again. */
     if (wait_state(atomic_load(&me->wait)) == WAIT_NONE)
-        lease_enqueue(s, borrower, wish); /* taken for dead, or corrupted: back to the end of the queue */
+        lease_enqueue(s, borrower, wish); /* stopped, or corrupted: back to the end of the queue */
     else
         serve_waiters(s, borrower, wish);
     return accept_grant(s, borrower, word);
@@ -535,9 +535,52 @@ static uint32_t recorded_owner(const struct segment *s, uint32_t b)
     return OWNER_NONE(owner) ? NO_WORKER_INDEX : OWNER_WORKER(owner);
 }
 
+/* Has the very grant WORD been lying there for too long? */
+static bool is_left_lying(const struct sweep *sweep, uint32_t slot, uint64_t word)
+{
+    struct grant *grant = sweep->grants == NULL ? NULL : &sweep->grants[slot];
+    uint64_t now;
+
+    if (grant == NULL)
+        return false;
+    now = clock_ns();
+    if (grant->word != word)
+        *grant = (struct grant){.word = word, .seen = now};
+    return now - grant->seen > GRANT_BOUND_NS;
+}
+
+/*
+ * B did not come for what CLAIM and a GRANTED word offered it. Its bit goes first: once it may queue anew, it sets the
+ * bit itself.
+ */
+static void drop_claim(const struct segment *s, uint32_t b, uint64_t claim)
+{
+    hide_waiting(s, b);
+    if (!wait_swap(s, b, claim, 0))
+        show_waiting(s, b);
+}
+
+static void sweep_grant(const struct segment *s, const struct sweep *sweep, uint32_t slot, uint64_t word)
+{
+    uint32_t b = word_borrower(word);
+    uint64_t wait = b < s->borrowers ? atomic_load(&s->borrower[b].wait) : 0;
+    bool awaited =
+        live_owner(s, sweep, b) != NO_WORKER_INDEX && wait_state(wait) == WAIT_CLAIMED && wait_slot(wait) == slot;
+
+    if ((awaited && !is_left_lying(sweep, slot, word)) || !lease_take(s, slot, word, word_flags(word)))
+        return;
+    if (awaited)
+        drop_claim(s, b, wait);
+    /* Nobody has touched the session since it was given: it is as good as it was. */
+    if ((word_flags(word) & SLOT_RETIRE) != 0)
+        sweep->taken(sweep->context, slot, word_flags(word), NO_WORKER_INDEX);
+    else
+        (void)pass_on(s, slot, word_flags(word), NO_BORROWER);
+}
+
 static void sweep_slot(const struct segment *s, const struct sweep *sweep, uint32_t slot)
 {
-    uint64_t word = slot_word(s, slot), wait;
+    uint64_t word = slot_word(s, slot);
     uint32_t b = word_borrower(word);
 
     switch (word_state(word)) {
@@ -549,16 +592,7 @@ static void sweep_slot(const struct segment *s, const struct sweep *sweep, uint3
             (void)pass_on(s, slot, word_flags(word), NO_BORROWER);
         return;
     case SLOT_GRANTED:
-        wait = b < s->borrowers ? atomic_load(&s->borrower[b].wait) : 0;
-        if (live_owner(s, sweep, b) != NO_WORKER_INDEX && wait_state(wait) == WAIT_CLAIMED && wait_slot(wait) == slot)
-            return;
-        /* Nobody has touched the session since it was given: it is as good as it was. */
-        if (lease_take(s, slot, word, word_flags(word))) {
-            if ((word_flags(word) & SLOT_RETIRE) != 0)
-                sweep->taken(sweep->context, slot, word_flags(word), NO_WORKER_INDEX);
-            else
-                (void)pass_on(s, slot, word_flags(word), NO_BORROWER);
-        }
+        sweep_grant(s, sweep, slot, word);
         return;
     case SLOT_LEASED:
         if (live_owner(s, sweep, b) == NO_WORKER_INDEX && lease_take(s, slot, word, word_flags(word)))

@@ -49,7 +49,8 @@ int pool_attach(struct pool *pool, int segment_fd)
     if (pool->backend == NULL) {
         pool->backend = calloc(segment.slots, sizeof *pool->backend);
         pool->worker = calloc(segment.borrowers, sizeof(struct worker *));
-        if (pool->backend == NULL || pool->worker == NULL) {
+        pool->grants = calloc(segment.slots, sizeof *pool->grants);
+        if (pool->backend == NULL || pool->worker == NULL || pool->grants == NULL) {
             segment_unmap(&segment);
             return -1;
         }
@@ -322,7 +323,7 @@ static void correct_reports(struct pool *pool)
 
 void pool_sweep(struct pool *pool)
 {
-    const struct sweep sweep = {.alive = worker_alive, .taken = on_taken, .context = pool};
+    const struct sweep sweep = {.alive = worker_alive, .taken = on_taken, .context = pool, .grants = pool->grants};
 
     pool->sweep_due = false;
     if (pool->backend == NULL || pool->replacing || pool->damaged != 0)

@@ -108,6 +108,7 @@ struct pool {
     struct steering steering;
     struct backend *backend; /* segment.slots of them */
     struct worker **worker;  /* segment.borrowers of them, by index; NULL: free */
+    struct grant *grants;    /* segment.slots of them: what the last sweep saw */
     size_t workers;
 
     uv_timer_t login_timer; /* when a login may be tried again */

@@ -24,7 +24,8 @@
  *
  *  NONE ──(waiter)──► WAITING(ticket) ──(giver)──► CLAIMED(ticket, slot) ──(waiter, once the slot says GRANTED(it)
  *  and it has made that LEASED(it))──► NONE.   Deadline: WAITING or CLAIMED ──(waiter)──► NONE, where no slot is
- *  GRANTED to it. A giver that sees its claim gone takes the slot back.
+ *  GRANTED to it. A giver that sees its claim gone takes the slot back. So does the supervisor where the waiter leaves
+ *  a grant lying (it is stopped): CLAIMED ──(supervisor)──► NONE; a waiter that finds itself there queues anew.
  */
 #ifndef PGLEND_LEASE_H
 #define PGLEND_LEASE_H
@@ -153,15 +154,22 @@ void lease_supply(const struct segment *s, uint32_t slot, unsigned flags);
 
 /*
  * Bring the words into order, whatever died or was corrupted: drop the waits of dead borrowers, revert claims whose
- * giver is gone, take back slots of the dead and grants nobody waits for, pair idle slots with waiters, wake
- * everybody who waits, free borrower entries of dead workers that no word names. ALIVE says whether a worker index
- * is alive; TAKEN is called for each slot that is SUPERVISOR's as a result, with its flags (SLOT_BROKEN: garbage
- * in the word; SLOT_RESET_PENDING kept). Idempotent; never waits.
+ * giver is gone, take back slots of the dead and grants nobody waits for or accepts within GRANT_BOUND_NS, pair idle
+ * slots with waiters, wake everybody who waits, free borrower entries of dead workers that no word names. ALIVE says
+ * whether a worker index is alive; TAKEN is called for each slot that is SUPERVISOR's as a result, with its flags
+ * (SLOT_BROKEN: garbage in the word; SLOT_RESET_PENDING kept). GRANTS is the sweeper's own memory of what it saw, one a
+ * slot, zero at first; NULL: grants may lie for ever. Idempotent; never waits.
  */
+#define GRANT_BOUND_NS UINT64_C(1000000000) /* a waiter that runs looks ten times a second */
+struct grant {
+    uint64_t word; /* the GRANTED word that was seen */
+    uint64_t seen; /* first; ns */
+};
 struct sweep {
     bool (*alive)(void *context, uint32_t worker);
     void (*taken)(void *context, uint32_t slot, unsigned flags, uint32_t worker);
     void *context;
+    struct grant *grants;
 };
 void lease_sweep(const struct segment *s, const struct sweep *sweep);
 

@@ -203,6 +203,81 @@ START_TEST(sweep_mends_any_word)
 }
 END_TEST
 
+static bool everybody_alive(void *context, uint32_t worker)
+{
+    (void)context;
+    (void)worker;
+    return true;
+}
+
+/* A grant that SWEEP has seen and that is as old as the bound. */
+static void let_it_lie(const struct sweep *sweep, uint32_t slot)
+{
+    lease_sweep(&seg, sweep);
+    ck_assert_uint_eq(sweep->grants[slot].word, slot_word(&seg, slot));
+    sweep->grants[slot].seen -= GRANT_BOUND_NS + 1;
+}
+
+START_TEST(grant_left_lying_goes_to_the_next)
+{
+    uint32_t holder = claim(0), stopped = claim(1), next = claim(2);
+    struct grant grants[SLOTS] = {0};
+    unsigned taken = 0;
+    struct sweep sweep = {.alive = everybody_alive, .taken = supply_taken, .context = &taken, .grants = grants};
+    struct lease_wish w = wish(NO_SLOT);
+    uint64_t word;
+
+    supply(1);
+    ck_assert_uint_eq(try_slot(holder, NO_SLOT), 0);
+    lease_enqueue(&seg, stopped, &w);
+    lease_enqueue(&seg, next, &w);
+    ck_assert_int_eq(lease_give(&seg, holder, 0, SLOT_RESET_PENDING), LEASE_GIVEN);
+    lease_sweep(&seg, &sweep);
+    lease_sweep(&seg, &sweep);
+    ck_assert_uint_eq(word_borrower(slot_word(&seg, 0)), stopped);
+    let_it_lie(&sweep, 0);
+    lease_sweep(&seg, &sweep);
+    ck_assert_uint_eq(word_borrower(slot_word(&seg, 0)), next);
+    ck_assert_uint_eq(lease_wait(&seg, next, &w, 0, &word), 0);
+    ck_assert_uint_eq(word_flags(word), SLOT_RESET_PENDING);
+    ck_assert_uint_eq(taken, 0);
+    /* It goes on: what it was granted is another's, and it waits again, behind everybody. */
+    ck_assert_uint_eq(lease_wait(&seg, stopped, &w, 0, &word), NO_SLOT);
+    ck_assert(!lease_held(&seg, stopped, 0));
+    ck_assert_uint_eq(lease_wait(&seg, stopped, &w, clock_ns() + UINT64_C(150000000), &word), NO_SLOT);
+    ck_assert_int_eq(lease_give(&seg, next, 0, 0), LEASE_GIVEN);
+    ck_assert_uint_eq(lease_leave(&seg, stopped, &word), 0);
+    ck_assert_int_eq(lease_give(&seg, stopped, 0, 0), LEASE_GIVEN);
+    ck_assert_int_eq(word_state(slot_word(&seg, 0)), SLOT_IDLE);
+}
+END_TEST
+
+/* Not the same grant: one that came and went between two sweeps has its own time. */
+START_TEST(every_grant_has_its_time)
+{
+    uint32_t holder = claim(0), waiter = claim(1);
+    struct grant grants[SLOTS] = {0};
+    unsigned taken = 0;
+    struct sweep sweep = {.alive = everybody_alive, .taken = supply_taken, .context = &taken, .grants = grants};
+    struct lease_wish w = wish(NO_SLOT);
+    uint64_t word;
+
+    supply(1);
+    ck_assert_uint_eq(try_slot(holder, NO_SLOT), 0);
+    for (int i = 0; i < 3; i++) {
+        lease_enqueue(&seg, waiter, &w);
+        ck_assert_int_eq(lease_give(&seg, holder, 0, 0), LEASE_GIVEN);
+        let_it_lie(&sweep, 0);
+        ck_assert_uint_eq(lease_wait(&seg, waiter, &w, 0, &word), 0);
+        lease_enqueue(&seg, holder, &w);
+        ck_assert_int_eq(lease_give(&seg, waiter, 0, 0), LEASE_GIVEN);
+        lease_sweep(&seg, &sweep);
+        ck_assert_uint_eq(word_borrower(slot_word(&seg, 0)), holder);
+        ck_assert_uint_eq(lease_wait(&seg, holder, &w, 0, &word), 0);
+    }
+}
+END_TEST
+
 /* ---- the storm ---- */
 
 struct storm {
@@ -273,7 +348,8 @@ static void spawn(uint32_t worker)
 
 START_TEST(storm_of_killed_and_stopped_workers)
 {
-    struct sweep sweep = {.alive = storm_alive, .taken = storm_taken};
+    struct grant grants[SLOTS] = {0};
+    struct sweep sweep = {.alive = storm_alive, .taken = storm_taken, .grants = grants};
     uint64_t end;
     unsigned kills = 0;
     int status;
@@ -293,6 +369,9 @@ START_TEST(storm_of_killed_and_stopped_workers)
         ck_assert_int_eq(waitpid(pids[victim], &status, 0), pids[victim]);
         pids[victim] = 0;
         kills++;
+        lease_sweep(&seg, &sweep);
+        for (uint32_t i = 0; i < SLOTS; i++)
+            grants[i].seen = 0; /* what lies there now is taken back: its waiter may be stopped, or about to come */
         lease_sweep(&seg, &sweep);
         if (other != victim)
             (void)kill(pids[other], SIGCONT);
@@ -331,6 +410,8 @@ int main(void)
     tcase_add_test(tc, hand_over_goes_to_the_oldest_and_nobody_overtakes);
     tcase_add_test(tc, wait_ends_at_its_deadline);
     tcase_add_test(tc, sweep_mends_any_word);
+    tcase_add_test(tc, grant_left_lying_goes_to_the_next);
+    tcase_add_test(tc, every_grant_has_its_time);
     tcase_add_test(tc, storm_of_killed_and_stopped_workers);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);

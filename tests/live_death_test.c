@@ -171,6 +171,33 @@ START_TEST(workers_killed_together_are_not_as_many_logins)
 }
 END_TEST
 
+/* It was next in the queue: who waits behind it gets what it does not come for, and it waits again when it goes on. */
+START_TEST(stopped_waiter_strands_nobody)
+{
+    struct worker_process holder, first, second;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    worker_fork(&holder, hold_until_told, NULL);
+    ck_assert_int_eq(hear(holder.sock, 10), 'h');
+    worker_fork(&first, hold_until_told, NULL);
+    wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
+    worker_fork(&second, hold_until_told, NULL);
+    wait_until(pglendd_count(daemon_, "waiting") == 2, 5);
+    ck_assert_int_eq(kill(first.pid, SIGSTOP), 0);
+    say(holder.sock, 'g');
+    ck_assert_int_eq(worker_wait(&holder, 10), 0);
+    ck_assert_int_eq(hear(second.sock, 3), 'h');
+    ck_assert_int_eq(kill(first.pid, SIGCONT), 0);
+    wait_until(pglendd_count(daemon_, "waiting") == 1, 2);
+    say(second.sock, 'g');
+    ck_assert_int_eq(worker_wait(&second, 10), 0);
+    ck_assert_int_eq(hear(first.sock, 2), 'h');
+    say(first.sock, 'g');
+    ck_assert_int_eq(worker_wait(&first, 10), 0);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* The dead one was next in the queue; who waits behind it must not wait for it. */
 START_TEST(killed_waiter_strands_nobody)
 {
@@ -233,6 +260,7 @@ int main(void)
     tcase_add_loop_test(worker, killed_worker_loses_no_slot, 0, dirts);
     tcase_add_test(worker, stopped_worker_keeps_its_lease);
     tcase_add_test(worker, workers_killed_together_are_not_as_many_logins);
+    tcase_add_test(worker, stopped_waiter_strands_nobody);
     tcase_add_test(worker, killed_waiter_strands_nobody);
     tcase_add_test(backend, ended_backends_are_replaced);
     return harness_main(suite);
