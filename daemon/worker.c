@@ -92,21 +92,28 @@ static bool make_shell(struct worker *w, const struct backend *b, char token[TOK
 }
 
 /*
- * Computed, not drawn: a supervisor that was started in the place of another must know the keys that the other gave
- * out. Nobody without the secret can tell one from random bits.
+ * Of TEXT and the secret. A supervisor that was started in the place of another computes the same; nobody without the
+ * secret can tell it from random bits.
  */
-uint32_t worker_cancel_key(const struct worker *w, const struct backend *b)
+static uint64_t keyed_hash(const struct pool *pool, const char *text)
 {
-    const char *secret = w->pool->supervisor->secret;
+    const char *secret = pool->supervisor->secret;
     unsigned char mac[EVP_MAX_MD_SIZE];
     unsigned length = 0;
-    char text[256];
-    int size = snprintf(text, sizeof text, "%s %u %u %u %d %llu", w->pool->config->name, b->slot, b->generation,
-                        w->index, w->identity.pid, (unsigned long long)w->identity.start_time);
 
-    if (HMAC(EVP_sha256(), secret, (int)strlen(secret), (unsigned char *)text, (size_t)size, mac, &length) == NULL)
+    if (HMAC(EVP_sha256(), secret, (int)strlen(secret), (const unsigned char *)text, strlen(text), mac, &length) ==
+        NULL)
         fatal(1, "cannot compute HMAC-SHA256");
-    return pg_get_int32(mac);
+    return (uint64_t)pg_get_int32(mac) << 32 | pg_get_int32(mac + 4);
+}
+
+uint32_t worker_cancel_key(const struct worker *w, const struct backend *b)
+{
+    char text[256];
+
+    (void)snprintf(text, sizeof text, "cancel %s %u %u %u %d %llu", w->pool->config->name, b->slot, b->generation,
+                   w->index, w->identity.pid, (unsigned long long)w->identity.start_time);
+    return (uint32_t)keyed_hash(w->pool, text);
 }
 
 struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
@@ -252,6 +259,15 @@ static struct worker *new_worker(struct pool *pool, uint32_t index, const struct
     return w;
 }
 
+static uint64_t record_seal(const struct pool *pool, uint32_t index, const struct identity *who, int64_t since)
+{
+    char text[256];
+
+    (void)snprintf(text, sizeof text, "worker %s %u %d %u %u %llu %lld", pool->config->name, index, (int)who->pid,
+                   (unsigned)who->uid, (unsigned)who->gid, (unsigned long long)who->start_time, (long long)since);
+    return keyed_hash(pool, text);
+}
+
 static void record_worker(const struct worker *w)
 {
     struct worker_record *record = &w->pool->segment.worker[w->index];
@@ -260,6 +276,7 @@ static void record_worker(const struct worker *w)
     atomic_store_explicit(&record->uid, w->identity.uid, memory_order_relaxed);
     atomic_store_explicit(&record->gid, w->identity.gid, memory_order_relaxed);
     atomic_store_explicit(&record->since, (uint64_t)w->since, memory_order_relaxed);
+    atomic_store_explicit(&record->seal, record_seal(w->pool, w->index, &w->identity, w->since), memory_order_relaxed);
     atomic_store_explicit(&record->pid, w->identity.pid, memory_order_relaxed);
 }
 
@@ -568,9 +585,14 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
 
 /* ---- after a predecessor's death ---- */
 
-/* A pidfd for the process that RECORD names, if it still is that process. */
-static bool still_there(const struct worker_record *record, struct identity *who)
+/*
+ * The worker that record INDEX names, if a supervisor wrote it and that process is still there; with a pidfd. Any worker
+ * may have written over it, to have others or itself counted many times.
+ */
+static bool recorded_worker(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since)
 {
+    const struct worker_record *record = &pool->segment.worker[index];
+
     *who = (struct identity){
         .pid = atomic_load_explicit(&record->pid, memory_order_relaxed),
         .uid = atomic_load_explicit(&record->uid, memory_order_relaxed),
@@ -578,7 +600,9 @@ static bool still_there(const struct worker_record *record, struct identity *who
         .start_time = atomic_load_explicit(&record->start_time, memory_order_relaxed),
         .pidfd = -1,
     };
-    if (who->pid <= 0)
+    *since = (int64_t)atomic_load_explicit(&record->since, memory_order_relaxed);
+    if (who->pid <= 0 ||
+        atomic_load_explicit(&record->seal, memory_order_relaxed) != record_seal(pool, index, who, *since))
         return false;
     who->pidfd = (int)syscall(SYS_pidfd_open, who->pid, 0);
     if (who->pidfd == -1)
@@ -594,14 +618,15 @@ void worker_recover(struct pool *pool)
     for (uint32_t i = 0; i < pool->segment.borrowers; i++) {
         struct worker_record *record = &pool->segment.worker[i];
         struct identity who;
+        int64_t since;
 
         if (pool->worker[i] != NULL || atomic_load_explicit(&record->pid, memory_order_relaxed) == 0)
             continue;
-        if (!still_there(record, &who))
+        if (!recorded_worker(pool, i, &who, &since))
             atomic_store_explicit(&record->pid, 0, memory_order_relaxed);
         else if (new_worker(pool, i, &who) == NULL)
             (void)close(who.pidfd);
         else
-            pool->worker[i]->since = (int64_t)atomic_load_explicit(&record->since, memory_order_relaxed);
+            pool->worker[i]->since = since;
     }
 }

@@ -104,7 +104,10 @@ struct asserted {
     char purpose[ACTOR_MAX + 1];
 };
 
-/* A worker, as the supervisor that greeted it recorded it for its successor. pid 0: free. */
+/*
+ * A worker, as the supervisor that greeted it recorded it for its successor. pid 0: free. The seal is made with a secret
+ * that no worker has: a record that somebody else wrote counts for nothing.
+ */
 struct worker_record {
     _Atomic int32_t pid;
     _Atomic uint32_t uid;
@@ -112,6 +115,7 @@ struct worker_record {
     _Atomic uint32_t pad;
     _Atomic uint64_t start_time; /* field 22 of /proc/PID/stat, clock ticks after boot: tells a reused pid */
     _Atomic uint64_t since;      /* CLOCK_REALTIME, s */
+    _Atomic uint64_t seal;       /* of all the above, the pool and the place */
 };
 
 struct segment_header {

@@ -6,6 +6,7 @@
  * may go to who does not hold its slot, and in the end the pool serves as before: for those who attach then, and for
  * those who were attached all the time.
  */
+#include "daemon.h"
 #include "harness.h"
 #include "lease.h"
 #include "pglend.h"
@@ -287,6 +288,47 @@ START_TEST(any_field_before_a_restart)
 }
 END_TEST
 
+/* One record for each worker is all that counts: not copies of one's own, nor a process that never attached. */
+START_TEST(records_of_nobody)
+{
+    size_t before, after;
+    struct vandal v;
+    pglend *pool;
+    json_t *workers;
+    pid_t supervisor;
+
+    start("{'pools': {'clinic': {'max_workers': 512, 'size': {'min': 1, 'max': 1}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    borrow(pool, "before");
+    supervisor = kill_supervisor(pglendd_process(daemon_, "supervisor"));
+    in_worker(borrow_anew, (void *)(uintptr_t) "a restart", MEND_SECONDS); /* it serves now */
+    before = process_descriptors(supervisor);
+    attach(&v);
+    ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
+    for (uint32_t i = 0; i < v.segment.borrowers; i++)
+        if (v.segment.worker[i].pid == 0) {
+            struct worker_record *record = &v.segment.worker[i];
+
+            (void)memcpy((void *)record, (const void *)&v.segment.worker[v.worker], sizeof *record);
+            if (i % 2 == 0) {
+                record->pid = daemon_->pid;
+                record->start_time = identity_start_time(daemon_->pid);
+            }
+        }
+    supervisor = kill_supervisor(supervisor);
+    detach(&v);
+    borrow(pool, "after it");
+    in_worker(borrow_anew, (void *)(uintptr_t) "anew", 2.0 * MEND_SECONDS);
+    workers = pglendd_result(daemon_, "workers", NULL);
+    after = process_descriptors(supervisor);
+    ck_assert_uint_eq(json_array_size(workers), 1); /* this process, with POOL's handle and the vandal's */
+    ck_assert_uint_le(after, before + 4);
+    json_decref(workers);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- another size ---- */
 
 static const struct {
@@ -449,6 +491,7 @@ int main(void)
     tcase_add_test(tc, any_field);
     tcase_add_test(tc, entry_of_another);
     tcase_add_test(tc, any_field_before_a_restart);
+    tcase_add_test(tc, records_of_nobody);
     tcase_add_test(tc, another_size);
     tc = harness_live_case(suite, "random", 60);
     tcase_add_test(tc, at_random);
