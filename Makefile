@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# make [all] check check-all demo bench format lint install uninstall clean deps
+# make [all] check check-all check-audit demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
@@ -41,13 +41,16 @@ endif
 
 # What daemon and library both need lives in client/ and is linked into both.
 SHARED  = lease segment wire pgwire nearest
+# The audit trail's format: for the daemon, which writes it, and the command line, which reads it; never the library.
+AUDIT   = $(patsubst client/%.c,%,$(wildcard client/audit_*.c))
 CLI     = $(patsubst client/%.c,%,client/pglend.c $(wildcard client/cli*.c))
-LIBRARY = $(filter-out $(CLI) nearest,$(patsubst client/%.c,%,$(wildcard client/*.c)))
+LIBRARY = $(filter-out $(CLI) $(AUDIT) nearest,$(patsubst client/%.c,%,$(wildcard client/*.c)))
 DAEMON  = $(patsubst daemon/%.c,%,$(wildcard daemon/*.c))
 TESTS   = $(patsubst tests/%_test.c,%,$(wildcard tests/*_test.c))
 FIXTURE = $(filter-out %_test,$(patsubst tests/%.c,%,$(wildcard tests/*.c)))
 
 shared_o  = $(SHARED:%=$(BUILD)/client/%.o)
+audit_o   = $(AUDIT:%=$(BUILD)/client/%.o)
 cli_o     = $(CLI:%=$(BUILD)/client/%.o)
 library_o = $(LIBRARY:%=$(BUILD)/client/%.o)
 daemon_o  = $(DAEMON:%=$(BUILD)/daemon/%.o)
@@ -70,10 +73,10 @@ link    = $(Q) $(CC) $(HARDEN) $(CFLAGS) -pthread $(LINK) $(LDFLAGS)
 
 all: $(BUILD)/pglendd $(BUILD)/pglend $(BUILD)/libpglend.so $(BUILD)/libpglend.a $(BUILD)/pglend.pc
 
-$(BUILD)/pglendd: $(daemon_o) $(shared_o)
+$(BUILD)/pglendd: $(daemon_o) $(shared_o) $(audit_o)
 	$(link) -o $@ $^ $(libs_l)
 
-$(BUILD)/pglend: $(cli_o) $(BUILD)/client/nearest.o $(BUILD)/libpglend.a
+$(BUILD)/pglend: $(cli_o) $(audit_o) $(BUILD)/client/nearest.o $(BUILD)/libpglend.a
 	$(link) -o $@ $^ $(libs_l)
 
 $(BUILD)/libpglend.so.0: $(library_o) client/libpglend.map
@@ -113,7 +116,7 @@ deps:
 
 # ---- Tests. Live tests are what an application is: linked to the shared library. ----
 
-$(BUILD)/tests/daemon.a: $(filter-out %/main.o,$(daemon_o)) $(BUILD)/client/nearest.o
+$(BUILD)/tests/daemon.a: $(filter-out %/main.o,$(daemon_o)) $(audit_o) $(BUILD)/client/nearest.o
 	$(Q) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/tests/fixtures.a: $(fixture_o)
@@ -134,6 +137,10 @@ check: all $(tests_bin)
 # Also the slow ones: more rounds of what is left to chance.
 check-all: export PGLEND_TEST_ROUNDS ?= 10
 check-all: check
+
+# Every bit, every byte, every crash that the audit trail's test has; some minutes.
+check-audit: all $(tests_bin)
+	@PGLEND_AUDIT_ALL=1 PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' tests/run audit
 
 demo bench: all $(BUILD)/have-demo
 	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/$@/run.sh
@@ -183,7 +190,7 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-all demo bench format lint install uninstall clean deps force
+.PHONY: all check check-all check-audit demo bench format lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(library_o) $(fixture_o) $(tests_bin:=.o))
+-include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(audit_o) $(library_o) $(fixture_o) $(tests_bin:=.o))
