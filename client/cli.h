@@ -47,7 +47,7 @@ struct cli_format {
     const char *name;
     bool (*print)(FILE *out, const struct cli_view *view, const json_t *result);
 };
-extern const struct cli_format cli_format_table, cli_format_json;
+extern const struct cli_format cli_format_table, cli_format_json, cli_format_csv;
 
 /* A command, and what may stand after it. */
 struct cli_command {
@@ -96,5 +96,8 @@ int64_t cli_now_ms(void); /* CLOCK_MONOTONIC */
 
 /* cli_check.c: borrow from the pool named, or from every one, ask, return. */
 enum cli_exit cli_check(const struct cli *cli, json_t **result, char message[CLI_MESSAGE_MAX]);
+
+/* cli_audit.c: pglend audit, whose words are its own; argv[0] is "audit". An exit status. */
+int cli_audit(int argc, char **argv);
 
 #endif
