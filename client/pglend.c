@@ -209,8 +209,8 @@ static enum cli_exit obey(int argc, char **argv, struct cli *cli)
 int main(int argc, char **argv)
 {
     struct cli cli = {.format = &cli_format_table, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS, .args = json_object()};
-    enum cli_exit exit_code =
-        argc > 1 && strcmp(argv[1], "audit") == 0 ? cli_audit(argc - 1, argv + 1) : obey(argc, argv, &cli);
+    int exit_code =
+        argc > 1 && strcmp(argv[1], "audit") == 0 ? cli_audit(argc - 1, argv + 1) : (int)obey(argc, argv, &cli);
 
     json_decref(cli.args);
     return exit_code;
