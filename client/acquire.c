@@ -129,6 +129,7 @@ static void explain_timeout(struct request *r)
     uint64_t now = clock_ns();
     struct picture look;
 
+    stats_count(&r->at->segment, STATS_TIMEOUTS);
     look_at_slots(r->at, r->policy->max, now, &look);
     segment_get_error(&r->at->segment, error);
     if (look.longest > 0)
@@ -155,6 +156,7 @@ static bool database_is_down(struct request *r, uint64_t now)
     if (r->policy->mode == POOL_PAUSED || since == 0 || now < since ||
         now - since < (uint64_t)r->policy->unavailable_after_ms * 1000000)
         return false;
+    stats_count(s, STATS_REFUSED);
     segment_get_error(s, error);
     (void)error_set(r->pool, PGLEND_NO_DATABASE, "pool \"%s\": nothing is connected, for %llu s: %s", r->pool->name,
                     (unsigned long long)((now - since) / 1000000000), error);
@@ -170,6 +172,7 @@ static bool is_closed(const struct request *r)
 
     if (r->policy->mode < POOL_DISABLED)
         return false;
+    stats_count(&r->at->segment, STATS_REFUSED);
     if (r->policy->mode == POOL_DISABLED)
         say_mode(r->policy, "disabled", clock_ns(), "", mode, sizeof mode);
     (void)error_set(r->pool, PGLEND_SHUTDOWN, "pool \"%s\" is %s", r->pool->name, mode);
@@ -218,6 +221,7 @@ static bool queue_is_full(struct request *r)
     }
     if (before < r->policy->max_waiters)
         return false;
+    stats_count(s, STATS_QUEUE_FULL);
     (void)error_set(r->pool, PGLEND_QUEUE_FULL, "pool \"%s\": %u borrowers wait already, and max_waiters is %u",
                     r->pool->name, before, r->policy->max_waiters);
     return true;
@@ -528,6 +532,7 @@ static struct loan *borrow(struct request *r)
             now = clock_ns();
     }
     if (made == MADE) {
+        stats_waited(&at->segment, loan->slot, now - r->started);
         error_clear(r->pool);
         return loan;
     }

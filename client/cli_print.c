@@ -57,7 +57,9 @@ void cli_duration(char *text, size_t size, double seconds)
     whole = (long long)seconds;
     while (seconds >= unit[i].below)
         i++;
-    if (seconds < 1)
+    if (seconds > 0 && seconds < 1e-3)
+        snprintf(text, size, "%lld us", (long long)(seconds * 1e6));
+    else if (seconds < 1)
         snprintf(text, size, "%lld ms", (long long)(seconds * 1000));
     else if (unit[i].small == 0)
         snprintf(text, size, "%lld s", whole);
@@ -91,6 +93,10 @@ static char *cell(const json_t *value, enum cli_kind kind)
         return strdup("-");
     if (kind == CLI_FLAG)
         return strdup(json_is_true(value) ? "yes" : "no");
+    if (kind == CLI_RATE && json_is_number(value)) {
+        (void)snprintf(text, sizeof(text), "%.1f", json_number_value(value));
+        return strdup(text);
+    }
     if (kind == CLI_SECONDS && json_is_number(value)) {
         cli_duration(text, sizeof(text), json_number_value(value));
         return strdup(text);
@@ -104,6 +110,15 @@ static char *cell(const json_t *value, enum cli_kind kind)
     else
         shown = json_dumps(value, JSON_ENCODE_ANY | JSON_COMPACT);
     return shown == NULL ? NULL : cli_clean(shown);
+}
+
+/* Member "A.B" of OBJECT is the member B of its member A. */
+static const json_t *member_at(const json_t *object, const char *key)
+{
+    const char *dot = strchr(key, '.');
+
+    return dot == NULL ? json_object_get(object, key)
+                       : json_object_get(json_object_getn(object, key, (size_t)(dot - key)), dot + 1);
 }
 
 /* Characters in TEXT: bytes that do not continue a UTF-8 sequence. */
@@ -152,7 +167,7 @@ static void print_rows(FILE *out, const struct cli_view *view, const json_t *row
     for (size_t i = 0; i < count * columns; i++) {
         const struct cli_column *column = &view->column[i % columns];
 
-        text[i] = cell(json_object_get(json_array_get(rows, i / columns), column->key), column->kind);
+        text[i] = cell(member_at(json_array_get(rows, i / columns), column->key), column->kind);
         if (text[i] != NULL && width(text[i]) > widest[i % columns])
             widest[i % columns] = width(text[i]);
     }

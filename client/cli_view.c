@@ -73,6 +73,22 @@ static const struct cli_column waiter_columns[] = {
 };
 const struct cli_view cli_view_waiters = {.none = "nobody waits", COLUMNS(waiter_columns)};
 
+static const struct cli_column stats_columns[] = {
+    {"POOL", "pool", CLI_TEXT},
+    {"LEASES", "leases", CLI_NUMBER},
+    {"/S", "leases_per_s", CLI_RATE},
+    {"WAIT P50", "wait.p50_s", CLI_SECONDS},
+    {"P95", "wait.p95_s", CLI_SECONDS},
+    {"P99", "wait.p99_s", CLI_SECONDS},
+    {"HOLD P50", "hold.p50_s", CLI_SECONDS},
+    {"P95", "hold.p95_s", CLI_SECONDS},
+    {"P99", "hold.p99_s", CLI_SECONDS},
+    {"TIMEOUTS", "timeouts", CLI_NUMBER},
+    {"LOGINS", "logins", CLI_NUMBER},
+    {"RECLAIMS", "reclaims", CLI_NUMBER},
+};
+const struct cli_view cli_view_stats = {.none = "no pools", COLUMNS(stats_columns)};
+
 const struct cli_view cli_view_config = {0};
 
 static const struct cli_column reload_columns[] = {

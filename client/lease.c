@@ -210,10 +210,8 @@ static bool grant(const struct segment *s, uint32_t slot, uint64_t word, unsigne
 }
 
 /* ME owns SLOT and lets it go: to the oldest waiter, else idle. */
-static enum lease_end pass_on(const struct segment *s, uint32_t slot, unsigned flags, uint32_t me)
+static enum lease_end pass_on_at(const struct segment *s, uint32_t slot, unsigned flags, uint32_t me, uint64_t now)
 {
-    uint64_t now = clock_ns();
-
     atomic_store_explicit(&s->slot[slot].since, now, memory_order_relaxed);
     atomic_store_explicit(&s->slot[slot].idle_since, now, memory_order_relaxed);
     for (unsigned tries = 0; me != NO_BORROWER || tries < SUPERVISOR_TRIES; tries++) {
@@ -246,9 +244,19 @@ static enum lease_end pass_on(const struct segment *s, uint32_t slot, unsigned f
     return LEASE_LOST;
 }
 
+static enum lease_end pass_on(const struct segment *s, uint32_t slot, unsigned flags, uint32_t me)
+{
+    return pass_on_at(s, slot, flags, me, clock_ns());
+}
+
 enum lease_end lease_give(const struct segment *s, uint32_t borrower, uint32_t slot, unsigned flags)
 {
     return pass_on(s, slot, flags, borrower);
+}
+
+enum lease_end lease_give_at(const struct segment *s, uint32_t borrower, uint32_t slot, unsigned flags, uint64_t now)
+{
+    return pass_on_at(s, slot, flags, borrower, now);
 }
 
 enum lease_end lease_surrender(const struct segment *s, uint32_t borrower, uint32_t slot, unsigned flags)

@@ -117,14 +117,18 @@ static enum lease_end give_back(struct loan *loan, const struct policy *policy, 
 {
     struct attachment *at = loan->at;
     uint32_t slot = loan->slot, borrower = loan->borrower;
-    uint64_t version = loan->version;
+    uint64_t version = loan->version, now = clock_ns();
+    uint64_t since = atomic_load_explicit(&at->segment.slot[slot].since, memory_order_relaxed);
     enum lease_end end;
 
     if (policy->guard || fate >= HAND_OVER || !reusable)
         adopt_disarm(loan);
     put_away(loan, fate <= KEEP_RESETTING && reusable);
+    stats_held(&at->segment, slot, since < now ? now - since : 0);
+    if (fate == REPLACE)
+        stats_count(&at->segment, STATS_DISCARDED);
     if (fate <= KEEP_RESETTING)
-        end = lease_give(&at->segment, borrower, slot, fate == KEEP_RESETTING ? SLOT_RESET_PENDING : 0);
+        end = lease_give_at(&at->segment, borrower, slot, fate == KEEP_RESETTING ? SLOT_RESET_PENDING : 0, now);
     else
         end = lease_surrender(&at->segment, borrower, slot, fate == REPLACE ? SLOT_BROKEN : 0);
     if (end == LEASE_SUPERVISOR)

@@ -20,11 +20,13 @@
 #define SEGMENT_LAYOUT                                                                                                 \
     (((uint64_t)sizeof(struct segment_header) << 40) ^ ((uint64_t)sizeof(struct slot) << 32) ^                         \
      ((uint64_t)sizeof(struct borrower) << 24) ^ ((uint64_t)sizeof(struct asserted) << 12) ^                           \
-     (uint64_t)sizeof(struct worker_record) ^ ((uint64_t)sizeof(struct policy) << 4))
+     (uint64_t)sizeof(struct worker_record) ^ ((uint64_t)sizeof(struct policy) << 4) ^                                 \
+     ((uint64_t)sizeof(struct stats_stripe) << 20))
 
 static size_t segment_size(uint32_t slots, uint32_t borrowers)
 {
-    return sizeof(struct segment_header) + (size_t)slots * sizeof(struct slot) +
+    return sizeof(struct segment_header) + STATS_STRIPES * sizeof(struct stats_stripe) +
+           (size_t)slots * sizeof(struct slot) +
            (size_t)borrowers * (sizeof(struct borrower) + sizeof(struct asserted) + sizeof(struct worker_record));
 }
 
@@ -160,7 +162,8 @@ int segment_map(struct segment *s, int fd)
         errno = error;
         return -1;
     }
-    s->slot = (struct slot *)(base + sizeof(struct segment_header));
+    s->stripe = (struct stats_stripe *)(base + sizeof(struct segment_header));
+    s->slot = (struct slot *)(s->stripe + STATS_STRIPES);
     s->borrower = (struct borrower *)(s->slot + s->slots);
     s->asserted = (struct asserted *)(s->borrower + s->borrowers);
     s->worker = (struct worker_record *)(s->asserted + s->borrowers);

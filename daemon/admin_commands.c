@@ -111,6 +111,11 @@ static void command_waiters(struct admin_connection *c)
     answer_each(c, admin_report_waiters);
 }
 
+static void command_stats(struct admin_connection *c)
+{
+    answer_each(c, admin_report_stats);
+}
+
 static void command_workers(struct admin_connection *c)
 {
     json_t *array;

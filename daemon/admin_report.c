@@ -78,6 +78,11 @@ bool admin_report_pool(json_t *array, struct pool *pool)
                                 "last_error", error, "differs", differences(pool))) == 0;
 }
 
+bool admin_report_stats(json_t *array, struct pool *pool)
+{
+    return !attached(pool) || json_array_append_new(array, stats_json(pool)) == 0;
+}
+
 /* What became of it: the answer of the verbs. */
 bool admin_report_steered(json_t *array, struct pool *pool)
 {

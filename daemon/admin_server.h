@@ -116,6 +116,7 @@ json_t *admin_text(const char *text, size_t size);
 bool admin_report_pool(json_t *array, struct pool *pool);
 bool admin_report_slots(json_t *array, struct pool *pool);
 bool admin_report_waiters(json_t *array, struct pool *pool);
+bool admin_report_stats(json_t *array, struct pool *pool);
 bool admin_report_steered(json_t *array, struct pool *pool);
 /* Several handles of one process are one row. */
 bool admin_report_workers(json_t *array, const struct admin_connection *c);

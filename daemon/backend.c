@@ -571,6 +571,7 @@ static void closed(struct backend *b)
         b->fd = -1;
         supervisor_tell(b->pool->supervisor, MESSAGE_FORGET, b->pool->config->name, b->slot, 0);
     }
+    stats_count(&b->pool->segment, STATS_CLOSED);
     log_backend(b, b->reason);
     b->connected = 0;
     b->recycle = false;

@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #define BACKOFF_FIRST_MS  10
@@ -211,11 +212,28 @@ static uint64_t backoff_ms(const struct pool *pool)
     return ms - clock_ns() % (ms / 4 + 1);
 }
 
+static enum stats_counter failure_counter(uint32_t status)
+{
+    switch ((enum login_failure)status) {
+    case LOGIN_FAILED_PASSWORD:
+        return STATS_LOGINS_FAILED_PASSWORD;
+    case LOGIN_FAILED_TOO_MANY:
+        return STATS_LOGINS_FAILED_TOO_MANY;
+    case LOGIN_FAILED_TIMEOUT:
+        return STATS_LOGINS_FAILED_TIMEOUT;
+    case LOGIN_FAILED_OTHER:
+        break;
+    }
+    return STATS_LOGINS_FAILED;
+}
+
 void pool_login_failed(struct pool *pool, const struct message *m)
 {
     bool news = pool->login_failures == 0 || strcmp(pool->last_error, m->text) != 0;
 
     pool->login_failures++;
+    pool->rate.failed = (uint64_t)time(NULL);
+    stats_count(&pool->segment, failure_counter(m->status));
     (void)snprintf(pool->last_error, sizeof pool->last_error, "%.*s", SEGMENT_ERROR_MAX, m->text);
     segment_set_error(&pool->segment, pool->last_error);
     if (news)
@@ -240,6 +258,7 @@ void pool_password_changed(struct pool *pool)
 void pool_login_done(struct pool *pool)
 {
     pool->logins++;
+    stats_count(&pool->segment, STATS_LOGINS);
     if (pool->login_failures > 0)
         log_info("pool=%s: logins succeed again after %u failed", pool->config->name, pool->login_failures);
     pool->login_failures = 0;
@@ -263,7 +282,7 @@ static void on_taken(void *context, uint32_t slot, unsigned flags, uint32_t work
     struct backend *b = &pool->backend[slot];
 
     (void)worker;
-    pool->reclaims++;
+    stats_count(&pool->segment, STATS_RECLAIMS);
     if (b->phase == BACKEND_LENDABLE) {
         log_info("pool=%s slot=%u generation=%u backend=%d: lease reclaimed", pool->config->name, slot, b->generation,
                  b->pid);
@@ -339,6 +358,7 @@ void pool_sweep(struct pool *pool)
     lease_sweep(&pool->segment, &sweep);
     steer_look(pool);
     lease_watch_look(pool);
+    stats_tick(pool);
     health_look(pool);
     pool_balance(pool); /* a wait whose WANT went to a predecessor */
 }

@@ -36,6 +36,7 @@ bool replace_arrived(struct backend *b, const struct message *m, int fd)
     r->fd = fd;
     r->state = REPLACEMENT_READY;
     r->since = clock_ns();
+    stats_count(&b->pool->segment, STATS_REPLACEMENTS);
     backend_retire(b, r->reason);
     return true;
 }

@@ -18,6 +18,7 @@ bool revoke_lease(struct backend *b, uint64_t word, enum lost_reason why, const 
     atomic_store_explicit(&slot->lost, version << 8 | why, memory_order_relaxed);
     if (!lease_take(&b->pool->segment, b->slot, word, SLOT_RETIRE))
         return false;
+    stats_count(&b->pool->segment, STATS_REVOCATIONS);
     backend_close(b, reason);
     return true;
 }

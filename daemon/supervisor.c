@@ -94,6 +94,7 @@ void supervisor_segment_damaged(struct pool *pool)
     pool->replacing = true;
     pool->segment_wanted = true;
     pool->damaged = 0;
+    stats_keep(pool);
     (void)segment_retire(pool->segment_fd);
     for (uint32_t i = 0; i < pool->segment.slots; i++)
         backend_close(&pool->backend[i], "segment damaged");
@@ -115,6 +116,7 @@ static void segment_replaced(struct pool *pool, int fd)
     }
     segment_unmap(&before);
     (void)close(old);
+    stats_carry_on(pool);
     for (uint32_t i = 0; i < pool->segment.slots; i++)
         if (pool->backend[i].phase != BACKEND_NONE)
             (void)lease_fill(&pool->segment, i);

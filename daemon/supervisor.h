@@ -96,6 +96,14 @@ struct steering {
     uint32_t min, max;   /* config->size_min, size_max, unless resized */
 };
 
+/* How many leases had begun at each of the last seconds. */
+#define RATE_SECONDS 60
+struct stats_rate {
+    uint64_t leases[RATE_SECONDS + 1];
+    uint64_t seconds; /* noted so far */
+    uint64_t failed;  /* the last login that did; CLOCK_REALTIME, s; 0: none */
+};
+
 struct pool {
     struct supervisor *supervisor;
     const struct pool_config *config; /* of supervisor->config */
@@ -118,7 +126,9 @@ struct pool {
     uint64_t down_since;     /* nothing connected and a login failed; ns, 0: up */
     char last_error[SEGMENT_ERROR_MAX + 1];
     bool cancel_by_query; /* the cancel key could not be read */
-    uint64_t logins, reclaims;
+    uint64_t logins;
+    struct stats_rate rate;
+    struct stats_kept *kept;   /* of a segment that is being replaced; NULL: none */
     uint32_t retire_postponed; /* sessions that are due, but whose replacements cannot log in */
 };
 
@@ -213,6 +223,13 @@ void health_replaced(struct pool *pool); /* one was: the next of those that are 
  * session is cancelled and closed. False: there is no such lease any more. REASON: of closing.
  */
 bool revoke_lease(struct backend *b, uint64_t word, enum lost_reason why, const char *reason);
+
+/* stats.c: what the segment has counted */
+void stats_tick(struct pool *pool);     /* with each sweep */
+void stats_keep(struct pool *pool);     /* before its segment is given up */
+void stats_carry_on(struct pool *pool); /* in the next one */
+/* All of it as JSON; NULL: out of memory. */
+json_t *stats_json(const struct pool *pool);
 
 /* lease_watch.c: leases that last: told of, and revoked; with each sweep */
 void lease_watch_look(struct pool *pool);

@@ -34,6 +34,7 @@ enum admin_role { ADMIN_READ, ADMIN_OPERATE, ADMIN_CONTROL, ADMIN_ROLES };
     ROW(slots, "pool", "[POOL ...]", ADMIN_READ, "Show each slot: its state, backend and borrower.")                   \
     ROW(workers, "pool", "[POOL ...]", ADMIN_READ, "Show the processes that are attached.")                            \
     ROW(waiters, "pool", "[POOL ...]", ADMIN_READ, "Show who waits for a connection, oldest first.")                   \
+    ROW(stats, "pool", "[POOL ...]", ADMIN_READ, "Show how often, how long, and what went wrong.")                     \
     ROW(config, "", "", ADMIN_READ, "Show the configuration in force, normalised.")                                    \
     ROW(reload, "", "", ADMIN_OPERATE, "Read the configuration again; a bad one changes nothing.")                     \
     ROW(pause, "pool keep wait timeout", "[--keep] [--wait] [POOL ...]", ADMIN_OPERATE,                                \

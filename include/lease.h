@@ -128,6 +128,8 @@ uint32_t lease_leave(const struct segment *s, uint32_t borrower, uint64_t *word)
  */
 enum lease_end { LEASE_GIVEN, LEASE_SUPERVISOR, LEASE_LOST };
 enum lease_end lease_give(const struct segment *s, uint32_t borrower, uint32_t slot, unsigned flags);
+/* The same where the time is known already. */
+enum lease_end lease_give_at(const struct segment *s, uint32_t borrower, uint32_t slot, unsigned flags, uint64_t now);
 
 /* End a lease badly: the slot goes to the supervisor, with SLOT_BROKEN or 0. LEASE_SUPERVISOR or LEASE_LOST. */
 enum lease_end lease_surrender(const struct segment *s, uint32_t borrower, uint32_t slot, unsigned flags);

@@ -29,11 +29,13 @@
  *   borrower.owner     who claims or frees    all           seq_cst
  *   borrower.wait      see lease.h            all           seq_cst
  *   borrower.wake      givers, supervisor     the waiter    futex; any change means: look at your words again
+ *   counter, stripe[]  see stats.h            all           relaxed: reports
  *   worker[]           supervisor             its successor relaxed: a restarted supervisor finds its workers here
  */
 #ifndef PGLEND_SEGMENT_H
 #define PGLEND_SEGMENT_H
 
+#include "stats.h"
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
@@ -137,6 +139,7 @@ struct segment_header {
     _Alignas(64) _Atomic uint32_t borrowers_high; /* entries at and above it were never claimed */
     _Atomic uint64_t reset_ns;                    /* how long a reset's answer took of late; a hint */
     _Alignas(64) _Atomic uint64_t waiting[BORROWERS_MAX / 64];
+    _Alignas(64) _Atomic uint64_t counter[STATS_COUNTERS];
 };
 
 _Static_assert(sizeof(struct slot) == 64, "a slot is one cache line");
@@ -150,6 +153,7 @@ struct segment {
     struct borrower *borrower;
     struct asserted *asserted;
     struct worker_record *worker;
+    struct stats_stripe *stripe; /* STATS_STRIPES of them */
     uint32_t slots;
     uint32_t borrowers;
     size_t size;
