@@ -92,12 +92,32 @@ static void on_written(uv_write_t *write, int status)
     advance(c);
 }
 
+/* The command with its actor and its result, once it is answered. */
+static void record(const struct admin_connection *c, const json_t *error)
+{
+    struct audit_values values = {0};
+    char executable[256];
+
+    if (c->command == NULL)
+        return;
+    identity_executable(c->peer.pid, executable);
+    audit_values_peer(&values, &c->peer, executable);
+    audit_set_text(&values, AUDIT_FIELD_COMMAND_NAME, c->command);
+    audit_set_text(&values, AUDIT_FIELD_POOL, json_string_value(json_object_get(c->args, "pool")));
+    audit_set_text(&values, AUDIT_FIELD_OUTCOME,
+                   error == NULL ? "ok" : json_string_value(json_object_get(error, "code")));
+    audit_set_text(&values, AUDIT_FIELD_REASON, json_string_value(json_object_get(error, "message")));
+    audit_event(c->supervisor, AUDIT_COMMAND, &values);
+}
+
 void admin_send(struct admin_connection *c, json_t *answer)
 {
     char *text = answer == NULL ? NULL : json_dumps(answer, JSON_COMPACT | JSON_REAL_PRECISION(12));
     size_t length = text == NULL ? 0 : strlen(text);
     uv_buf_t buffer;
 
+    if (text != NULL && length <= ANSWER_MAX)
+        record(c, json_object_get(answer, "error"));
     json_decref(answer);
     if (text == NULL) {
         log_error("admin: out of memory for an answer; closing the connection of pid %d", c->peer.pid);
@@ -113,6 +133,7 @@ void admin_send(struct admin_connection *c, json_t *answer)
     json_decref(c->args);
     json_decref(c->result);
     c->id = c->args = c->result = NULL;
+    c->command = NULL;
     text[length] = '\n'; /* in place of the NUL: the buffer carries its length */
     c->output = text;
     buffer = uv_buf_init(text, (unsigned)length + 1);

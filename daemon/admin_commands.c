@@ -145,8 +145,8 @@ static void command_status(struct admin_connection *c)
         return;
     }
     admin_answer(c, json_pack("{s:s, s:i, s:i, s:I, s:s, s:b, s:o}", "version", PGLEND_VERSION, "pid", (int)getpid(),
-                              "keeper_pid", (int)getppid(), "uptime_s", uptime > 0 ? uptime : 0, "audit", "off",
-                              "stopping", s->stopping, "pools", pools));
+                              "keeper_pid", (int)getppid(), "uptime_s", uptime > 0 ? uptime : 0, "audit",
+                              audit_link_state(s), "stopping", s->stopping, "pools", pools));
 }
 
 static void command_config(struct admin_connection *c)

@@ -105,6 +105,7 @@ static void run(struct admin_connection *c, const char *name, json_t *args)
     const char *near = NULL;
     const struct admin_command *command = admin_command_find(name, &near);
 
+    c->command = command == NULL ? NULL : command->name;
     if (command == NULL && near != NULL)
         admin_fail(c, ADMIN_UNKNOWN_COMMAND, "unknown command \"%.64s\"; did you mean \"%s\"?", name, near);
     else if (command == NULL)

@@ -38,10 +38,11 @@ struct admin_connection {
     const struct admin_verb *verb;            /* of a request of admin_steer.c */
     uint64_t until;                           /* how long it may wait; ns */
     bool denial_logged;
-    bool last;      /* close when the answer has been taken */
-    json_t *id;     /* of the request that is being answered */
-    json_t *args;   /* its arguments: strings, of the names its row has */
-    json_t *result; /* of one that waits, where it is not what became of the pools; NULL: it is */
+    const char *command; /* its name, a row's; NULL: none of them */
+    bool last;           /* close when the answer has been taken */
+    json_t *id;          /* of the request that is being answered */
+    json_t *args;        /* its arguments: strings, of the names its row has */
+    json_t *result;      /* of one that waits, where it is not what became of the pools; NULL: it is */
     uv_write_t write;
     char *output;
     size_t length;

@@ -216,6 +216,16 @@ struct pool_config *config_pool_parse(const char *name, json_t *pool, char error
     return NULL;
 }
 
+bool config_audit_parse(const json_t *audit, struct config *config, char error[CONFIG_ERROR_MAX])
+{
+    struct config_parse p = {.error = error};
+    json_t *root = json_pack("{s:O}", "audit", (json_t *)audit);
+    bool ok = config_fill(&p, SCOPE_FILE, config) && root != NULL && config_apply(&p, SCOPE_FILE, root, config, true);
+
+    json_decref(root);
+    return ok;
+}
+
 void config_pool_free(struct pool_config *pool)
 {
     if (pool == NULL)

@@ -80,6 +80,22 @@ struct pool_config {
     int64_t login_backoff_max_ms;
 };
 
+enum audit_sync { AUDIT_SYNC_BATCHED, AUDIT_SYNC_DURABLE };
+enum audit_failure { AUDIT_FAILURE_DEGRADE, AUDIT_FAILURE_DENY };
+
+struct audit_config {
+    char *directory; /* "": there is no trail */
+    int64_t sync;    /* enum audit_sync */
+    int64_t window_ms;
+    int64_t checkpoint_ms;
+    int64_t segment_size;
+    int64_t rotate_ms; /* 0: by size alone */
+    int64_t reserve;
+    struct string_list archive_command; /* program and arguments; empty: none */
+    int64_t local_retention_ms;
+    int64_t on_failure; /* enum audit_failure */
+};
+
 struct config {
     char *path; /* where it was read; for messages */
     char *runtime_dir;
@@ -90,6 +106,7 @@ struct config {
     int64_t log_format; /* enum log_format */
     int64_t shutdown_timeout_ms;
     struct access_config admin_read, admin_operate, admin_control;
+    struct audit_config audit;
     struct pool_config *pool;
     size_t pools;
 };
@@ -113,6 +130,8 @@ json_t *config_pool_json(const struct pool_config *pool);
 /* Parse what config_pool_json() made. NULL with a message in ERROR. config_pool_free() releases it. */
 struct pool_config *config_pool_parse(const char *name, json_t *pool, char error[CONFIG_ERROR_MAX]);
 void config_pool_free(struct pool_config *pool);
+/* The section "audit" that config_json() made, into CONFIG, the rest of which has its defaults. False with a message. */
+bool config_audit_parse(const json_t *audit, struct config *config, char error[CONFIG_ERROR_MAX]);
 /* The file that has its password: password_file or passfile; "": neither. */
 const char *config_password_path(const struct pool_config *pool);
 

@@ -27,6 +27,8 @@ static const char *const log_levels[] = {[LOG_LEVEL_ERROR] = "error",
                                          [LOG_LEVEL_DEBUG] = "debug",
                                          NULL};
 static const char *const log_formats[] = {[LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json", NULL};
+static const char *const audit_syncs[] = {[AUDIT_SYNC_BATCHED] = "batched", [AUDIT_SYNC_DURABLE] = "durable", NULL};
+static const char *const audit_failures[] = {[AUDIT_FAILURE_DEGRADE] = "degrade", [AUDIT_FAILURE_DENY] = "deny", NULL};
 static const char *const isolations[] = {"shared", NULL};
 static const char *const sslmodes[] = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full", NULL};
 static const char *const tls_versions[] = {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", NULL};
@@ -45,7 +47,7 @@ const struct config_row config_row[] = {
      .help = "Group of the unprivileged processes when started as root. Empty: the user's own."},
     {"audit_user", FILE_KEY(audit_user), .kind = &kind_string, .fallback = "\"\"", .max = ACCOUNT_MAX,
      .takes = TAKES_RESTART,
-     .help = "Account of the audit process when started as root. Empty: as user. This version has no audit process."},
+     .help = "Account of the audit process when started as root. Empty: pglend-audit if it exists, else as user."},
     {"log.level", FILE_KEY(log_level), .kind = &kind_enum, .fallback = "\"info\"", .names = log_levels,
      .help = "Least important messages that are logged."},
     {"log.format", FILE_KEY(log_format), .kind = &kind_enum, .fallback = "\"text\"", .names = log_formats,
@@ -62,6 +64,35 @@ const struct config_row config_row[] = {
      .max = ACCOUNT_MAX, .help = "Users who may do everything: shutdown too."},
     {"admin.control.groups", FILE_KEY(admin_control.groups), .kind = &kind_list, .fallback = "[]", .max = ACCOUNT_MAX,
      .help = "Groups whose members may do everything."},
+    {"audit.directory", FILE_KEY(audit.directory), .kind = &kind_file, .fallback = "\"\"", .max = FILE_MAX,
+     .takes = TAKES_RESTART,
+     .help = "Directory of the audit trail, set up with pglend audit init. Empty: there is no audit trail."},
+    {"audit.sync", FILE_KEY(audit.sync), .kind = &kind_enum, .fallback = "\"batched\"", .names = audit_syncs,
+     .takes = TAKES_RESTART,
+     .help = "When records are on disk. batched: within window. durable: each at once, those of one moment together."},
+    {"audit.window", FILE_KEY(audit.window_ms), .kind = &kind_duration, .fallback = "\"50ms\"", .min = 1, .max = MINUTE,
+     .takes = TAKES_RESTART,
+     .help = "Longest time that a record waits for the disk where sync is batched: what a crash may take."},
+    {"audit.checkpoint", FILE_KEY(audit.checkpoint_ms), .kind = &kind_duration, .fallback = "\"10s\"", .min = SECOND,
+     .max = DAY, .takes = TAKES_RESTART,
+     .help = "Time between signed checkpoints, which also stand in the log; there is one after 1000 records too."},
+    {"audit.segment_size", FILE_KEY(audit.segment_size), .kind = &kind_integer, .fallback = "67108864", .min = 1 << 16,
+     .max = 1 << 30, .takes = TAKES_RESTART, .help = "Bytes after which the next file is begun."},
+    {"audit.rotate", FILE_KEY(audit.rotate_ms), .kind = &kind_duration, .fallback = "\"1d\"", .max = 365 * DAY,
+     .takes = TAKES_RESTART, .help = "Time after which the next file is begun. 0s: by size alone."},
+    {"audit.reserve", FILE_KEY(audit.reserve), .kind = &kind_integer, .fallback = "16777216", .max = 1 << 30,
+     .takes = TAKES_RESTART, .help = "Bytes kept allocated beside the trail for when the disk is full."},
+    {"audit.archive_command", FILE_KEY(audit.archive_command), .kind = &kind_list, .fallback = "[]", .max = FILE_MAX,
+     .takes = TAKES_RESTART,
+     .help = "Program and arguments that store a closed file elsewhere; its path is the last argument. Exit status 0: "
+             "it is stored. Runs as audit_user, without a shell. Empty: none, and files are kept."},
+    {"audit.local_retention", FILE_KEY(audit.local_retention_ms), .kind = &kind_duration, .fallback = "\"30d\"",
+     .max = 3650 * DAY, .takes = TAKES_RESTART,
+     .help = "How long a file is kept here after it was stored elsewhere. Years are the archive's duty."},
+    {"audit.on_audit_failure", FILE_KEY(audit.on_failure), .kind = &kind_enum, .fallback = "\"degrade\"",
+     .names = audit_failures, .takes = TAKES_RESTART,
+     .help =
+         "While the trail cannot be written: degrade: lend on, with an error in log and status. deny: lend nothing."},
     {"shutdown_timeout", FILE_KEY(shutdown_timeout_ms), .kind = &kind_duration, .fallback = "\"30s\"", .max = DAY,
      .help = "How long a graceful shutdown waits for leases that are out."},
 

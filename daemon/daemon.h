@@ -27,6 +27,7 @@ int supervisor_main(void);
 int login_main(void);    /* title "login POOL" */
 int cancel_main(void);   /* title "cancel POOL" */
 int password_main(void); /* title "password POOL": looks whether a file changes */
+int audit_main(void);    /* title "audit": writes the audit trail */
 int reload_main(void);   /* title "config": reads the configuration again */
 
 /* log.c: one line an event on standard error, as text or JSON. Never a secret, never query text. */
@@ -99,6 +100,9 @@ int privilege_home(char *home, size_t size);
 /* The user and group pglendd's unprivileged processes run as, resolved from the configuration. */
 int privilege_resolve(const struct config *config, uid_t *uid, gid_t *gid, char *name, size_t size, char *error,
                       size_t error_size);
+/* The user the audit process runs as: USER, that of the others, where neither configuration nor system has another. */
+int privilege_resolve_audit(const struct config *config, const char *user, char *name, size_t size, char *error,
+                            size_t error_size);
 
 /* identity.c: who a peer is, by the kernel's word */
 struct identity {

@@ -46,7 +46,8 @@ static void kill_all(struct keeper *k)
     k->phase = KEEPER_KILLING;
     (void)uv_timer_stop(&k->restart_timer);
     for (struct child *c = k->children; c != NULL; c = c->next)
-        child_kill(c);
+        if (!keeper_audit_stop(k, c))
+            child_kill(c);
     if (k->children == NULL)
         uv_stop(&k->loop);
 }
@@ -252,6 +253,7 @@ static void hand_over(struct keeper *k)
             message_make(&out, MESSAGE_STEERING, k->pool[i].config->name, 0, k->pool[i].steering);
             keeper_tell(k, &out, -1);
         }
+    keeper_audit_join(k);
     message_make(&out, MESSAGE_SERVE, NULL, 0, k->secret);
     keeper_tell(k, &out, -1);
 }
@@ -343,11 +345,12 @@ int keeper_main(struct config *config)
     if (k->names == NULL)
         fatal(1, "cannot look up the users and groups of the access lists: %s", strerror(errno));
     if (privilege_resolve(config, &k->uid, &k->gid, k->user, sizeof k->user, error, sizeof error) == -1 ||
-        runtime_open(k, error, sizeof error) == -1 || segments_open(k, error, sizeof error) == -1 ||
-        privilege_keep_few(error, sizeof error) == -1) {
+        keeper_audit_open(k, error, sizeof error) == -1 || runtime_open(k, error, sizeof error) == -1 ||
+        segments_open(k, error, sizeof error) == -1 || privilege_keep_few(error, sizeof error) == -1) {
         log_error("%s", error);
         k->failed = true;
     } else {
+        keeper_audit_start(k);
         start_supervisor(k);
         (void)uv_run(&k->loop, UV_RUN_DEFAULT);
         log_info("ended");

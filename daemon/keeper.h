@@ -70,6 +70,11 @@ struct keeper {
     struct cancel_wish *cancel_first, **cancel_last;
     size_t cancels_waiting, cancels_running;
 
+    struct child *audit;                 /* the audit process */
+    char audit_user[NAME_FIELD];         /* as whom it runs */
+    uint64_t audit_started, audit_delay; /* ms of the loop */
+    uv_timer_t audit_timer;
+
     struct child *reload;
     bool reload_again;
     char *names; /* names_resolve() of the configuration */
@@ -147,6 +152,14 @@ void keeper_forget_logins(struct keeper *k);
  */
 void keeper_watch_password(struct keeper_pool *pool, struct keeper *k, uint64_t stamp);
 void keeper_forget_password(struct keeper_pool *pool);
+
+/* keeper_audit.c: the audit process, where one is configured */
+int keeper_audit_open(struct keeper *k, char *error, size_t size); /* as whom it runs; -1 with a message */
+void keeper_audit_start(struct keeper *k);
+/* The supervisor or the audit process is a new one: join them, if both are there. */
+void keeper_audit_join(struct keeper *k);
+/* Is C the audit process? Then it was told to write its last records and end. */
+bool keeper_audit_stop(struct keeper *k, const struct child *c);
 
 /* keeper_cancel.c */
 void keeper_cancel(struct keeper *k, const struct message *m);

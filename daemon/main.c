@@ -33,7 +33,7 @@ static const struct {
     int (*main)(void);
 } roles[] = {
     {"supervisor", supervisor_main}, {"login", login_main},       {"cancel", cancel_main},
-    {"config", reload_main},         {"password", password_main},
+    {"config", reload_main},         {"password", password_main}, {"audit", audit_main},
 };
 
 static const char usage[] = "usage: pglendd [-c FILE] [--foreground]\n"

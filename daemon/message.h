@@ -20,6 +20,10 @@
  *                                                                                   CANCELLED | LOOKED
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
  *   keeper ─► cancel       JOB, one after the other               cancel ─► keeper  CANCELLED
+ *   keeper ─► audit        JOB · STOP · AUDIT (fd: the supervisor's end; the other end to the supervisor, the same way)
+ *                          AUDIT_EVENT
+ *   supervisor ─► audit    AUDIT_EVENT (slot: a serial number; text: the event and its fields as JSON)
+ *   audit ─► supervisor    AUDIT_STATE (slot: the last serial that is on disk; status: enum audit_state; text: why)
  */
 #ifndef PGLEND_MESSAGE_H
 #define PGLEND_MESSAGE_H
@@ -42,6 +46,9 @@ enum message_verb {
     MESSAGE_RELOADED,
     MESSAGE_STOP,
     MESSAGE_PASSWORD_CHANGED,
+    MESSAGE_AUDIT,
+    MESSAGE_AUDIT_EVENT,
+    MESSAGE_AUDIT_STATE,
     MESSAGE_LOGIN = 32,
     MESSAGE_CANCEL,
     MESSAGE_FORGET,
@@ -75,6 +82,7 @@ enum cancel_status { CANCEL_DONE, CANCEL_NOT_SENT, CANCEL_LOST, CANCEL_RUNNING }
 
 /* LOOKED. BUSY: too many looks are under way. */
 enum look_status { LOOK_SEEN, LOOK_FAILED, LOOK_BUSY };
+enum audit_state { AUDIT_STATE_OFF, AUDIT_STATE_ON, AUDIT_STATE_FAILING };
 
 enum shutdown_mode { SHUTDOWN_GRACEFUL, SHUTDOWN_FAST };
 

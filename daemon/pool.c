@@ -281,11 +281,11 @@ static void on_taken(void *context, uint32_t slot, unsigned flags, uint32_t work
     struct pool *pool = context;
     struct backend *b = &pool->backend[slot];
 
-    (void)worker;
     stats_count(&pool->segment, STATS_RECLAIMS);
     if (b->phase == BACKEND_LENDABLE) {
         log_info("pool=%s slot=%u generation=%u backend=%d: lease reclaimed", pool->config->name, slot, b->generation,
                  b->pid);
+        audit_reclaimed(b, worker);
         backend_returned(b, flags);
     }
 }
@@ -356,6 +356,7 @@ void pool_sweep(struct pool *pool)
     for (uint32_t i = 0; i < pool->segment.slots; i++)
         pool_correct_word(pool, i);
     lease_sweep(&pool->segment, &sweep);
+    audit_swept(pool);
     steer_look(pool);
     lease_watch_look(pool);
     stats_tick(pool);

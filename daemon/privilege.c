@@ -132,6 +132,27 @@ int privilege_resolve(const struct config *config, uid_t *uid, gid_t *gid, char 
     return 0;
 }
 
+int privilege_resolve_audit(const struct config *config, const char *user, char *name, size_t size, char *error,
+                            size_t error_size)
+{
+    struct account account = {0};
+
+    (void)snprintf(name, size, "%s", user);
+    if (geteuid() != 0)
+        return 0;
+    if (*config->audit_user != '\0') {
+        if (find_account(config->audit_user, "", &account, error, error_size) == -1)
+            return -1;
+    } else if (find_user("pglend-audit", &account) != 1) {
+        log_warning("there is no user \"pglend-audit\": the audit process runs as %s, who can then change the trail; "
+                    "create the user or set \"audit_user\"",
+                    user);
+        return 0;
+    }
+    (void)snprintf(name, size, "%s", account.name);
+    return 0;
+}
+
 static bool ids_are(uid_t uid, gid_t gid)
 {
     uid_t real_uid, effective_uid, saved_uid;

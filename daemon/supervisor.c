@@ -229,6 +229,16 @@ static void recycle_changed(struct supervisor *s, const json_t *changes)
 
 static void on_sweep(uv_timer_t *timer);
 
+static void record_run(const struct supervisor *s, enum audit_event event, const char *outcome)
+{
+    struct audit_values values = {0};
+
+    audit_set_number(&values, AUDIT_FIELD_PID, getpid());
+    audit_set_number(&values, AUDIT_FIELD_UID, geteuid());
+    audit_set_text(&values, AUDIT_FIELD_OUTCOME, outcome);
+    audit_event(s, event, &values);
+}
+
 static void serve(struct supervisor *s)
 {
     s->serving = true;
@@ -246,6 +256,7 @@ static void serve(struct supervisor *s)
         fatal(1, "cannot watch the listening sockets");
     (void)uv_timer_start(&s->sweep_timer, on_sweep, SWEEP_MS, SWEEP_MS);
     supervisor_tell(s, MESSAGE_SERVING, "", 0, 0);
+    record_run(s, AUDIT_START, "serving");
     log_info("serving %zu pool%s in %s", s->pools, s->pools == 1 ? "" : "s", s->config->runtime_dir);
 }
 
@@ -253,6 +264,7 @@ static void stop(struct supervisor *s, enum shutdown_mode mode)
 {
     s->stopping = true;
     log_info("shutting down (%s)", mode == SHUTDOWN_FAST ? "fast" : "graceful");
+    record_run(s, AUDIT_STOP, mode == SHUTDOWN_FAST ? "fast" : "graceful");
     for (size_t i = 0; i < s->pools; i++)
         pool_stop(s->pool[i], mode);
 }
@@ -286,6 +298,21 @@ static void backend_lost(struct supervisor *s, struct backend *b)
     pool_login_failed(b->pool, &m);
 }
 
+static void record_login(const struct backend *b, const struct message *m)
+{
+    struct audit_values values = {0};
+    bool done = m->verb == MESSAGE_BACKEND;
+
+    audit_values_backend(&values, b);
+    audit_set_number(&values, AUDIT_FIELD_BACKEND, m->backend_pid);
+    audit_set_text(&values, AUDIT_FIELD_OUTCOME,
+                   done                                 ? "ok"
+                   : m->status == LOGIN_FAILED_PASSWORD ? "refused"
+                                                        : "failed");
+    audit_set_text(&values, AUDIT_FIELD_REASON, done ? NULL : m->text);
+    audit_event(b->pool->supervisor, done ? AUDIT_LOGIN : AUDIT_LOGIN_FAILED, &values);
+}
+
 static void slot_message(struct supervisor *s, const struct message *m, int fd)
 {
     struct pool *pool = supervisor_pool(s, m->pool);
@@ -304,6 +331,7 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
         } else if (s->serving) {
             backend_connected(b, m, fd);
             pool_login_done(pool);
+            record_login(b, m);
         } else {
             backend_adopt(b, m, fd);
         }
@@ -311,12 +339,14 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
     case MESSAGE_LOGIN_FAILED:
         backend_login_failed(b);
         pool_login_failed(pool, m);
+        record_login(b, m);
         break;
     case MESSAGE_CANCELLED:
         backend_cancelled(b, m);
         break;
     case MESSAGE_PASSWORD_CHANGED:
         pool_password_changed(pool);
+        audit_event_pool(pool, AUDIT_SECRET, "replaced", NULL);
         break;
     case MESSAGE_LOOKED:
         lease_watch_looked(b, m);
@@ -372,6 +402,9 @@ static void on_keeper_message(void *context, const struct message *m, int fd)
         (void)snprintf(s->secret, sizeof s->secret, "%.*s", SECRET_HEX, m->text);
         serve(s);
         return;
+    case MESSAGE_AUDIT:
+        audit_link_open(s, fd);
+        return;
     case MESSAGE_STOP:
         stop(s, (enum shutdown_mode)m->status);
         return;
@@ -379,6 +412,7 @@ static void on_keeper_message(void *context, const struct message *m, int fd)
         json_t *changes = m->status == 0 ? json_loads(m->text, 0, NULL) : NULL;
 
         recycle_changed(s, changes);
+        audit_config_changes(s, m->status == 0 ? NULL : m->text, changes);
         admin_reloaded(s, m->status == 0 ? NULL : m->text, changes);
         return;
     }

@@ -7,6 +7,7 @@
 #ifndef PGLEND_SUPERVISOR_H
 #define PGLEND_SUPERVISOR_H
 
+#include "audit.h"
 #include "daemon.h"
 #include "pgwire.h"
 
@@ -118,6 +119,7 @@ struct pool {
     struct worker **worker;  /* segment.borrowers of them, by index; NULL: free */
     struct grant *grants;    /* segment.slots of them: what the last sweep saw */
     size_t workers;
+    struct departed *departed; /* workers whose leases the next sweep takes back */
 
     uv_timer_t login_timer; /* when a login may be tried again */
     bool login_wait;
@@ -213,6 +215,22 @@ void steer_from_predecessor(struct pool *pool, const char *text);
 void steer_look(struct pool *pool); /* with each sweep: what came free meanwhile */
 /* Why a session in SLOT is not wanted now; NULL: it is. */
 const char *steer_unwanted(const struct pool *pool, uint32_t slot);
+
+/*
+ * audit_link.c: what happens, for the audit trail; nothing where none is configured. VALUES are used up.
+ */
+void audit_link_open(struct supervisor *s, int fd); /* to the audit process; takes FD */
+void audit_event(const struct supervisor *s, enum audit_event event, struct audit_values *values);
+void audit_event_pool(const struct pool *pool, enum audit_event event, const char *outcome, const char *reason);
+void audit_values_backend(struct audit_values *values, const struct backend *b);
+void audit_values_peer(struct audit_values *values, const struct identity *who, const char *executable);
+/* A reload: refused, or what it changes. */
+void audit_config_changes(const struct supervisor *s, const char *refusal, const json_t *changes);
+/* W has ended: the next sweep takes its leases back, and says so. */
+void audit_worker_left(const struct worker *w);
+void audit_reclaimed(const struct backend *b, uint32_t worker);
+void audit_swept(struct pool *pool);                      /* forget who left */
+const char *audit_link_state(const struct supervisor *s); /* "off", "on", "failing" */
 
 /* health.c: what a second that passed calls for: sessions that are idle too long, too old, or used too often */
 void health_look(struct pool *pool);

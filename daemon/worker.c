@@ -177,6 +177,7 @@ static void end_worker(struct worker *w, const char *why)
     (void)uv_poll_stop(&w->pidfd_poll);
     uv_close((uv_handle_t *)&w->pidfd_poll, on_worker_closed);
     (void)close(w->identity.pidfd);
+    audit_worker_left(w);
     pool->sweep_due = true;
 }
 
@@ -349,6 +350,21 @@ static bool speaks_another_version(const union wire_message *hello, size_t lengt
     return length >= sizeof hello->header && hello->header.magic == WIRE_MAGIC && hello->header.version != WIRE_VERSION;
 }
 
+/* Who is denied can come again as often as it likes: what the log would not say is not recorded either, but counted. */
+static void record_denial(const struct pool *pool, const struct identity *who)
+{
+    static struct log_limit limit = {.kind = "audit: access denied"};
+    struct audit_values values = {0};
+    char executable[256];
+
+    if (!log_permitted(&limit))
+        return;
+    identity_executable(who->pid, executable);
+    audit_set_text(&values, AUDIT_FIELD_POOL, pool->config->name);
+    audit_values_peer(&values, who, executable);
+    audit_event(pool->supervisor, AUDIT_DENIED, &values);
+}
+
 /* The first packet of a guest: LENGTH bytes. True: FD now belongs to a worker. */
 static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_t length)
 {
@@ -389,6 +405,7 @@ static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_
     if (!may_borrow(pool, &who)) {
         char name[64];
 
+        record_denial(pool, &who);
         refuse(fd, REFUSED_ACCESS,
                "user %s (uid %u, gid %u) may not borrow from pool \"%s\": add it to pools.%s.access.users or .groups",
                names_of_user(who.uid, name), who.uid, who.gid, pool->config->name, pool->config->name);

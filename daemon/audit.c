@@ -1,0 +1,316 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * audit.c - the audit process: the only one with the trail's key. Events come in, records go to disk.
+ *
+ * It runs as a user of its own, opens nothing but the trail's directory, and trusts nobody: an event is taken apart by
+ * the table of fields, and what the table does not have is not written. The hard thing is to say "on disk" only when
+ * it is: those who told an event keep it until then.
+ */
+#include "audit_archive.h"
+#include "audit_trail.h"
+#include "login.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+#define TICK_MS            1000
+#define RECORDS_MOST       1000 /* between checkpoints */
+#define SUPERVISOR_LAST_MS 500  /* for what a supervisor has to say before the end */
+
+static struct audit {
+    uv_loop_t loop;
+    struct channel *keeper, *supervisor;
+    struct audit_trail trail;
+    struct audit_config config;
+    uv_timer_t window, tick, end;
+    uv_prepare_t round;
+    uint32_t serial;              /* of the supervisor's last event that was taken */
+    uint64_t checkpointed, begun; /* ms of the loop: the last checkpoint, the present file */
+    unsigned space_said;          /* percent left at the last alarm; 100: none */
+    bool failing, waiting;        /* the state as told; the window is open */
+} audit;
+
+/* ---- telling ---- */
+
+static void tell_state(void)
+{
+    static struct message m;
+
+    if (audit.supervisor == NULL)
+        return;
+    message_make(&m, MESSAGE_AUDIT_STATE, NULL, audit.serial, audit.trail.error);
+    m.status = audit.failing ? AUDIT_STATE_FAILING : AUDIT_STATE_ON;
+    channel_send(audit.supervisor, &m, -1);
+}
+
+/* Everything that waits goes to disk, and who told it learns that, or why not. */
+static void sync_trail(void)
+{
+    bool synced = audit_trail_sync(&audit.trail);
+
+    if (!synced && !audit.failing)
+        log_error("audit: %s; it is tried again every second", audit.trail.error);
+    else if (synced && audit.failing)
+        log_info("audit: the trail is written again");
+    audit.failing = !synced;
+    audit.waiting = false;
+    if (synced)
+        tell_state();
+}
+
+static void checkpoint(const char *reason)
+{
+    char hash[AUDIT_HEX + 1];
+
+    if (!audit_trail_checkpoint(&audit.trail, reason)) {
+        audit.failing = true;
+        tell_state();
+        return;
+    }
+    audit.checkpointed = uv_now(&audit.loop);
+    audit_to_hex(audit.trail.durable.prev, AUDIT_HASH, hash);
+    log_info("audit: checkpoint %llu:%s %s", (unsigned long long)audit.trail.durable.seq, hash, audit.trail.checkpoint);
+    tell_state();
+}
+
+/* ---- events ---- */
+
+static bool event_named(const char *name, enum audit_event *event)
+{
+    for (unsigned i = 0; name != NULL && i < AUDIT_EVENT_COUNT; i++)
+        if (strcmp(audit_event_name[i], name) == 0) {
+            *event = (enum audit_event)i;
+            /* How the trail itself stands is this process's own word. */
+            return i != AUDIT_OPEN && i != AUDIT_CHECKPOINT && i != AUDIT_ARCHIVED && i != AUDIT_REMOVED;
+        }
+    return false;
+}
+
+static void take_field(struct audit_values *values, enum audit_field field, const json_t *value)
+{
+    switch (audit_field_row[field].kind) {
+    case AUDIT_TEXT:
+        audit_set_text(values, field, json_string_value(value));
+        return;
+    case AUDIT_NUMBER:
+        if (json_is_integer(value))
+            audit_set_number(values, field, json_integer_value(value));
+        return;
+    case AUDIT_FLAG:
+        if (json_is_boolean(value))
+            audit_set_flag(values, field, json_is_true(value));
+        return;
+    }
+}
+
+static void take_event(const struct message *m)
+{
+    struct audit_values values = {0};
+    json_t *json = json_loadb(m->text, m->length, 0, NULL);
+    enum audit_event event;
+
+    if (!event_named(json_string_value(json_object_get(json, "event")), &event)) {
+        log_error("audit: an event that is none: %.80s", m->text);
+        json_decref(json);
+        return;
+    }
+    for (unsigned i = 0; i < AUDIT_FIELD_COUNT; i++)
+        take_field(&values, (enum audit_field)i, json_object_get(json, audit_field_row[i].name));
+    (void)audit_trail_add(&audit.trail, event, &values);
+    json_decref(json);
+    if (event == AUDIT_CONFIG)
+        checkpoint("config");
+}
+
+static void on_supervisor(void *context, const struct message *m, int fd)
+{
+    (void)context;
+    if (fd != -1)
+        (void)close(fd);
+    if (m == NULL) {
+        channel_close(audit.supervisor);
+        audit.supervisor = NULL;
+    } else if (m->verb == MESSAGE_AUDIT_EVENT) {
+        take_event(m);
+        audit.serial = m->slot;
+    } else {
+        log_error("audit: the supervisor sent message %u, which it may not", m->verb);
+    }
+}
+
+/* ---- the end ---- */
+
+/* The keeper said so or is gone. What a supervisor had to say is taken first. */
+static _Noreturn void finish(void)
+{
+    if (audit.supervisor != NULL)
+        channel_drain(audit.supervisor);
+    audit_trail_close(&audit.trail);
+    exit(0);
+}
+
+static void on_end(uv_timer_t *timer)
+{
+    (void)timer;
+    finish();
+}
+
+static void on_keeper(void *context, const struct message *m, int fd)
+{
+    (void)context;
+    if (m == NULL)
+        finish();
+    switch ((enum message_verb)m->verb) {
+    case MESSAGE_AUDIT:
+        if (audit.supervisor != NULL)
+            channel_drain(audit.supervisor);
+        channel_close(audit.supervisor);
+        audit.supervisor = fd == -1 ? NULL : channel_open(&audit.loop, fd, on_supervisor, NULL);
+        audit.serial = 0;
+        tell_state();
+        return;
+    case MESSAGE_AUDIT_EVENT:
+        take_event(m);
+        break;
+    case MESSAGE_STOP:
+        (void)uv_timer_start(&audit.end, on_end, audit.supervisor == NULL ? 0 : SUPERVISOR_LAST_MS, 0);
+        break;
+    default:
+        log_error("audit: the keeper sent message %u", m->verb);
+    }
+    if (fd != -1)
+        (void)close(fd);
+}
+
+/* ---- the loop ---- */
+
+static void on_window(uv_timer_t *timer)
+{
+    (void)timer;
+    sync_trail();
+}
+
+/* After each round of events. While the disk takes nothing, only the tick tries. */
+static void on_round(uv_prepare_t *prepare)
+{
+    (void)prepare;
+    if (audit.trail.waiting == 0 || audit.failing)
+        return;
+    if (audit.trail.since_checkpoint >= RECORDS_MOST)
+        checkpoint("count");
+    else if (audit.config.sync == AUDIT_SYNC_DURABLE)
+        sync_trail();
+    else if (!audit.waiting)
+        audit.waiting = uv_timer_start(&audit.window, on_window, (uint64_t)audit.config.window_ms, 0) == 0;
+}
+
+/* Alarms at a fifth and at a twentieth of the space, each once until there is more again. */
+static void look_at_space(void)
+{
+    static const unsigned alarms[] = {5, 20};
+    struct audit_values values = {0};
+    struct statvfs fs;
+    unsigned left, said = 100;
+    char reason[128];
+
+    if (fstatvfs(audit.trail.directory, &fs) == -1 || fs.f_blocks == 0)
+        return;
+    left = (unsigned)(100.0 * (double)fs.f_bavail / (double)fs.f_blocks);
+    for (size_t i = sizeof alarms / sizeof alarms[0]; i > 0; i--)
+        said = left < alarms[i - 1] ? alarms[i - 1] : said;
+    if (said < audit.space_said) {
+        (void)snprintf(reason, sizeof reason, "less than %u %% of the space for the audit trail is left: make space",
+                       said);
+        log_error("audit: %s", reason);
+        audit_set_text(&values, AUDIT_FIELD_OUTCOME, "space");
+        audit_set_text(&values, AUDIT_FIELD_REASON, reason);
+        (void)audit_trail_add(&audit.trail, AUDIT_ERROR, &values);
+    }
+    audit.space_said = said;
+}
+
+static void rotate_if_due(uint64_t now)
+{
+    bool large = audit.trail.size >= audit.config.segment_size;
+    bool old = audit.config.rotate_ms != 0 && now - audit.begun >= (uint64_t)audit.config.rotate_ms;
+
+    if (!large && !old)
+        return;
+    if (audit_trail_rotate(&audit.trail)) {
+        audit.begun = now;
+        checkpoint("begin");
+    }
+}
+
+static void on_tick(uv_timer_t *timer)
+{
+    uint64_t now = uv_now(&audit.loop);
+
+    (void)timer;
+    if (audit.failing)
+        sync_trail();
+    if (!audit.failing && now - audit.checkpointed >= (uint64_t)audit.config.checkpoint_ms)
+        checkpoint("timer");
+    if (!audit.failing) {
+        rotate_if_due(now);
+        look_at_space();
+        audit_archive_look(&audit.loop, &audit.trail, &audit.config);
+    }
+    if (audit.failing)
+        tell_state();
+    log_tick();
+}
+
+/* ---- start ---- */
+
+/* The job carries the section "audit" of the configuration, normalised. */
+static void take_config(const json_t *json)
+{
+    static struct config whole;
+    char error[CONFIG_ERROR_MAX];
+
+    if (!config_audit_parse(json, &whole, error))
+        fatal(1, "%s", error);
+    audit.config = whole.audit;
+}
+
+static void open_loop(void)
+{
+    if (uv_loop_init(&audit.loop) != 0 || uv_timer_init(&audit.loop, &audit.window) != 0 ||
+        uv_timer_init(&audit.loop, &audit.tick) != 0 || uv_timer_init(&audit.loop, &audit.end) != 0 ||
+        uv_prepare_init(&audit.loop, &audit.round) != 0)
+        fatal(1, "cannot make an event loop");
+    audit.begun = audit.checkpointed = uv_now(&audit.loop);
+    audit.space_said = 100;
+    (void)uv_prepare_start(&audit.round, on_round);
+    (void)uv_timer_start(&audit.tick, on_tick, TICK_MS, TICK_MS);
+    audit.keeper = channel_open(&audit.loop, CHANNEL_FD, on_keeper, NULL);
+    if (audit.keeper == NULL)
+        fatal(1, "cannot watch the keeper's channel");
+}
+
+int audit_main(void)
+{
+    static const int ignored[] = {SIGPIPE, SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGXFSZ};
+    char error[512];
+    struct job job;
+
+    job_take("audit", &job);
+    for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
+        (void)signal(ignored[i], SIG_IGN);
+    if (privilege_drop(job.user, "", error, sizeof error) == -1)
+        fatal(1, "%s", error);
+    privilege_harden();
+    take_config(json_object_get(job.json, "audit"));
+    if (audit_trail_open(&audit.trail, audit.config.directory, audit.config.reserve, error, sizeof error) == -1)
+        fatal(1, "%s", error);
+    json_decref(job.json);
+    open_loop();
+    log_info("audit: the trail in %s goes on with record %llu in file %u", audit.config.directory,
+             (unsigned long long)audit.trail.durable.seq, audit.trail.number);
+    return uv_run(&audit.loop, UV_RUN_DEFAULT);
+}

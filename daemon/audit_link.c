@@ -1,0 +1,254 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * audit_link.c - the supervisor tells the audit process what happens.
+ *
+ * The hard thing: the audit process may die at any moment, and no event may go with it. An event is kept here until
+ * the audit process says that its record is on disk, and is told again to the next one. What was written but not yet
+ * acknowledged then stands twice in the trail, with the same serial.
+ */
+#include "supervisor.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define KEPT_MAX 20000
+
+struct kept {
+    struct kept *next;
+    uint32_t serial;
+    size_t length;
+    char text[];
+};
+
+/* The one trail of this process. */
+static struct {
+    struct channel *channel; /* NULL: no audit process just now */
+    struct kept *first, **last;
+    size_t kept;
+    uint32_t serial;
+    uint64_t lost; /* events that found no room */
+    enum audit_state state;
+} trail = {.last = &trail.first, .state = AUDIT_STATE_OFF};
+
+static void tell(const struct kept *k)
+{
+    static struct message m;
+
+    message_make(&m, MESSAGE_AUDIT_EVENT, NULL, k->serial, k->text);
+    channel_send(trail.channel, &m, -1);
+}
+
+static void acknowledged(uint32_t serial)
+{
+    while (trail.first != NULL && (int32_t)(trail.first->serial - serial) <= 0) {
+        struct kept *next = trail.first->next;
+
+        free(trail.first);
+        trail.first = next;
+        trail.kept--;
+    }
+    if (trail.first == NULL)
+        trail.last = &trail.first;
+}
+
+/* The one writer of the state. */
+static void set_state(enum audit_state state, const char *why)
+{
+    if (state == trail.state)
+        return;
+    if (state == AUDIT_STATE_FAILING)
+        log_error("audit: the trail is not written: %s; %zu events wait", why, trail.kept);
+    else
+        log_info("audit: the trail is written%s", trail.state == AUDIT_STATE_FAILING ? " again" : "");
+    trail.state = state;
+}
+
+static void on_message(void *context, const struct message *m, int fd)
+{
+    (void)context;
+    if (fd != -1)
+        (void)close(fd);
+    if (m == NULL) {
+        channel_close(trail.channel);
+        trail.channel = NULL;
+        set_state(AUDIT_STATE_FAILING, "the audit process has ended");
+    } else if (m->verb == MESSAGE_AUDIT_STATE) {
+        acknowledged(m->slot);
+        set_state(m->status == AUDIT_STATE_ON ? AUDIT_STATE_ON : AUDIT_STATE_FAILING, m->text);
+    }
+}
+
+void audit_link_open(struct supervisor *s, int fd)
+{
+    if (fd == -1)
+        return;
+    channel_close(trail.channel);
+    trail.channel = channel_open(&s->loop, fd, on_message, s);
+    if (trail.channel == NULL) {
+        (void)close(fd);
+        return;
+    }
+    for (const struct kept *k = trail.first; k != NULL; k = k->next)
+        tell(k);
+}
+
+static bool keep(enum audit_event event, struct audit_values *values)
+{
+    static const struct audit_moment unknown = {.boot = ""};
+    char body[AUDIT_BODY_MAX];
+    struct kept *k;
+    size_t length;
+
+    audit_set_number(values, AUDIT_FIELD_SERIAL, trail.serial + 1);
+    length = audit_body(body, event, &unknown, values);
+    k = trail.kept < KEPT_MAX ? malloc(sizeof *k + length + 2) : NULL;
+    if (k == NULL)
+        return false;
+    k->next = NULL;
+    k->serial = ++trail.serial;
+    /* An object: its first comma becomes the brace. The audit process puts its own time. */
+    k->length = length + 1;
+    memcpy(k->text, body, length);
+    k->text[0] = '{';
+    memcpy(k->text + length, "}", 2);
+    *trail.last = k;
+    trail.last = &k->next;
+    trail.kept++;
+    if (trail.channel != NULL)
+        tell(k);
+    return true;
+}
+
+static void say_lost(void)
+{
+    struct audit_values values = {0};
+
+    audit_set_text(&values, AUDIT_FIELD_OUTCOME, "lost");
+    audit_set_text(&values, AUDIT_FIELD_REASON, "these events found no room while no audit process took them");
+    audit_set_number(&values, AUDIT_FIELD_RECORDS, (int64_t)trail.lost);
+    if (keep(AUDIT_ERROR, &values))
+        trail.lost = 0;
+}
+
+static bool is_on(const struct supervisor *s)
+{
+    return s->config != NULL && *s->config->audit.directory != '\0';
+}
+
+void audit_event(const struct supervisor *s, enum audit_event event, struct audit_values *values)
+{
+    if (!is_on(s))
+        return;
+    if (trail.lost > 0)
+        say_lost();
+    if (trail.lost > 0 || !keep(event, values))
+        trail.lost++;
+}
+
+void audit_event_pool(const struct pool *pool, enum audit_event event, const char *outcome, const char *reason)
+{
+    struct audit_values values = {0};
+
+    audit_set_text(&values, AUDIT_FIELD_POOL, pool->config->name);
+    audit_set_text(&values, AUDIT_FIELD_ROLE, pool->config->database.user);
+    audit_set_text(&values, AUDIT_FIELD_OUTCOME, outcome);
+    audit_set_text(&values, AUDIT_FIELD_REASON, reason);
+    audit_event(pool->supervisor, event, &values);
+}
+
+void audit_values_backend(struct audit_values *values, const struct backend *b)
+{
+    audit_set_text(values, AUDIT_FIELD_POOL, b->pool->config->name);
+    audit_set_text(values, AUDIT_FIELD_ROLE, b->pool->config->database.user);
+    audit_set_number(values, AUDIT_FIELD_SLOT, b->slot);
+    audit_set_number(values, AUDIT_FIELD_GENERATION, b->generation);
+    audit_set_number(values, AUDIT_FIELD_BACKEND, b->pid);
+}
+
+void audit_values_peer(struct audit_values *values, const struct identity *who, const char *executable)
+{
+    audit_set_number(values, AUDIT_FIELD_UID, who->uid);
+    audit_set_number(values, AUDIT_FIELD_GID, who->gid);
+    audit_set_number(values, AUDIT_FIELD_PID, who->pid);
+    audit_set_number(values, AUDIT_FIELD_STARTED, (int64_t)who->start_time);
+    audit_set_text(values, AUDIT_FIELD_EXECUTABLE, executable);
+}
+
+/* A worker that is gone, until its leases are taken back. */
+struct departed {
+    struct departed *next;
+    uint32_t index;
+    struct identity identity;
+    char exe[256];
+};
+
+void audit_worker_left(const struct worker *w)
+{
+    struct departed *gone = is_on(w->pool->supervisor) ? calloc(1, sizeof *gone) : NULL;
+
+    if (gone == NULL)
+        return;
+    gone->index = w->index;
+    gone->identity = w->identity;
+    memcpy(gone->exe, w->exe, sizeof gone->exe);
+    gone->next = w->pool->departed;
+    w->pool->departed = gone;
+}
+
+void audit_reclaimed(const struct backend *b, uint32_t worker)
+{
+    const struct departed *gone = b->pool->departed;
+    struct audit_values values = {0};
+
+    while (gone != NULL && gone->index != worker)
+        gone = gone->next;
+    audit_values_backend(&values, b);
+    if (gone != NULL)
+        audit_values_peer(&values, &gone->identity, gone->exe);
+    audit_set_text(&values, AUDIT_FIELD_REASON, gone != NULL ? "its worker has ended" : "its slot was damaged");
+    audit_event(b->pool->supervisor, AUDIT_LEASE_RECLAIMED, &values);
+}
+
+void audit_swept(struct pool *pool)
+{
+    while (pool->departed != NULL) {
+        struct departed *next = pool->departed->next;
+
+        free(pool->departed);
+        pool->departed = next;
+    }
+}
+
+void audit_config_changes(const struct supervisor *s, const char *refusal, const json_t *changes)
+{
+    const json_t *change;
+    size_t i;
+
+    if (refusal != NULL) {
+        struct audit_values values = {0};
+
+        audit_set_text(&values, AUDIT_FIELD_OUTCOME, "refused");
+        audit_set_text(&values, AUDIT_FIELD_REASON, refusal);
+        audit_event(s, AUDIT_CONFIG, &values);
+    }
+    json_array_foreach(changes, i, change)
+    {
+        struct audit_values values = {0};
+
+        audit_set_text(&values, AUDIT_FIELD_KEY, json_string_value(json_object_get(change, "key")));
+        audit_set_text(&values, AUDIT_FIELD_OLD, json_string_value(json_object_get(change, "old")));
+        audit_set_text(&values, AUDIT_FIELD_NEW, json_string_value(json_object_get(change, "new")));
+        audit_set_text(&values, AUDIT_FIELD_OUTCOME, json_string_value(json_object_get(change, "takes")));
+        audit_event(s, AUDIT_CONFIG, &values);
+    }
+}
+
+const char *audit_link_state(const struct supervisor *s)
+{
+    static const char *const names[] = {"off", "on", "failing"};
+
+    if (!is_on(s))
+        return names[AUDIT_STATE_OFF];
+    return names[trail.state == AUDIT_STATE_ON ? AUDIT_STATE_ON : AUDIT_STATE_FAILING];
+}

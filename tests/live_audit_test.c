@@ -1,0 +1,404 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_audit_test.c - the audit trail of a running pglendd: what happens stands in it, whoever dies meanwhile.
+ */
+#include "harness.h"
+#include "pglend.h"
+#include "pglendd.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static struct pglendd *d;
+static char directory[128], key[128], output[1 << 20];
+
+/* Run `pglend audit` with these words: exit status. */
+__attribute__((format(printf, 1, 2))) static int audit(const char *format, ...)
+{
+    char words[1024], command[2048];
+    va_list args;
+    int status;
+    FILE *out;
+
+    va_start(args, format);
+    (void)vsnprintf(words, sizeof words, format, args);
+    va_end(args);
+    (void)snprintf(command, sizeof command, "timeout 20 %s audit %s 2>&1", harness_product("pglend"), words);
+    ck_assert_ptr_nonnull(out = popen(command, "re"));
+    output[fread(output, 1, sizeof output - 1, out)] = '\0';
+    status = pclose(out);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+static void set_up(void)
+{
+    uid_t uid;
+    gid_t gid;
+
+    (void)snprintf(directory, sizeof directory, "%s/trail", harness_directory());
+    (void)snprintf(key, sizeof key, "%s/trail.key", harness_directory());
+    harness_unprivileged(&uid, &gid);
+    ck_assert_int_eq(mkdir(directory, 0700), 0);
+    ck_assert_int_eq(chown(directory, uid, gid), 0);
+    ck_assert_msg(audit("init --key-out %s %s", key, directory) == 0, "%s", output);
+}
+
+static void tear_down(void)
+{
+    char command[300];
+
+    (void)snprintf(command, sizeof command, "rm -rf '%s' '%s'", directory, key);
+    ck_assert_int_eq(system(command), 0);
+}
+
+/* With a trail, MORE keys of the section "audit", and POOLS. */
+static void start(const char *more, const char *rest)
+{
+    char overrides[1024];
+
+    (void)snprintf(overrides, sizeof overrides, "{'audit': {'directory': '%s', 'window': '5ms'%s}%s}", directory, more,
+                   rest);
+    d = pglendd_start(harness_server(), overrides);
+}
+
+static bool state_is(const char *state)
+{
+    json_t *status = pglendd_result(d, "status", NULL);
+    bool is = strcmp(json_string_value(json_object_get(status, "audit")), state) == 0;
+
+    json_decref(status);
+    return is;
+}
+
+/* The last record whose EVENT is this and of which MEMBER is VALUE (NULL: any); a new reference, or NULL. */
+static json_t *recorded(const char *event, const char *member, const char *value)
+{
+    json_t *records, *record, *found = NULL;
+    size_t i;
+
+    ck_assert_msg(audit("report --json %s", directory) == 0, "%s", output);
+    records = json_loads(output, 0, NULL);
+    ck_assert_ptr_nonnull(records);
+    json_array_foreach(records, i, record)
+    {
+        const char *is = json_string_value(json_object_get(record, "event"));
+        const char *has = member == NULL ? NULL : json_string_value(json_object_get(record, member));
+
+        if (strcmp(is, event) == 0 && (value == NULL || (has != NULL && strcmp(has, value) == 0)))
+            found = record;
+    }
+    json_incref(found);
+    json_decref(records);
+    return found;
+}
+
+static bool is_recorded(const char *event, const char *member, const char *value)
+{
+    json_t *record = recorded(event, member, value);
+
+    json_decref(record);
+    return record != NULL;
+}
+
+static void expect_intact(void)
+{
+    int verdict = audit("verify --key %s %s", key, directory);
+
+    ck_assert_msg(verdict == 0, "verdict %d: %s", verdict, output);
+}
+
+static int64_t number_of(const json_t *record, const char *member)
+{
+    return json_integer_value(json_object_get(record, member));
+}
+
+/* ---- work ---- */
+
+static int borrow(void *argument, int sock)
+{
+    pglend *p = pglend_open(d->runtime_dir, "clinic");
+    PGconn *conn = pglend_acquire(p, 5000);
+
+    (void)argument;
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(p));
+    say(sock, 'b');
+    (void)hear(sock, 10);
+    ck_assert_int_eq(pglend_release(p, conn), PGLEND_OK);
+    pglend_close(p);
+    return 0;
+}
+
+static int be_denied(void *argument, int sock)
+{
+    pglend *p;
+
+    (void)argument;
+    (void)sock;
+    if (setgid(12345) != 0 || setuid(12345) != 0)
+        return 1;
+    p = pglend_open(d->runtime_dir, "clinic");
+    ck_assert_ptr_null(pglend_acquire(p, 5000));
+    ck_assert_int_eq(pglend_errcode(p), PGLEND_DENIED);
+    pglend_close(p);
+    return 0;
+}
+
+static void kill_while_it_holds(void)
+{
+    struct worker_process worker;
+
+    worker_fork(&worker, borrow, NULL);
+    (void)hear(worker.sock, 5);
+    worker_kill(&worker, SIGKILL);
+}
+
+START_TEST(without_the_section_there_is_no_trail)
+{
+    d = pglendd_start(harness_server(), NULL);
+    ck_assert(state_is("off"));
+    ck_assert_int_eq(pglendd_process(d, "audit"), 0);
+    pglendd_stop(d);
+}
+END_TEST
+
+START_TEST(what_happens_is_recorded)
+{
+    json_t *record;
+
+    start("", "");
+    wait_until(state_is("on"), 5);
+    json_decref(pglendd_request(d, "shutdown", "{'mode': 'later'}"));
+    kill_while_it_holds();
+    if (geteuid() == 0)
+        in_worker(be_denied, NULL, 10);
+    wait_until(is_recorded("lease.reclaimed", "pool", "clinic"), 5);
+    record = recorded("lease.reclaimed", "pool", "clinic");
+    ck_assert_int_gt(number_of(record, "pid"), 0);
+    ck_assert_int_gt(number_of(record, "backend_pid"), 0);
+    ck_assert_ptr_nonnull(json_object_get(record, "exe"));
+    json_decref(record);
+    pglendd_stop(d);
+    expect_intact();
+
+    ck_assert(is_recorded("supervisor.start", "outcome", "serving"));
+    ck_assert(is_recorded("session.login", "role", "clinic"));
+    ck_assert(is_recorded("admin.command", "command", "status"));
+    ck_assert(is_recorded("supervisor.stop", "outcome", "graceful"));
+    ck_assert(is_recorded("audit.checkpoint", "reason", "stop"));
+    record = recorded("admin.command", "command", "shutdown");
+    ck_assert_str_eq(json_string_value(json_object_get(record, "outcome")), "bad_request");
+    ck_assert_int_eq(number_of(record, "pid"), getpid());
+    ck_assert_int_eq(number_of(record, "uid"), geteuid());
+    json_decref(record);
+    if (geteuid() == 0) {
+        record = recorded("access.denied", "pool", "clinic");
+        ck_assert_int_eq(number_of(record, "uid"), 12345);
+        json_decref(record);
+    }
+}
+END_TEST
+
+START_TEST(a_reload_is_recorded)
+{
+    char overrides[512];
+    json_t *record;
+    FILE *f;
+
+    start("", "");
+    (void)snprintf(overrides, sizeof overrides,
+                   "{'audit': {'directory': '%s', 'window': '5ms'}, 'pools': {'clinic': {'size': {'max': 3}}}}",
+                   directory);
+    pglendd_configure(d, harness_server(), overrides);
+    json_decref(pglendd_result(d, "reload", NULL));
+    wait_until(is_recorded("config.change", "key", "pools.clinic.size.max"), 5);
+    record = recorded("config.change", "key", "pools.clinic.size.max");
+    ck_assert_str_eq(json_string_value(json_object_get(record, "new")), "3");
+    json_decref(record);
+    ck_assert(is_recorded("audit.checkpoint", "reason", "config"));
+
+    ck_assert_ptr_nonnull(f = fopen(d->config, "w"));
+    ck_assert(fputs("{", f) >= 0 && fclose(f) == 0);
+    json_decref(pglendd_request(d, "reload", NULL));
+    wait_until(is_recorded("config.change", "outcome", "refused"), 5);
+    pglendd_stop(d);
+    expect_intact();
+}
+END_TEST
+
+START_TEST(the_audit_process_runs_apart)
+{
+    char title[256], name[160];
+    struct stat st;
+    uid_t uid;
+    gid_t gid;
+    pid_t pid;
+
+    start("", "");
+    wait_until(state_is("on"), 5);
+    pid = pglendd_process(d, "audit");
+    ck_assert_int_ne(pid, 0);
+    process_title(pid, title);
+    ck_assert_str_eq(title, "pglendd: audit");
+    harness_unprivileged(&uid, &gid);
+    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", directory);
+    ck_assert_int_eq(stat(name, &st), 0);
+    ck_assert_uint_eq(st.st_uid, uid);
+    ck_assert_uint_eq(st.st_mode & 0777, 0600);
+    pglendd_stop(d);
+}
+END_TEST
+
+START_TEST(events_wait_for_an_audit_process_that_died)
+{
+    json_t *records, *record;
+    json_int_t last = 0;
+    size_t count = 0, i;
+
+    start("", "");
+    wait_until(state_is("on"), 5);
+    for (int n = 0; n < 5; n++) {
+        pid_t pid = pglendd_process(d, "audit");
+
+        ck_assert_int_ne(pid, 0);
+        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        /* Nobody writes now. */
+        json_decref(pglendd_request(d, "shutdown", "{'mode': 'later'}"));
+        wait_until(pglendd_process(d, "audit") != 0 && pglendd_process(d, "audit") != pid, 5);
+        wait_until(state_is("on"), 5);
+    }
+    pglendd_stop(d);
+    expect_intact();
+    ck_assert_int_eq(audit("report --json %s", directory), 0);
+    records = json_loads(output, 0, NULL);
+    json_array_foreach(records, i, record)
+    {
+        const char *command = json_string_value(json_object_get(record, "command"));
+        json_int_t number = number_of(record, "serial");
+
+        /* None is missing; one may stand twice. */
+        ck_assert_msg(number <= last + 1, "serial %lld after %lld", (long long)number, (long long)last);
+        count += number > last && command != NULL && strcmp(command, "shutdown") == 0;
+        last = number > last ? number : last;
+    }
+    json_decref(records);
+    ck_assert_uint_eq(count, 5);
+}
+END_TEST
+
+START_TEST(a_new_supervisor_is_joined_and_a_killed_keeper_ends_the_trail_well)
+{
+    pid_t supervisor;
+
+    start("", "");
+    wait_until(state_is("on"), 5);
+    supervisor = pglendd_process(d, "supervisor");
+    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    wait_until(pglendd_process(d, "supervisor") != 0 && pglendd_process(d, "supervisor") != supervisor, 5);
+    harness_sleep_ms(50);
+    wait_until(state_is("on"), 5);
+    pglendd_kill(d);
+    expect_intact();
+    pglendd_resume(d);
+    wait_until(state_is("on"), 5);
+    pglendd_stop(d);
+    expect_intact();
+}
+END_TEST
+
+START_TEST(without_keys_it_lends_on_and_says_so)
+{
+    struct worker_process worker;
+    char command[300];
+
+    (void)snprintf(command, sizeof command, "rm '%s/seal.key'", directory);
+    ck_assert_int_eq(system(command), 0);
+    start("", "");
+    wait_until(pglendd_logged(d, "pglend audit init"), 5);
+    ck_assert(state_is("failing"));
+    worker_fork(&worker, borrow, NULL);
+    (void)hear(worker.sock, 5);
+    say(worker.sock, 'e');
+    ck_assert_int_eq(worker_wait(&worker, 5), 0);
+    pglendd_stop(d);
+}
+END_TEST
+
+START_TEST(closed_files_are_archived_and_then_removed)
+{
+    char archive[160], more[512], name[256];
+    struct stat st;
+    uid_t uid;
+    gid_t gid;
+
+    harness_unprivileged(&uid, &gid);
+    (void)snprintf(archive, sizeof archive, "%s/archive", directory);
+    ck_assert_int_eq(mkdir(archive, 0700), 0);
+    ck_assert_int_eq(chown(archive, uid, gid), 0);
+    (void)snprintf(more, sizeof more,
+                   ", 'rotate': '1s', 'local_retention': '0s', 'archive_command': ['cp', '-p', '-t', '%s']", archive);
+    start(more, "");
+    wait_until(is_recorded("audit.archived", "outcome", "stored"), 10);
+    wait_until(is_recorded("audit.removed", "outcome", "removed"), 10);
+    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", archive);
+    ck_assert_int_eq(stat(name, &st), 0);
+    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", directory);
+    wait_until(stat(name, &st) == -1, 5);
+    pglendd_stop(d);
+    /* What is here begins later; with what the archive has it is whole. */
+    ck_assert_int_eq(audit("verify --key %s %s", key, directory), 4);
+    (void)snprintf(more, sizeof more, "cp -n %s/*.jsonl %s/", archive, directory);
+    ck_assert_int_eq(system(more), 0);
+    expect_intact();
+}
+END_TEST
+
+START_TEST(an_archive_command_that_fails_removes_nothing)
+{
+    char name[256];
+    struct stat st;
+
+    start(", 'rotate': '1s', 'local_retention': '0s', 'archive_command': ['false']", "");
+    wait_until(is_recorded("audit.error", "outcome", "not archived"), 10);
+    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", directory);
+    ck_assert_int_eq(stat(name, &st), 0);
+    ck_assert(pglendd_logged(d, "archive_command failed"));
+    pglendd_stop(d);
+    expect_intact();
+}
+END_TEST
+
+START_TEST(durable_records_are_on_disk_at_once)
+{
+    start(", 'sync': 'durable', 'checkpoint': '1h'", "");
+    wait_until(state_is("on"), 5);
+    kill_while_it_holds();
+    wait_until(is_recorded("lease.reclaimed", NULL, NULL), 5);
+    pglendd_stop(d);
+    expect_intact();
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("live_audit");
+    TCase *live = harness_live_case(suite, "trail", 40);
+
+    tcase_add_checked_fixture(live, set_up, tear_down);
+    tcase_add_test(live, without_the_section_there_is_no_trail);
+    tcase_add_test(live, what_happens_is_recorded);
+    tcase_add_test(live, a_reload_is_recorded);
+    tcase_add_test(live, the_audit_process_runs_apart);
+    tcase_add_test(live, events_wait_for_an_audit_process_that_died);
+    tcase_add_test(live, a_new_supervisor_is_joined_and_a_killed_keeper_ends_the_trail_well);
+    tcase_add_test(live, without_keys_it_lends_on_and_says_so);
+    tcase_add_test(live, closed_files_are_archived_and_then_removed);
+    tcase_add_test(live, an_archive_command_that_fails_removes_nothing);
+    tcase_add_test(live, durable_records_are_on_disk_at_once);
+    return harness_main(suite);
+}
