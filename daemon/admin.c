@@ -96,18 +96,22 @@ static void on_written(uv_write_t *write, int status)
 static void record(const struct admin_connection *c, const json_t *error)
 {
     struct audit_values values = {0};
-    char executable[256];
+    char executable[256], *arguments = NULL;
 
     if (c->command == NULL)
         return;
+    if (json_object_size(c->args) > 0)
+        arguments = json_dumps(c->args, JSON_COMPACT | JSON_SORT_KEYS);
     identity_executable(c->peer.pid, executable);
     audit_values_peer(&values, &c->peer, executable);
     audit_set_text(&values, AUDIT_FIELD_COMMAND_NAME, c->command);
     audit_set_text(&values, AUDIT_FIELD_POOL, json_string_value(json_object_get(c->args, "pool")));
+    audit_set_text(&values, AUDIT_FIELD_ARGUMENTS, arguments);
     audit_set_text(&values, AUDIT_FIELD_OUTCOME,
                    error == NULL ? "ok" : json_string_value(json_object_get(error, "code")));
     audit_set_text(&values, AUDIT_FIELD_REASON, json_string_value(json_object_get(error, "message")));
     audit_event(c->supervisor, AUDIT_COMMAND, &values);
+    free(arguments);
 }
 
 void admin_send(struct admin_connection *c, json_t *answer)

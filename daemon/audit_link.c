@@ -196,14 +196,50 @@ void audit_worker_left(const struct worker *w)
     w->pool->departed = gone;
 }
 
+/* The lease's name, as pglend_lease_id() says it. */
+#define LEASE_NAME_MAX (NAME_FIELD + 40)
+static void set_lease(struct audit_values *values, const struct backend *b, char name[LEASE_NAME_MAX])
+{
+    const struct slot *slot = &b->pool->segment.slot[b->slot];
+
+    (void)snprintf(name, LEASE_NAME_MAX, "%s/%u/%llu", b->pool->config->name, b->slot,
+                   (unsigned long long)atomic_load_explicit(&slot->lease, memory_order_relaxed));
+    audit_set_text(values, AUDIT_FIELD_LEASE, name);
+}
+
+void audit_revoked(const struct backend *b, uint64_t word, const char *reason)
+{
+    const struct pool *pool = b->pool;
+    uint32_t borrower = word_borrower(word), worker;
+    struct audit_values values = {0};
+    struct asserted said = {0};
+    char name[LEASE_NAME_MAX];
+
+    audit_values_backend(&values, b);
+    set_lease(&values, b, name);
+    if (borrower < pool->segment.borrowers) {
+        worker = (uint32_t)(atomic_load(&pool->segment.borrower[borrower].owner) & 0xffff) - 1;
+        if (worker < pool->segment.borrowers && pool->worker[worker] != NULL)
+            audit_values_peer(&values, &pool->worker[worker]->identity, pool->worker[worker]->exe);
+        said = pool->segment.asserted[borrower];
+        said.actor[ACTOR_MAX] = said.purpose[ACTOR_MAX] = '\0';
+        audit_set_text(&values, AUDIT_FIELD_ACTOR, said.actor);
+        audit_set_text(&values, AUDIT_FIELD_PURPOSE, said.purpose);
+    }
+    audit_set_text(&values, AUDIT_FIELD_REASON, reason);
+    audit_event(pool->supervisor, AUDIT_LEASE_REVOKED, &values);
+}
+
 void audit_reclaimed(const struct backend *b, uint32_t worker)
 {
     const struct departed *gone = b->pool->departed;
     struct audit_values values = {0};
+    char name[LEASE_NAME_MAX];
 
     while (gone != NULL && gone->index != worker)
         gone = gone->next;
     audit_values_backend(&values, b);
+    set_lease(&values, b, name);
     if (gone != NULL)
         audit_values_peer(&values, &gone->identity, gone->exe);
     audit_set_text(&values, AUDIT_FIELD_REASON, gone != NULL ? "its worker has ended" : "its slot was damaged");

@@ -229,6 +229,8 @@ void audit_config_changes(const struct supervisor *s, const char *refusal, const
 /* W has ended: the next sweep takes its leases back, and says so. */
 void audit_worker_left(const struct worker *w);
 void audit_reclaimed(const struct backend *b, uint32_t worker);
+/* The lease that WORD, the slot's, says was ended by the supervisor. */
+void audit_revoked(const struct backend *b, uint64_t word, const char *reason);
 void audit_swept(struct pool *pool);                      /* forget who left */
 const char *audit_link_state(const struct supervisor *s); /* "off", "on", "failing" */
 

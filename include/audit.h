@@ -87,6 +87,7 @@ enum audit_kind { AUDIT_TEXT, AUDIT_NUMBER, AUDIT_FLAG };
     ROW(WAIT, "wait_us", AUDIT_NUMBER, 0)                                                                              \
     ROW(DURATION, "duration_us", AUDIT_NUMBER, 0)                                                                      \
     ROW(COMMAND_NAME, "command", AUDIT_TEXT, 63)                                                                       \
+    ROW(ARGUMENTS, "args", AUDIT_TEXT, AUDIT_TEXT_MAX)                                                                 \
     ROW(KEY, "key", AUDIT_TEXT, 255)                                                                                   \
     ROW(OLD, "old", AUDIT_TEXT, AUDIT_TEXT_MAX)                                                                        \
     ROW(NEW, "new", AUDIT_TEXT, AUDIT_TEXT_MAX)                                                                        \

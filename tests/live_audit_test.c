@@ -149,6 +149,50 @@ static int be_denied(void *argument, int sock)
     return 0;
 }
 
+static int borrow_as(void *argument, int sock)
+{
+    pglend *p = pglend_open(d->runtime_dir, "clinic");
+    PGconn *conn = pglend_acquire_as(p, "dr.lee", "treatment", 5000);
+
+    (void)argument;
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(p));
+    say(sock, 'b');
+    (void)hear(sock, 10);
+    ck_assert_int_eq(pglend_release(p, conn), PGLEND_LOST);
+    pglend_close(p);
+    return 0;
+}
+
+START_TEST(a_revoked_lease_is_recorded_with_who_revoked_it)
+{
+    struct worker_process worker;
+    char arguments[64];
+    json_t *record;
+    pid_t pid;
+
+    start("", "");
+    worker_fork(&worker, borrow_as, NULL);
+    pid = worker.pid;
+    (void)hear(worker.sock, 5);
+    (void)snprintf(arguments, sizeof arguments, "{'pid': '%d'}", pid);
+    json_decref(pglendd_result(d, "revoke", arguments));
+    say(worker.sock, 'e');
+    ck_assert_int_eq(worker_wait(&worker, 5), 0);
+    wait_until(is_recorded("lease.revoked", "actor", "dr.lee"), 5);
+    record = recorded("lease.revoked", "actor", "dr.lee");
+    ck_assert_int_eq(number_of(record, "pid"), pid);
+    ck_assert_str_eq(json_string_value(json_object_get(record, "purpose")), "treatment");
+    ck_assert_str_eq(json_string_value(json_object_get(record, "reason")), "revoked");
+    json_decref(record);
+    wait_until(is_recorded("admin.command", "command", "revoke"), 5);
+    record = recorded("admin.command", "command", "revoke");
+    ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(record, "args")), "pid"));
+    json_decref(record);
+    pglendd_stop(d);
+    expect_intact();
+}
+END_TEST
+
 static void kill_while_it_holds(void)
 {
     struct worker_process worker;
@@ -392,6 +436,7 @@ int main(void)
     tcase_add_checked_fixture(live, set_up, tear_down);
     tcase_add_test(live, without_the_section_there_is_no_trail);
     tcase_add_test(live, what_happens_is_recorded);
+    tcase_add_test(live, a_revoked_lease_is_recorded_with_who_revoked_it);
     tcase_add_test(live, a_reload_is_recorded);
     tcase_add_test(live, the_audit_process_runs_apart);
     tcase_add_test(live, events_wait_for_an_audit_process_that_died);
