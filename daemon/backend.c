@@ -3,9 +3,8 @@
  * backend.c - one PostgreSQL session from its login to its end; the only writer of its phase.
  *
  * The hard thing: a borrower that died, or let go in the middle of something, leaves the session at an unknown place
- * in the protocol. It is found again by sending CopyFail, Sync, ROLLBACK and a SELECT of a random nonce: whatever was
- * going on, the answer ends in a tail that is known byte for byte. A cancel request ends what still runs. Where the
- * tail does not come, the session is closed and replaced.
+ * in the protocol. It is looked for (position.c), with a cancel request for what still runs; where it is not found in
+ * time the session is closed and replaced.
  */
 #include "supervisor.h"
 
@@ -13,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -323,27 +321,6 @@ static bool send_queued(struct backend *b)
 
 /* ---- finding the position again ---- */
 
-static void make_nonce(char nonce[TOKEN_HEX + 1])
-{
-    unsigned char bytes[TOKEN_HEX / 2];
-
-    /* 16 bytes never block or come short once the kernel's generator is seeded (getrandom(2)). */
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-        fatal(1, "getrandom: %s", strerror(errno));
-    for (size_t i = 0; i < sizeof bytes; i++)
-        (void)snprintf(nonce + 2 * i, 3, "%02x", bytes[i]);
-}
-
-static void select_nonce(struct backend *b, struct pg_buffer *out)
-{
-    char sql[TOKEN_HEX + 16];
-
-    make_nonce(b->nonce);
-    (void)snprintf(sql, sizeof sql, "SELECT '%s'", b->nonce);
-    pg_query(out, sql);
-    b->synced = false;
-}
-
 static uint64_t others_us(void)
 {
     return syncing > 1 ? (uint64_t)(syncing - 1) * OTHER_US : 0;
@@ -358,16 +335,10 @@ static void start_sync(struct backend *b)
 {
     unsigned char bytes[256];
     struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
-    size_t begun;
 
     set_phase(b, BACKEND_SYNCING);
-    b->tail_length = b->out_length = b->out_sent = 0;
-    begun = pg_begin(&out, 'f'); /* CopyFail: ignored where no COPY is open */
-    pg_string(&out, "the borrower is gone");
-    pg_end(&out, begun);
-    pg_end(&out, pg_begin(&out, 'S'));
-    pg_query(&out, "ROLLBACK");
-    select_nonce(b, &out);
+    b->out_length = b->out_sent = 0;
+    position_ask(&b->position, &out);
     queue(b, &out);
     look_again_after(b, b->cancelling ? CANCEL_EVERY_MS : CANCEL_AFTER_MS);
 }
@@ -378,7 +349,7 @@ static void ask_again(struct backend *b)
     unsigned char bytes[64];
     struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
 
-    select_nonce(b, &out);
+    position_ask_again(&b->position, &out);
     queue(b, &out);
     if (b->phase == BACKEND_SYNCING)
         look_again_after(b, CANCEL_EVERY_MS);
@@ -408,43 +379,10 @@ static void start_reset(struct backend *b)
     (void)uv_timer_start(&b->timer, on_backend_timer, (uint64_t)b->pool->config->reset_timeout_ms, 0);
 }
 
-/* DataRow of the nonce, CommandComplete, ReadyForQuery 'I': what the newest question ends in (documentation, 55.7). */
-static void expected_tail(const struct backend *b, struct pg_buffer *out)
-{
-    size_t begun = pg_begin(out, 'D');
-
-    pg_bytes(out, "\0\1", 2);
-    pg_int32(out, TOKEN_HEX);
-    pg_bytes(out, b->nonce, TOKEN_HEX);
-    pg_end(out, begun);
-    begun = pg_begin(out, 'C');
-    pg_string(out, "SELECT 1");
-    pg_end(out, begun);
-    begun = pg_begin(out, 'Z');
-    pg_bytes(out, "I", 1);
-    pg_end(out, begun);
-}
-
-/* Look for the tail in what came, a part of which may have come before. */
 static void sync_input(struct backend *b, const unsigned char *bytes, size_t length)
 {
-    unsigned char bytes_of_tail[SYNC_TAIL_MAX], window[SYNC_TAIL_MAX + 16384];
-    struct pg_buffer tail = {.at = bytes_of_tail, .size = sizeof bytes_of_tail};
-    size_t have = b->tail_length;
-
-    expected_tail(b, &tail);
-    memcpy(window, b->tail, have);
-    memcpy(window + have, bytes, length);
-    have += length;
-    if (memmem(window, have, tail.at, tail.length) == NULL) {
-        b->tail_length = have < tail.length - 1 ? have : tail.length - 1;
-        memcpy(b->tail, window + have - b->tail_length, b->tail_length);
-        return;
-    }
-    b->tail_length = 0;
-    b->synced = true;
     /* While a cancel is on its way the next question may be what it hits: ask once more when it is through. */
-    if (!b->cancelling)
+    if (position_take(&b->position, bytes, length) && !b->cancelling)
         start_reset(b);
 }
 
@@ -685,7 +623,7 @@ void backend_lend(struct backend *b)
 static void on_backend_event(uv_poll_t *poll, int status, int events)
 {
     struct backend *b = poll->data;
-    unsigned char bytes[16384];
+    unsigned char bytes[POSITION_TAKE_MAX];
     ssize_t got;
 
     if (b->phase == BACKEND_LENDABLE) {

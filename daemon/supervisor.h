@@ -11,8 +11,9 @@
 #include "daemon.h"
 #include "pgwire.h"
 
-#define SYNC_OUT_MAX  2048 /* the longest thing sent to a backend: a reset query and its frame */
-#define SYNC_TAIL_MAX 128  /* what is kept of its answer while the position in the protocol is unknown */
+#define SYNC_OUT_MAX      2048  /* the longest thing sent to a backend: a reset query and its frame */
+#define POSITION_TAIL_MAX 128   /* what is kept of its answer while the position in the protocol is unknown */
+#define POSITION_TAKE_MAX 16384 /* read at a time */
 
 /* The phases of a backend. Its slot's word says SUPERVISOR in all but NONE (EMPTY) and LENDABLE (whatever it is). */
 enum backend_phase {
@@ -41,6 +42,7 @@ struct replacement {
     const char *reason;    /* why the first one goes */
 };
 
+<<<<<<< HEAD
 /* The lease of a slot, as it is watched. */
 struct lease_watch {
     uint64_t lease;    /* slot.lease; 0: none */
@@ -48,6 +50,13 @@ struct lease_watch {
     uint64_t look_at;  /* no look at its session before; ns */
     uint64_t asked_of; /* the lease that a look is under way for; 0: none */
     bool warned;
+=======
+/* The newest question, and the end of what has come of its answer. */
+struct position {
+    char nonce[TOKEN_HEX + 1];
+    unsigned char tail[POSITION_TAIL_MAX];
+    size_t tail_length;
+>>>>>>> 602473b (An unfinished pipeline of a dead worker is rolled back)
 };
 
 /* What one slot holds. */
@@ -74,12 +83,9 @@ struct backend {
     unsigned cancels;   /* sent in this phase */
     uint64_t cancelled; /* when the first of them was known to be delivered; ns */
 
-    char nonce[TOKEN_HEX + 1];
-    bool synced; /* the newest nonce came back */
     unsigned char out[SYNC_OUT_MAX];
     size_t out_length, out_sent;
-    unsigned char tail[SYNC_TAIL_MAX];
-    size_t tail_length;
+    struct position position;   /* while SYNCING */
     struct reset_reader reader; /* of the reset's answer, while RESETTING; of that and the check's, while CHECKING */
 
     bool asked;          /* CHECKING: the reset's answer is read, the check's is due */
@@ -284,6 +290,12 @@ void backend_cancelled(struct backend *b, const struct message *m);
 const char *backend_state_name(const struct backend *b, uint64_t word); /* as `pglend slots` prints it */
 /* Value of fact NAME, NULL if there is none; copied into VALUE. */
 const char *backend_fact(const struct backend *b, const char *name, char *value, size_t size);
+
+/* position.c: the position in the protocol, after a borrower that is gone */
+void position_ask(struct position *p, struct pg_buffer *out);
+void position_ask_again(struct position *p, struct pg_buffer *out); /* something may have hit the question itself */
+/* LENGTH bytes, POSITION_TAKE_MAX at most, of the answer. True: it is found, and no transaction is open. */
+bool position_take(struct position *p, const unsigned char *bytes, size_t length);
 
 /* worker.c: hello, fetch, death */
 int worker_listen(struct supervisor *s, int fd);
