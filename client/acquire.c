@@ -95,8 +95,8 @@ static void look_at_slots(const struct attachment *at, uint32_t max, uint64_t no
     *look = (struct picture){0};
     look->waiting = lease_waiting(s, &oldest);
     for (uint32_t i = 0; i < max; i++) {
-        uint64_t word = slot_word(s, i), since, owner;
-        uint32_t b = word_borrower(word), worker;
+        uint64_t word = slot_word(s, i), since;
+        uint32_t worker;
 
         look->total += word_state(word) != SLOT_EMPTY;
         look->idle += word_state(word) == SLOT_IDLE;
@@ -104,10 +104,9 @@ static void look_at_slots(const struct attachment *at, uint32_t max, uint64_t no
             continue;
         look->leased++;
         since = atomic_load_explicit(&s->slot[i].since, memory_order_relaxed);
-        if (since >= now || now - since <= look->longest || b >= s->borrowers)
+        if (since >= now || now - since <= look->longest)
             continue;
-        owner = atomic_load(&s->borrower[b].owner);
-        worker = (uint32_t)(owner & 0xffff) - 1;
+        worker = borrower_worker(s, word_borrower(word));
         look->longest = now - since;
         look->longest_pid = worker < s->borrowers ? s->worker[worker].pid : 0;
     }

@@ -72,14 +72,6 @@ static uint64_t own_word(uint64_t word, unsigned flags, uint32_t me)
     return word_next(word, me == NO_BORROWER ? SLOT_SUPERVISOR : SLOT_LEASED, flags, me);
 }
 
-/* Number of borrower entries that were ever claimed, within the limits of the mapping. */
-static uint32_t borrowers_used(const struct segment *s)
-{
-    uint32_t high = atomic_load(&s->header->borrowers_high);
-
-    return high < s->borrowers ? high : s->borrowers;
-}
-
 /* ---- sleeping and waking ---- */
 
 static void futex_wake(_Atomic uint32_t *word)
@@ -94,49 +86,6 @@ static bool futex_sleep(_Atomic uint32_t *word, uint32_t seen, uint64_t ns)
     struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
 
     return syscall(SYS_futex, word, FUTEX_WAIT, seen, &ts, NULL, 0) == 0 || errno != ETIMEDOUT;
-}
-
-/* ---- borrower entries ---- */
-
-#define OWNER_NONE(owner)         (((owner)&0xffff) == 0)
-#define OWNER_WORKER(owner)       ((uint32_t)((owner)&0xffff) - 1)
-#define OWNER_NEXT(owner, worker) (((((owner) >> 16) + 1) << 16) | (((uint64_t)(worker) + 1) & 0xffff))
-
-static void raise_borrowers_high(const struct segment *s, uint32_t to)
-{
-    uint32_t high = atomic_load(&s->header->borrowers_high);
-
-    while (high < to && !atomic_compare_exchange_weak(&s->header->borrowers_high, &high, to))
-        continue;
-}
-
-int borrower_claim(const struct segment *s, uint32_t worker, uint32_t *borrower)
-{
-    for (uint32_t b = 0; b < s->borrowers; b++) {
-        uint64_t owner = atomic_load(&s->borrower[b].owner);
-
-        if (!OWNER_NONE(owner) ||
-            !atomic_compare_exchange_strong(&s->borrower[b].owner, &owner, OWNER_NEXT(owner, worker)))
-            continue;
-        raise_borrowers_high(s, b + 1);
-        *borrower = b;
-        return 0;
-    }
-    return -1;
-}
-
-bool borrower_owned(const struct segment *s, uint32_t borrower, uint32_t worker)
-{
-    uint64_t owner = atomic_load(&s->borrower[borrower].owner);
-
-    return !OWNER_NONE(owner) && OWNER_WORKER(owner) == worker;
-}
-
-void borrower_free(const struct segment *s, uint32_t borrower)
-{
-    uint64_t owner = atomic_load(&s->borrower[borrower].owner);
-
-    atomic_store(&s->borrower[borrower].owner, OWNER_NEXT(owner, UINT32_MAX));
 }
 
 /* ---- who waits ---- */
@@ -500,18 +449,12 @@ void lease_supply(const struct segment *s, uint32_t slot, unsigned flags)
 
 /* ---- the sweep ---- */
 
-/* The live worker that owns entry B, or NO_WORKER_INDEX. */
-#define NO_WORKER_INDEX UINT32_MAX
+/* The live worker that owns entry B, or NO_OWNER. */
 static uint32_t live_owner(const struct segment *s, const struct sweep *sweep, uint32_t b)
 {
-    uint64_t owner;
+    uint32_t worker = borrower_worker(s, b);
 
-    if (b >= s->borrowers)
-        return NO_WORKER_INDEX;
-    owner = atomic_load(&s->borrower[b].owner);
-    if (OWNER_NONE(owner) || !sweep->alive(sweep->context, OWNER_WORKER(owner)))
-        return NO_WORKER_INDEX;
-    return OWNER_WORKER(owner);
+    return worker != NO_OWNER && sweep->alive(sweep->context, worker) ? worker : NO_OWNER;
 }
 
 static void sweep_wait(const struct segment *s, const struct sweep *sweep, uint32_t b)
@@ -519,7 +462,7 @@ static void sweep_wait(const struct segment *s, const struct sweep *sweep, uint3
     uint64_t wait = atomic_load(&s->borrower[b].wait), word;
     uint32_t slot = wait_slot(wait);
 
-    if (live_owner(s, sweep, b) == NO_WORKER_INDEX) {
+    if (live_owner(s, sweep, b) == NO_OWNER) {
         /* A claim on it by a live giver: the giver looks again and takes its slot back. */
         wait_over(s, b);
         return;
@@ -531,16 +474,9 @@ static void sweep_wait(const struct segment *s, const struct sweep *sweep, uint3
     word = slot < s->slots ? slot_word(s, slot) : 0;
     if (word_state(word) == SLOT_GRANTED && word_borrower(word) == b)
         return;
-    if (word_state(word) == SLOT_LEASED && live_owner(s, sweep, word_borrower(word)) != NO_WORKER_INDEX)
+    if (word_state(word) == SLOT_LEASED && live_owner(s, sweep, word_borrower(word)) != NO_OWNER)
         return; /* its giver lives, or it is accepting just now */
     (void)wait_swap(s, b, wait, wait_make(WAIT_WAITING, 0, wait_ticket(wait)));
-}
-
-static uint32_t recorded_owner(const struct segment *s, uint32_t b)
-{
-    uint64_t owner = b < s->borrowers ? atomic_load(&s->borrower[b].owner) : 0;
-
-    return OWNER_NONE(owner) ? NO_WORKER_INDEX : OWNER_WORKER(owner);
 }
 
 /* Has the very grant WORD been lying there for too long? */
@@ -572,8 +508,7 @@ static void sweep_grant(const struct segment *s, const struct sweep *sweep, uint
 {
     uint32_t b = word_borrower(word);
     uint64_t wait = b < s->borrowers ? atomic_load(&s->borrower[b].wait) : 0;
-    bool awaited =
-        live_owner(s, sweep, b) != NO_WORKER_INDEX && wait_state(wait) == WAIT_CLAIMED && wait_slot(wait) == slot;
+    bool awaited = live_owner(s, sweep, b) != NO_OWNER && wait_state(wait) == WAIT_CLAIMED && wait_slot(wait) == slot;
 
     if ((awaited && !is_left_lying(sweep, slot, word)) || !lease_take(s, slot, word, word_flags(word)))
         return;
@@ -581,7 +516,7 @@ static void sweep_grant(const struct segment *s, const struct sweep *sweep, uint
         drop_claim(s, b, wait);
     /* Nobody has touched the session since it was given: it is as good as it was. */
     if ((word_flags(word) & SLOT_RETIRE) != 0)
-        sweep->taken(sweep->context, slot, word_flags(word), NO_WORKER_INDEX);
+        sweep->taken(sweep->context, slot, word_flags(word), NO_OWNER);
     else
         (void)pass_on(s, slot, word_flags(word), NO_BORROWER);
 }
@@ -603,14 +538,14 @@ static void sweep_slot(const struct segment *s, const struct sweep *sweep, uint3
         sweep_grant(s, sweep, slot, word);
         return;
     case SLOT_LEASED:
-        if (live_owner(s, sweep, b) == NO_WORKER_INDEX && lease_take(s, slot, word, word_flags(word)))
-            sweep->taken(sweep->context, slot, word_flags(word), recorded_owner(s, b));
+        if (live_owner(s, sweep, b) == NO_OWNER && lease_take(s, slot, word, word_flags(word)))
+            sweep->taken(sweep->context, slot, word_flags(word), borrower_worker(s, b));
         return;
     case SLOT_STATES:
         break;
     }
     if (lease_take(s, slot, word, SLOT_BROKEN))
-        sweep->taken(sweep->context, slot, SLOT_BROKEN, NO_WORKER_INDEX);
+        sweep->taken(sweep->context, slot, SLOT_BROKEN, NO_OWNER);
 }
 
 /* May be given to another worker only while no word names it. */
@@ -625,32 +560,19 @@ static bool is_named(const struct segment *s, uint32_t b)
     return wait_state(atomic_load(&s->borrower[b].wait)) != WAIT_NONE;
 }
 
-/* borrowers_high may have been lowered by whoever writes here: nobody who waits above it would be seen. */
-static void mend_borrowers_high(const struct segment *s)
-{
-    uint32_t b = s->borrowers, used = borrowers_used(s);
-
-    while (b > used && OWNER_NONE(atomic_load(&s->borrower[b - 1].owner)))
-        b--;
-    raise_borrowers_high(s, b);
-}
-
 void lease_sweep(const struct segment *s, const struct sweep *sweep)
 {
     uint32_t used;
 
-    mend_borrowers_high(s);
+    borrowers_mend_used(s);
     used = borrowers_used(s);
     for (uint32_t b = 0; b < used; b++)
         if (wait_state(atomic_load(&s->borrower[b].wait)) != WAIT_NONE)
             sweep_wait(s, sweep, b);
     for (uint32_t i = 0; i < s->slots; i++)
         sweep_slot(s, sweep, i);
-    for (uint32_t b = 0; b < used; b++) {
-        uint64_t owner = atomic_load(&s->borrower[b].owner);
-
-        if (!OWNER_NONE(owner) && live_owner(s, sweep, b) == NO_WORKER_INDEX && !is_named(s, b))
+    for (uint32_t b = 0; b < used; b++)
+        if (borrower_worker(s, b) != NO_OWNER && live_owner(s, sweep, b) == NO_OWNER && !is_named(s, b))
             borrower_free(s, b);
-    }
     lease_wake_all(s);
 }

@@ -202,15 +202,8 @@ static void start_up(struct visitor *v, size_t length)
 /* The worker whose borrower holds B now, NULL if none does. *WORD: what was seen. */
 static const struct worker *holder(const struct backend *b, uint64_t *word)
 {
-    const struct segment *s = &b->pool->segment;
-    uint32_t borrower, index;
-
-    *word = slot_word(s, b->slot);
-    borrower = word_borrower(*word);
-    if (word_state(*word) != SLOT_LEASED || borrower >= s->borrowers)
-        return NULL;
-    index = (uint32_t)(atomic_load(&s->borrower[borrower].owner) & 0xffff) - 1;
-    return index < s->borrowers ? b->pool->worker[index] : NULL;
+    *word = slot_word(&b->pool->segment, b->slot);
+    return word_state(*word) == SLOT_LEASED ? worker_of_borrower(b->pool, word_borrower(*word)) : NULL;
 }
 
 /* Mark B's lease, if its holder's connection object is named by KEY. */

@@ -42,7 +42,6 @@ struct replacement {
     const char *reason;    /* why the first one goes */
 };
 
-<<<<<<< HEAD
 /* The lease of a slot, as it is watched. */
 struct lease_watch {
     uint64_t lease;    /* slot.lease; 0: none */
@@ -50,13 +49,13 @@ struct lease_watch {
     uint64_t look_at;  /* no look at its session before; ns */
     uint64_t asked_of; /* the lease that a look is under way for; 0: none */
     bool warned;
-=======
+};
+
 /* The newest question, and the end of what has come of its answer. */
 struct position {
     char nonce[TOKEN_HEX + 1];
     unsigned char tail[POSITION_TAIL_MAX];
     size_t tail_length;
->>>>>>> 602473b (An unfinished pipeline of a dead worker is rolled back)
 };
 
 /* What one slot holds. */

@@ -43,13 +43,9 @@ static void on_worker_message(uv_poll_t *poll, int status, int events);
 
 const struct worker *worker_of_borrower(const struct pool *pool, uint32_t b)
 {
-    const struct segment *s = &pool->segment;
-    uint32_t index;
+    uint32_t index = borrower_worker(&pool->segment, b);
 
-    if (b >= s->borrowers)
-        return NULL;
-    index = (uint32_t)(atomic_load_explicit(&s->borrower[b].owner, memory_order_relaxed) & 0xffff);
-    return index == 0 || index > s->borrowers ? NULL : pool->worker[index - 1];
+    return index < pool->segment.borrowers ? pool->worker[index] : NULL;
 }
 
 bool worker_alive(void *context, uint32_t index)

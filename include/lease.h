@@ -94,11 +94,18 @@ const char *slot_state_name(enum slot_state state);
  * ---- For a worker. B is a borrower index that this process claimed; it holds or waits for one slot at a time. ----
  */
 
+/* The worker that owns an entry, NO_OWNER if none does or there is no such entry. */
+#define NO_OWNER UINT32_MAX
+uint32_t borrower_worker(const struct segment *s, uint32_t borrower);
 /* Claim a borrower entry for worker W. -1: all are taken. */
 int borrower_claim(const struct segment *s, uint32_t worker, uint32_t *borrower);
 /* Is the entry still W's? Another worker may have written over it. */
 bool borrower_owned(const struct segment *s, uint32_t borrower, uint32_t worker);
 void borrower_free(const struct segment *s, uint32_t borrower);
+/* How many entries were ever claimed, within the limits of the mapping. */
+uint32_t borrowers_used(const struct segment *s);
+/* That number may have been lowered by whoever writes here: nobody who waits above it would be seen. */
+void borrowers_mend_used(const struct segment *s);
 
 struct lease_wish {
     uint32_t own;          /* slot this process used last, or NO_SLOT */

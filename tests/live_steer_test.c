@@ -340,7 +340,7 @@ START_TEST(recycle_replaces_each_session_once)
     ck_assert_int_eq(PQbackendPID(held), lent);
     ck_assert_int_eq(pglendd_count(daemon_, "leased"), 1);
     give_back(pool, held);
-    wait_until(pglendd_count(daemon_, "idle") == 4 && borrow_once(pool) != lent, 5);
+    ck_assert_str_eq(order("recycle", "{'over': '1h', 'wait': 'yes', 'timeout': '10'}", "idle", text), "4");
     for (int i = 0; i < 4; i++)
         ck_assert_int_ne(borrow_once(pool), lent);
     expect_refusal("recycle", "{'over': 'soon'}", "bad_request", "not a duration");
