@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# make [all] check check-all check-audit demo bench format lint install uninstall clean deps
+# make [all] check check-all check-tls check-audit demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
@@ -63,7 +63,7 @@ VERSION := $(shell sed -n 's/^\#define PGLEND_VERSION *"\(.*\)"/\1/p' include/pg
 once   = $(eval $(1) := $(2))$($(1))
 pq_c   = $(call once,pq_c,$(shell pkg-config --cflags libpq))
 pq_l   = $(call once,pq_l,$(shell pkg-config --libs libpq))
-libs_l = $(call once,libs_l,$(shell pkg-config --libs libpq libuv jansson libcrypto))
+libs_l = $(call once,libs_l,$(shell pkg-config --libs libpq libuv jansson libcrypto libssl))
 test_l = $(call once,test_l,$(shell pkg-config --libs check))
 
 Q = $(if $(V),,@echo '  $@' &&)
@@ -132,7 +132,15 @@ $(tests_bin:=.o) $(fixture_o): | $(BUILD)/have-check
 
 check: all $(tests_bin)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
-	    tests/run $(if $(TEST),$(TEST),$(TESTS))
+	    tests/run $(if $(TEST),$(TEST),$(TESTS) $(TLS_SOME:%=%:tls))
+
+# The same tests where all sessions are encrypted: some in each check, the rest on request.
+TLS_SOME = live_borrow live_cancel
+TLS_REST = live_access live_audit live_daemon live_damage live_death live_health live_hostile live_lease live_secret \
+           live_stats live_steer live_token
+check-tls: all $(tests_bin)
+	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
+	    tests/run $(patsubst %,%:tls,$(TLS_SOME) $(TLS_REST))
 
 # Also the slow ones: more rounds of what is left to chance.
 check-all: export PGLEND_TEST_ROUNDS ?= 10
@@ -190,7 +198,7 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-all check-audit demo bench format lint install uninstall clean deps force
+.PHONY: all check check-all check-tls check-audit demo bench format lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(audit_o) $(library_o) $(fixture_o) $(tests_bin:=.o))

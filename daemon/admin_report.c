@@ -115,6 +115,24 @@ static bool add_lease(json_t *object, const struct pool *pool, uint32_t slot, ui
            json_object_set_new(object, "purpose", admin_text(asserted.purpose, sizeof(asserted.purpose))) == 0;
 }
 
+/* How the way to the server is protected; null: not at all, or by being a socket of this host. */
+static void add_protection(json_t *object, const struct backend *b)
+{
+    char value[600];
+
+    if (backend_fact(b, ".tls", value, sizeof(value)) == NULL) {
+        json_object_set_new(object, "mode", json_string("plain"));
+        json_object_set_new(object, "tls", json_null());
+        return;
+    }
+    json_object_set_new(object, "mode", json_string("relay"));
+    json_object_set_new(object, "tls", admin_text(value, sizeof(value)));
+    if (backend_fact(b, ".certificate", value, sizeof(value)) != NULL)
+        json_object_set_new(object, "certificate", admin_text(value, sizeof(value)));
+    if (backend_fact(b, ".certificate_expires", value, sizeof(value)) != NULL && value[0] != '\0')
+        json_object_set_new(object, "certificate_expires", json_integer(strtoll(value, NULL, 10)));
+}
+
 static bool add_slot(json_t *array, const struct pool *pool, uint32_t i, uint64_t word)
 {
     const struct backend *b = &pool->backend[i];
@@ -131,6 +149,7 @@ static bool add_slot(json_t *array, const struct pool *pool, uint32_t i, uint64_
                   (json_int_t)atomic_load_explicit(&slot->uses, memory_order_relaxed), "reset_pending",
                   !taken && (word_flags(word) & SLOT_RESET_PENDING) != 0);
 
+    add_protection(object, b);
     if (object != NULL && state == SLOT_LEASED && !add_lease(object, pool, i, word_borrower(word))) {
         json_decref(object);
         object = NULL;

@@ -15,6 +15,27 @@
 
 static pid_t keeper_pid;
 
+/* Where the kernel finds the title: the arguments, and the environment that it put behind them (proc(5), cmdline). */
+static char *title_at;
+static size_t title_room;
+
+static void find_title(void)
+{
+    char *end = program_invocation_name + strlen(program_invocation_name) + 1;
+
+    title_at = program_invocation_name;
+    for (char **e = environ; *e != NULL; e++)
+        if (*e == end)
+            end = *e + strlen(*e) + 1;
+    title_room = (size_t)(end - title_at);
+}
+
+void job_retitle(const char *name)
+{
+    memset(title_at, 0, title_room);
+    (void)snprintf(title_at, title_room, "pglendd: %s", name);
+}
+
 static const char *text_of(const json_t *json, const char *key)
 {
     const char *text = json_string_value(json_object_get(json, key));
@@ -51,6 +72,7 @@ static int receive_job(const char *process, struct job *job)
 void job_take(const char *process, struct job *job)
 {
     keeper_pid = getppid();
+    find_title();
     log_open(process);
     privilege_harden();
     if (receive_job(process, job) == -1)

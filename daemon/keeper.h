@@ -130,6 +130,8 @@ struct child *child_start(struct keeper *k, const struct child_kind *kind, const
 /* Kill it if it still runs after MS. */
 void child_bound(struct child *c, uint64_t ms);
 void child_kill(struct child *c);
+/* It stays, and is nobody's concern any more: not waited for, not killed. */
+void child_detach(struct child *c);
 /*
  * Give it its JOB: TASK with the members of DETAILS (taken; NULL: none) and what every job has. -1 if that cannot be
  * said in one message.

@@ -179,6 +179,8 @@ static void login_receive(struct child *c, const struct message *m, int fd)
             keeper_forget_password(c->pool);
         if (backend) {
             keep(c, m, fd);
+            if (m->status == BACKEND_RELAYED)
+                child_detach(c);
             return;
         }
         login_failed(c->keeper, c->pool->config->name, c->slot, m->status, m->text);
@@ -234,7 +236,8 @@ void keeper_login(struct keeper *k, const struct message *m)
     c->slot = m->slot;
     slot->login = c;
     child_bound(c, (uint64_t)pool->config->login_timeout_ms);
-    if (child_give_job(c, "login", json_pack("{s:o}", "pool", config_pool_json(pool->config))) == -1) {
+    if (child_give_job(c, "login",
+                       json_pack("{s:o, s:i}", "pool", config_pool_json(pool->config), "slot", (int)m->slot)) == -1) {
         c->abandoned = true;
         slot->login = NULL;
         child_kill(c);

@@ -22,14 +22,21 @@ static void on_handle_closed(uv_handle_t *handle)
         free(c);
 }
 
-static void child_free(struct child *c)
+static void delist(struct child *c)
 {
     if (c->link != NULL) {
         *c->link = c->next;
         if (c->next != NULL)
             c->next->link = c->link;
     }
-    channel_close(c->channel);
+    c->link = NULL;
+}
+
+static void child_free(struct child *c)
+{
+    delist(c);
+    if (c->channel != NULL)
+        channel_close(c->channel);
     uv_close((uv_handle_t *)&c->process, on_handle_closed);
     uv_close((uv_handle_t *)&c->timer, on_handle_closed);
 }
@@ -45,6 +52,10 @@ static void on_exit_status(uv_process_t *process, int64_t status, int number)
     else
         (void)snprintf(how, sizeof how, "exit status %lld", (long long)status);
     c->exited = true;
+    if (c->channel == NULL) {
+        child_free(c);
+        return;
+    }
     channel_drain(c->channel);
     c->kind->ended(c, how);
     child_free(c);
@@ -155,6 +166,14 @@ void child_kill(struct child *c)
 
     if (status != 0 && status != UV_ESRCH)
         log_error("cannot kill pid %d: %s", uv_process_get_pid(&c->process), uv_strerror(status));
+}
+
+void child_detach(struct child *c)
+{
+    delist(c);
+    channel_close(c->channel);
+    c->channel = NULL;
+    (void)uv_timer_stop(&c->timer);
 }
 
 int child_give_job(struct child *c, const char *task, json_t *details)

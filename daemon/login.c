@@ -10,9 +10,12 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <libpq-fe.h>
+#include <openssl/ssl.h>
 
 #define TRACE_TEXT_MAX 262144
 
@@ -91,21 +94,6 @@ static _Noreturn void failed_to_connect(const struct job *job, const PGconn *con
     failed(job, failure, line);
 }
 
-/* An encrypted session's keys are in this process: its bare socket would be of no use to anybody. */
-static void refuse_encryption(const struct job *job, PGconn *conn)
-{
-    char text[512];
-
-    if (!PQsslInUse(conn) && !PQgssEncInUse(conn))
-        return;
-    (void)snprintf(text, sizeof text,
-                   "pool \"%s\": the server at \"%s\" made an encrypted connection, which cannot be lent without a "
-                   "relay, which this version does not have: set sslmode to \"disable\" or use a Unix socket",
-                   job->name, PQhost(conn));
-    PQfinish(conn);
-    failed(job, LOGIN_FAILED_OTHER, text);
-}
-
 static PGconn *connect_to(const struct job *job, struct trace *trace)
 {
     FILE *stream = fmemopen(trace_text, sizeof trace_text, "w");
@@ -126,7 +114,6 @@ static PGconn *connect_to(const struct job *job, struct trace *trace)
     whole = fflush(stream) == 0 && ferror(stream) == 0;
     if (PQstatus(conn) != CONNECTION_OK)
         failed_to_connect(job, conn);
-    refuse_encryption(job, conn);
     if (!whole) {
         PQfinish(conn);
         failed(job, LOGIN_FAILED_OTHER, "the server said more than 256 KiB while it logged the session in");
@@ -156,16 +143,55 @@ static bool fact(struct message *m, const char *name, const char *value)
     return true;
 }
 
-static bool facts(struct message *m, const PGconn *conn, const struct trace *trace)
+/* What protects the session, and until when the server's certificate is good. */
+static bool tls_facts(struct message *m, PGconn *conn)
 {
-    bool readable = trace->key[0] != '\0' && trace->backend_pid == PQbackendPID(conn), fits = true;
+    SSL *ssl = PQsslStruct(conn, "OpenSSL");
+    X509 *certificate = SSL_get1_peer_certificate(ssl);
+    char text[512] = "", expires[24] = "";
+    struct tm tm;
+    bool fits;
+
+    if (certificate != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) == 1)
+        (void)snprintf(expires, sizeof expires, "%lld", (long long)timegm(&tm));
+    if (certificate != NULL)
+        (void)X509_NAME_oneline(X509_get_subject_name(certificate), text, sizeof text);
+    X509_free(certificate);
+    fits = fact(m, ".certificate", text) && fact(m, ".certificate_expires", expires);
+    (void)snprintf(text, sizeof text, "%s %s", SSL_get_version(ssl), SSL_get_cipher_name(ssl));
+    return fits && fact(m, ".tls", text);
+}
+
+static bool facts(struct message *m, PGconn *conn, const struct trace *trace)
+{
+    /* libpq's cancel requests are not encrypted before version 17: another session asks the server then. */
+    bool readable = trace->key[0] != '\0' && trace->backend_pid == PQbackendPID(conn) && !PQsslInUse(conn), fits = true;
 
     for (size_t i = 0; i < trace->names; i++)
         fits = fits && fact(m, trace->name[i], PQparameterStatus(conn, trace->name[i]));
     fits = fits && fact(m, ".user", PQuser(conn)) && fact(m, ".dbname", PQdb(conn));
     fits = fits && fact(m, ".host", PQhost(conn)) && fact(m, ".port", PQport(conn));
     fits = fits && fact(m, ".cancel", readable ? "key" : "query");
+    fits = fits && (!PQsslInUse(conn) || tls_facts(m, conn));
     return fits && (!readable || fact(m, ".cancel_key", trace->key));
+}
+
+/* In place of the session's own socket: what is lent, while this process stays as the session's relay. */
+static _Noreturn void stay(const struct job *job, PGconn *conn)
+{
+    int pair[2];
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == -1) {
+        PQfinish(conn);
+        failed(job, LOGIN_FAILED_OTHER, "cannot make the socket to lend: too many files are open");
+    }
+    answer.status = BACKEND_RELAYED;
+    if (channel_send_blocking(CHANNEL_FD, &answer, pair[1]) == -1)
+        _exit(1);
+    (void)close(pair[1]);
+    (void)close(CHANNEL_FD);
+    explicit_bzero(&answer, sizeof answer);
+    relay_run(job, conn, pair[0]);
 }
 
 static _Noreturn void hand_over(const struct job *job, PGconn *conn, struct trace *trace)
@@ -178,6 +204,8 @@ static _Noreturn void hand_over(const struct job *job, PGconn *conn, struct trac
     }
     explicit_bzero(trace, sizeof *trace);
     cleanse();
+    if (PQsslInUse(conn))
+        stay(job, conn);
     job_answer(&answer, PQsocket(conn));
 }
 

@@ -22,6 +22,8 @@ void job_take_another(const char *process, struct job *job);
 void job_settle(const struct job *job);
 /* The latter alone, for one that keeps the keeper's rights. */
 void job_die_with_keeper(void);
+/* "pglendd: NAME" is what ps(1) shows from now on, as far as there is room. */
+void job_retitle(const char *name);
 /* Send the answer and _exit: 0, or 1 if it could not be sent. FD: -1 for none. */
 _Noreturn void job_answer(const struct message *m, int fd);
 
@@ -56,6 +58,9 @@ void trace_error(const char *verbose, char *line, size_t size, char sqlstate[6])
 /* login_ask.c: ask the server about the session of the job's pid; *ANSWER is what it said */
 void ask_cancel(const struct job *job, PGconn *conn, struct message *answer);
 void ask_state(const struct job *job, PGconn *conn, struct message *answer);
+
+/* relay.c: be the way between CONN's TLS session and LENT until one of the two ends */
+_Noreturn void relay_run(const struct job *job, PGconn *conn, int lent);
 
 /* conninfo.c */
 #define CONNINFO_MAX 32768

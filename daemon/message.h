@@ -80,6 +80,9 @@ enum login_failure {
  */
 enum cancel_status { CANCEL_DONE, CANCEL_NOT_SENT, CANCEL_LOST, CANCEL_RUNNING };
 
+/* login ─► keeper, BACKEND. RELAYED: the process stays, for as long as the session lasts. */
+enum backend_status { BACKEND_PLAIN, BACKEND_RELAYED };
+
 /* LOOKED. BUSY: too many looks are under way. */
 enum look_status { LOOK_SEEN, LOOK_FAILED, LOOK_BUSY };
 enum audit_state { AUDIT_STATE_OFF, AUDIT_STATE_ON, AUDIT_STATE_FAILING };
@@ -89,7 +92,7 @@ enum shutdown_mode { SHUTDOWN_GRACEFUL, SHUTDOWN_FAST };
 /*
  * BACKEND's text: start-up facts as NAME=VALUE lines, '\n'-separated ('\\' and '\n' in values escaped with '\\').
  * Names of ParameterStatus as the server sent them; names with a leading dot are the login's own: .user .dbname
- * .host .port .cancel_key (hexadecimal; the keeper keeps it and never passes it on) .cancel ("key" or "query":
+ * .host .port .tls (protocol and cipher; absent: plain) .certificate .certificate_expires (s since 1970) .cancel_key (hexadecimal; the keeper keeps it and never passes it on) .cancel ("key" or "query":
  * whether the cancel key could be read).
  */
 struct message {

@@ -98,6 +98,8 @@ START_TEST(every_way_to_log_in)
 {
     pglend *pool;
 
+    if (postgres_certificate() != NULL && strstr(logins[_i], "clinic_peer") != NULL)
+        return; /* by the Unix socket alone */
     daemon_ = pglendd_start(harness_server(), logins[_i]);
     pool = pglend_open(daemon_->runtime_dir, "clinic");
     for (int i = 0; i < ways; i++)

@@ -45,7 +45,7 @@ START_TEST(idle_ones_are_closed)
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 0));
     wait_until(postgres_sessions(harness_server()) == 1, 5);
     ck_assert_uint_ge(harness_now_ms() - filled, 900);
-    ck_assert(pglendd_logged(daemon_, "idle too long"));
+    wait_until(pglendd_logged(daemon_, "idle too long"), 2);
     harness_sleep_ms(1500);
     ck_assert_int_eq(PQstatus(conn), CONNECTION_OK);
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);

@@ -126,6 +126,30 @@ static void make_directory(const char *path)
         ck_assert_int_eq(chown(path, account()->pw_uid, account()->pw_gid), 0);
 }
 
+const char *postgres_certificate(void)
+{
+    static char path[96];
+
+    if (getenv("PGLEND_TEST_TLS") == NULL)
+        return NULL;
+    (void)snprintf(path, sizeof path, "%s/server.crt", harness_directory());
+    return path;
+}
+
+/* One that signs itself, for the address that the servers listen on; a copy where everybody can read it. */
+static void make_certificate(const char *data, const char *log)
+{
+    char key[128], certificate[128], command[512];
+
+    (void)snprintf(key, sizeof key, "%s/server.key", data);
+    (void)snprintf(certificate, sizeof certificate, "%s/server.crt", data);
+    run((char *[]){"openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=pglend test",
+                   "-addext", "subjectAltName=IP:127.0.0.1", "-keyout", key, "-out", certificate, NULL},
+        NULL, log);
+    (void)snprintf(command, sizeof command, "install -m 644 %s %s", certificate, postgres_certificate());
+    ck_assert_msg(system(command) == 0, "%s", command); /* NOLINT(cert-env33-c) */
+}
+
 /* The program's template of a cluster, made at first use. */
 static const char *template(void)
 {
@@ -149,6 +173,8 @@ static const char *template(void)
     write_file(file, ident, "w");
     (void)snprintf(input, sizeof input, "%s/roles.sql", path);
     write_file(input, roles, "w");
+    if (postgres_certificate() != NULL)
+        make_certificate(data, log);
     run((char *[]){postgres, "--single", "-F", "-D", data, "postgres", NULL}, input, log);
     return path;
 }
@@ -205,6 +231,7 @@ static bool launch(struct postgres *s)
                               "-c",         "max_wal_senders=0",
                               "-c",         "wal_level=minimal",
                               "-c",         "jit=off",
+                              "-c",         postgres_certificate() != NULL ? "ssl=on" : "jit=off",
                               "-c",         "log_line_prefix=%m [%p] %u ",
                               "-c",         "log_min_messages=warning",
                               NULL},

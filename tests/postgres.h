@@ -16,6 +16,12 @@
 
 #define POSTGRES_PASSWORD "correct horse 'battery\\ staple"
 
+/*
+ * Where PGLEND_TEST_TLS is set all tests run over TLS: servers speak it, and pglendd_configure() asks for it, checked
+ * against this certificate. NULL: not so.
+ */
+const char *postgres_certificate(void);
+
 struct postgres {
     char directory[64]; /* of data, log and Unix socket; also the host to connect to */
     int port;

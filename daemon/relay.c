@@ -1,0 +1,289 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * relay.c - a login that stays: between libpq's TLS session and the socket that is lent in its place.
+ *
+ * The keys of a TLS session are in the process that made it, so its socket alone would be of no use to a borrower. What
+ * is lent is one end of a socket pair; here bytes go between the other end and the session, and nothing is looked at.
+ * The hard thing: neither side may make the other wait for more than a full buffer, and TLS may want to write where one
+ * reads. Each way has one buffer; whatever cannot go on now says which event it waits for.
+ */
+#include "login.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define FLOW_SIZE   (4 * 16384) /* some of the largest records that TLS has (RFC 8446, section 5.1) */
+#define FAREWELL_MS 10000       /* for the server to end, once nobody is left on this side */
+
+/* One way: bytes from AT to END are still to be written. */
+struct flow {
+    unsigned char *bytes;
+    size_t at, end;
+    bool ended; /* no more will be read */
+};
+
+struct relay {
+    SSL *ssl;
+    int server, lent;
+    struct flow down, up;        /* from the server, and to it */
+    short server_wants;          /* poll events that the TLS session waits for */
+    bool read_wants_write;       /* TLS has to send before it can read on ... */
+    bool write_wants_read;       /* ... and the other way round */
+    bool lent_readable;          /* as far as is known */
+    bool server_readable;        /* likewise */
+    bool closed_up, closed_down; /* the end of that way has been passed on */
+};
+
+static bool is_empty(const struct flow *f)
+{
+    return f->at == f->end;
+}
+
+/* What an SSL call that returned STATUS waits for, as an event for poll; 0: the session is over. */
+static short wanted(const struct relay *r, int status)
+{
+    switch (SSL_get_error(r->ssl, status)) {
+    case SSL_ERROR_WANT_READ:
+        return POLLIN;
+    case SSL_ERROR_WANT_WRITE:
+        return POLLOUT;
+    default:
+        return 0;
+    }
+}
+
+/* ---- from the server ---- */
+
+/* As much as there is: what TLS has taken off the socket already gives no event. */
+static void read_server(struct relay *r)
+{
+    struct flow *f = &r->down;
+
+    f->at = f->end = 0;
+    do {
+        int got;
+        short event;
+
+        ERR_clear_error();
+        got = SSL_read(r->ssl, f->bytes + f->end, (int)(FLOW_SIZE - f->end));
+        if (got > 0) {
+            f->end += (size_t)got;
+            continue;
+        }
+        event = wanted(r, got);
+        r->server_readable = false;
+        r->read_wants_write = event == POLLOUT;
+        f->ended = event == 0;
+        return;
+    } while (f->end < FLOW_SIZE && SSL_has_pending(r->ssl) == 1);
+    /* Whether more is on the socket is not known: poll says. */
+    r->server_readable = SSL_has_pending(r->ssl) == 1;
+}
+
+static void write_lent(struct relay *r)
+{
+    struct flow *f = &r->down;
+    ssize_t sent = send(r->lent, f->bytes + f->at, f->end - f->at, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    if (sent >= 0)
+        f->at += (size_t)sent;
+    else if (errno != EAGAIN && errno != EINTR)
+        f->at = f->end; /* nobody is there any more to read it */
+}
+
+/* ---- to the server ---- */
+
+static void read_lent(struct relay *r)
+{
+    struct flow *f = &r->up;
+    ssize_t got = recv(r->lent, f->bytes, FLOW_SIZE, MSG_DONTWAIT);
+
+    r->lent_readable = false;
+    f->at = 0;
+    f->end = got > 0 ? (size_t)got : 0;
+    f->ended = got == 0 || (got == -1 && errno != EAGAIN && errno != EINTR);
+}
+
+static void write_server(struct relay *r)
+{
+    struct flow *f = &r->up;
+    int sent;
+    short event;
+
+    ERR_clear_error();
+    sent = SSL_write(r->ssl, f->bytes + f->at, (int)(f->end - f->at));
+    if (sent > 0) {
+        f->at += (size_t)sent;
+        r->server_wants = 0;
+        r->write_wants_read = false;
+        return;
+    }
+    event = wanted(r, sent);
+    r->server_wants = event;
+    r->write_wants_read = event == POLLIN;
+    if (event == 0) {
+        f->at = f->end;
+        f->ended = true;
+    }
+}
+
+/* ---- the loop ---- */
+
+/* Do what can be done without waiting. True: something was. */
+static bool move_on(struct relay *r)
+{
+    bool moved = false;
+
+    if (is_empty(&r->down) && !r->down.ended && r->server_readable) {
+        read_server(r);
+        moved = true;
+    }
+    if (!is_empty(&r->down)) {
+        size_t before = r->down.at;
+
+        write_lent(r);
+        moved |= r->down.at != before;
+    }
+    if (is_empty(&r->up) && !r->up.ended && r->lent_readable) {
+        read_lent(r);
+        moved = true;
+    }
+    if (!is_empty(&r->up) && r->server_wants == 0) {
+        write_server(r);
+        moved = true;
+    }
+    return moved;
+}
+
+/* An end of one side is the other's too, once all that came before it has gone. */
+static void pass_ends_on(struct relay *r)
+{
+    if (r->up.ended && is_empty(&r->up) && !r->closed_up) {
+        r->closed_up = true;
+        (void)SSL_shutdown(r->ssl); /* says that nothing more comes */
+        (void)shutdown(r->server, SHUT_WR);
+    }
+    if (r->down.ended && is_empty(&r->down) && !r->closed_down) {
+        r->closed_down = true;
+        (void)shutdown(r->lent, SHUT_RDWR);
+    }
+}
+
+/* False: nothing happened for as long as a farewell may take. */
+static bool wait_for_events(struct relay *r)
+{
+    struct pollfd p[2] = {{.fd = r->server}, {.fd = r->lent}};
+    int ready;
+
+    if (is_empty(&r->down) && !r->down.ended)
+        p[0].events |= r->read_wants_write ? POLLOUT : POLLIN;
+    if (!is_empty(&r->up))
+        p[0].events |= r->server_wants;
+    if (is_empty(&r->up) && !r->up.ended)
+        p[1].events |= POLLIN;
+    if (!is_empty(&r->down))
+        p[1].events |= POLLOUT;
+    for (int i = 0; i < 2; i++)
+        if (p[i].events == 0)
+            p[i].fd = -1; /* else an end that is known already would be reported without end */
+    do
+        ready = poll(p, 2, r->closed_up ? FAREWELL_MS : -1);
+    while (ready == -1 && errno == EINTR);
+    if ((p[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0 || (r->read_wants_write && p[0].revents != 0))
+        r->server_readable = true;
+    if ((p[0].revents & (r->server_wants | POLLHUP | POLLERR)) != 0)
+        r->server_wants = 0;
+    if ((p[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
+        r->lent_readable = true;
+    return ready > 0;
+}
+
+static void pump(struct relay *r)
+{
+    while (!r->closed_down) {
+        while (move_on(r))
+            continue;
+        pass_ends_on(r);
+        if (!r->closed_down && !wait_for_events(r))
+            return;
+    }
+}
+
+/* ---- the secret ---- */
+
+/*
+ * libpq keeps copies of the password, and has left others in memory that it freed. All of it that can be written is
+ * searched. A short one is not: it would be found where it is something else.
+ */
+#define SCRUB_LEAST 6
+
+static void scrub_region(char *from, const char *to, const char *needle, size_t length)
+{
+    char *at = from;
+
+    while (at < to && (at = memmem(at, (size_t)(to - at), needle, length)) != NULL) {
+        if (at != needle)
+            explicit_bzero(at, length);
+        at += length;
+    }
+}
+
+static void scrub(const PGconn *conn)
+{
+    static char needle[PASSWORD_MAX], line[512];
+    size_t length = strnlen(PQpass(conn), sizeof needle - 1);
+    FILE *maps = fopen("/proc/self/maps", "re");
+
+    memcpy(needle, PQpass(conn), length);
+    while (maps != NULL && length >= SCRUB_LEAST && fgets(line, sizeof line, maps) != NULL) {
+        uintptr_t from, to;
+        char rights[8];
+
+        /* Addresses are hexadecimal (proc(5)); what is not readable and writable holds nothing of ours. */
+        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &from, &to, rights) == 3 && strncmp(rights, "rw", 2) == 0 &&
+            strstr(line, "[v") == NULL)
+            scrub_region((char *)from, (const char *)to, needle, length); /* NOLINT(performance-no-int-to-ptr) */
+    }
+    if (maps != NULL)
+        (void)fclose(maps);
+    explicit_bzero(needle, sizeof needle);
+}
+
+/* ---- its life ---- */
+
+void relay_run(const struct job *job, PGconn *conn, int lent)
+{
+    static unsigned char down[FLOW_SIZE], up[FLOW_SIZE];
+    static const int ignored[] = {SIGHUP, SIGINT, SIGTERM, SIGPIPE};
+    struct relay r = {.ssl = PQsslStruct(conn, "OpenSSL"),
+                      .server = PQsocket(conn),
+                      .lent = lent,
+                      .down = {.bytes = down},
+                      .up = {.bytes = up},
+                      .server_readable = true,
+                      .lent_readable = true};
+    char title[NAME_FIELD + 16];
+
+    (void)snprintf(title, sizeof title, "relay %s/%lld", job->name,
+                   (long long)json_integer_value(json_object_get(job->json, "slot")));
+    job_retitle(title);
+    log_open(title);
+    /* It ends when the last who holds the lent socket closes it: a lease may outlive the daemon. */
+    for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
+        (void)signal(ignored[i], SIG_IGN);
+    (void)prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+    scrub(conn);
+    (void)SSL_set_mode(r.ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_set_read_ahead(r.ssl, 1);
+    pump(&r);
+    _exit(0);
+}
