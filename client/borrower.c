@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * borrower.c - the entries of those who wait or hold: whose each is.
+ * borrower.c - the entries of those who wait or hold: whose each is, and how many wait.
  *
  * The hard thing: an entry may be claimed by two at once, and written over by anybody. Who claims one takes it by
  * compare-and-swap, and looks again before each use whether it still is its own.
@@ -72,4 +72,22 @@ void borrower_free(const struct segment *s, uint32_t borrower)
     uint64_t owner = atomic_load(&s->borrower[borrower].owner);
 
     atomic_store(&s->borrower[borrower].owner, owner_next(owner, UINT32_MAX));
+}
+
+uint32_t lease_waiting(const struct segment *s, uint64_t *oldest_ns)
+{
+    uint32_t used = borrowers_used(s), count = 0;
+
+    *oldest_ns = 0;
+    for (uint32_t b = 0; b < used; b++) {
+        uint64_t since;
+
+        if (wait_state(atomic_load(&s->borrower[b].wait)) == WAIT_NONE)
+            continue;
+        count++;
+        since = atomic_load_explicit(&s->borrower[b].wait_since, memory_order_relaxed);
+        if (*oldest_ns == 0 || since < *oldest_ns)
+            *oldest_ns = since;
+    }
+    return count;
 }

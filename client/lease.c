@@ -331,13 +331,12 @@ static void wait_over(const struct segment *s, uint32_t borrower)
     hide_waiting(s, borrower);
 }
 
-/* Take what was granted: GRANTED(me) → LEASED(me), then the wait ends. */
-static uint32_t accept_grant(const struct segment *s, uint32_t borrower, uint64_t *word)
+/* GRANTED(me) → LEASED(me), then the wait ends. */
+static uint32_t take_grant(const struct segment *s, uint32_t borrower, uint32_t slot, uint64_t *word)
 {
-    uint64_t wait = atomic_load(&s->borrower[borrower].wait), seen, leased;
-    uint32_t slot = wait_slot(wait);
+    uint64_t seen, leased;
 
-    if (wait_state(wait) != WAIT_CLAIMED || slot >= s->slots)
+    if (slot >= s->slots)
         return NO_SLOT;
     do {
         seen = slot_word(s, slot);
@@ -349,6 +348,48 @@ static uint32_t accept_grant(const struct segment *s, uint32_t borrower, uint64_
     lease_began(s, slot, leased, clock_ns());
     *word = leased;
     return slot;
+}
+
+static uint32_t accept_grant(const struct segment *s, uint32_t borrower, uint64_t *word)
+{
+    uint64_t wait = atomic_load(&s->borrower[borrower].wait);
+
+    return wait_state(wait) == WAIT_CLAIMED ? take_grant(s, borrower, wait_slot(wait), word) : NO_SLOT;
+}
+
+/*
+ * The wait is to be TO instead of WAIT. Where that was a claim, its giver may have made the grant just before, and
+ * looked at the claim: it will not take the slot back. So look once more. *SLOT: what was granted. False: the wait word
+ * has changed.
+ */
+static bool change_wait(const struct segment *s, uint32_t borrower, uint64_t wait, uint64_t to, uint32_t *slot,
+                        uint64_t *word)
+{
+    *slot = NO_SLOT;
+    if (!wait_swap(s, borrower, wait, to))
+        return false;
+    if (wait_state(wait) == WAIT_CLAIMED)
+        *slot = take_grant(s, borrower, wait_slot(wait), word);
+    return true;
+}
+
+/* Nobody woke this waiter. Whoever should have may be stopped, for good. */
+static uint32_t look_about(const struct segment *s, uint32_t borrower, const struct lease_wish *wish, uint64_t *word)
+{
+    uint64_t wait = atomic_load(&s->borrower[borrower].wait);
+    uint32_t slot = NO_SLOT;
+
+    /* Claimed, and not granted: another giver may serve it. */
+    if (wait_state(wait) == WAIT_CLAIMED)
+        (void)change_wait(s, borrower, wait, wait_make(WAIT_WAITING, 0, wait_ticket(wait)), &slot, word);
+    if (slot != NO_SLOT)
+        return slot;
+    /* An idle slot, and its giver has not looked again. */
+    if (wait_state(wait) == WAIT_NONE)
+        lease_enqueue(s, borrower, wish); /* stopped, or corrupted: back to the end of the queue */
+    else
+        serve_waiters(s, borrower, wish);
+    return accept_grant(s, borrower, word);
 }
 
 uint32_t lease_wait(const struct segment *s, uint32_t borrower, const struct lease_wish *wish, uint64_t until,
@@ -365,46 +406,23 @@ uint32_t lease_wait(const struct segment *s, uint32_t borrower, const struct lea
     slot = accept_grant(s, borrower, word);
     if (slot != NO_SLOT || woken)
         return slot;
-    /* Nobody woke us. A giver may be stopped for good between making its slot idle and looking again. */
-    if (wait_state(atomic_load(&me->wait)) == WAIT_NONE)
-        lease_enqueue(s, borrower, wish); /* stopped, or corrupted: back to the end of the queue */
-    else
-        serve_waiters(s, borrower, wish);
-    return accept_grant(s, borrower, word);
+    return look_about(s, borrower, wish, word);
 }
 
 uint32_t lease_leave(const struct segment *s, uint32_t borrower, uint64_t *word)
 {
-    for (;;) {
-        uint32_t slot = accept_grant(s, borrower, word);
-        uint64_t wait;
+    uint32_t slot = accept_grant(s, borrower, word);
 
-        if (slot != NO_SLOT)
-            return slot;
-        wait = atomic_load(&s->borrower[borrower].wait);
-        if (wait_swap(s, borrower, wait, 0)) {
+    while (slot == NO_SLOT) {
+        uint64_t wait = atomic_load(&s->borrower[borrower].wait);
+
+        if (change_wait(s, borrower, wait, 0, &slot, word)) {
             hide_waiting(s, borrower);
-            return NO_SLOT;
+            break;
         }
+        slot = accept_grant(s, borrower, word);
     }
-}
-
-uint32_t lease_waiting(const struct segment *s, uint64_t *oldest_ns)
-{
-    uint32_t used = borrowers_used(s), count = 0;
-
-    *oldest_ns = 0;
-    for (uint32_t b = 0; b < used; b++) {
-        uint64_t since;
-
-        if (wait_state(atomic_load(&s->borrower[b].wait)) == WAIT_NONE)
-            continue;
-        count++;
-        since = atomic_load_explicit(&s->borrower[b].wait_since, memory_order_relaxed);
-        if (*oldest_ns == 0 || since < *oldest_ns)
-            *oldest_ns = since;
-    }
-    return count;
+    return slot;
 }
 
 void lease_wake_all(const struct segment *s)

@@ -252,6 +252,29 @@ START_TEST(grant_left_lying_goes_to_the_next)
 }
 END_TEST
 
+/* A giver that was stopped between its claim and its grant keeps its own slot, not the waiter. */
+START_TEST(claim_of_a_stopped_giver_is_left)
+{
+    uint32_t holder = claim(0), waiter = claim(1), slot = NO_SLOT;
+    struct lease_wish w = wish(NO_SLOT);
+    uint64_t word, wait, until;
+
+    supply(1);
+    ck_assert_uint_eq(try_slot(holder, NO_SLOT), 0);
+    lease_enqueue(&seg, waiter, &w);
+    wait = atomic_load(&seg.borrower[waiter].wait);
+    atomic_store(&seg.borrower[waiter].wait, wait_make(WAIT_CLAIMED, 0, wait_ticket(wait)));
+    ck_assert(lease_fill(&seg, 1));
+    lease_supply(&seg, 1, 0);
+    until = clock_ns() + UINT64_C(1000000000);
+    while (slot == NO_SLOT && clock_ns() < until)
+        slot = lease_wait(&seg, waiter, &w, until, &word);
+    ck_assert_uint_eq(slot, 1);
+    ck_assert_int_eq(lease_give(&seg, holder, 0, 0), LEASE_GIVEN);
+    ck_assert_int_eq(word_state(slot_word(&seg, 0)), SLOT_IDLE);
+}
+END_TEST
+
 /* Not the same grant: one that came and went between two sweeps has its own time. */
 START_TEST(every_grant_has_its_time)
 {
@@ -412,6 +435,7 @@ int main(void)
     tcase_add_test(tc, sweep_mends_any_word);
     tcase_add_test(tc, grant_left_lying_goes_to_the_next);
     tcase_add_test(tc, every_grant_has_its_time);
+    tcase_add_test(tc, claim_of_a_stopped_giver_is_left);
     tcase_add_test(tc, storm_of_killed_and_stopped_workers);
     suite_add_tcase(suite, tc);
     runner = srunner_create(suite);
