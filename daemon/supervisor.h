@@ -306,6 +306,11 @@ void worker_drop_all(struct pool *pool);
 /* The worker that presents TOKEN, and what it was given for; NULL: nobody's. */
 struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
                                struct shell **shell);
+
+/* record.c: what the next supervisor must know of a worker */
+void record_write(const struct worker *w);
+/* The worker that record INDEX names, if a supervisor wrote it and that process is still there; with a pidfd. */
+bool record_read(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since);
 /* What W's connection object for B names in a cancel request; the same under the next supervisor. */
 uint32_t worker_cancel_key(const struct worker *w, const struct backend *b);
 

@@ -9,15 +9,12 @@
 #include "supervisor.h"
 
 #include <errno.h>
-#include <openssl/evp.h>
-#include <openssl/hmac.h>
 #include <pglend.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -85,31 +82,6 @@ static bool make_shell(struct worker *w, const struct backend *b, char token[TOK
     shell->generation = b->generation;
     memcpy(token, shell->token, TOKEN_HEX + 1);
     return true;
-}
-
-/*
- * Of TEXT and the secret. A supervisor that was started in the place of another computes the same; nobody without the
- * secret can tell it from random bits.
- */
-static uint64_t keyed_hash(const struct pool *pool, const char *text)
-{
-    const char *secret = pool->supervisor->secret;
-    unsigned char mac[EVP_MAX_MD_SIZE];
-    unsigned length = 0;
-
-    if (HMAC(EVP_sha256(), secret, (int)strlen(secret), (const unsigned char *)text, strlen(text), mac, &length) ==
-        NULL)
-        fatal(1, "cannot compute HMAC-SHA256");
-    return (uint64_t)pg_get_int32(mac) << 32 | pg_get_int32(mac + 4);
-}
-
-uint32_t worker_cancel_key(const struct worker *w, const struct backend *b)
-{
-    char text[256];
-
-    (void)snprintf(text, sizeof text, "cancel %s %u %u %u %d %llu", w->pool->config->name, b->slot, b->generation,
-                   w->index, w->identity.pid, (unsigned long long)w->identity.start_time);
-    return (uint32_t)keyed_hash(w->pool, text);
 }
 
 struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
@@ -256,27 +228,6 @@ static struct worker *new_worker(struct pool *pool, uint32_t index, const struct
     return w;
 }
 
-static uint64_t record_seal(const struct pool *pool, uint32_t index, const struct identity *who, int64_t since)
-{
-    char text[256];
-
-    (void)snprintf(text, sizeof text, "worker %s %u %d %u %u %llu %lld", pool->config->name, index, (int)who->pid,
-                   (unsigned)who->uid, (unsigned)who->gid, (unsigned long long)who->start_time, (long long)since);
-    return keyed_hash(pool, text);
-}
-
-static void record_worker(const struct worker *w)
-{
-    struct worker_record *record = &w->pool->segment.worker[w->index];
-
-    atomic_store_explicit(&record->start_time, w->identity.start_time, memory_order_relaxed);
-    atomic_store_explicit(&record->uid, w->identity.uid, memory_order_relaxed);
-    atomic_store_explicit(&record->gid, w->identity.gid, memory_order_relaxed);
-    atomic_store_explicit(&record->since, (uint64_t)w->since, memory_order_relaxed);
-    atomic_store_explicit(&record->seal, record_seal(w->pool, w->index, &w->identity, w->since), memory_order_relaxed);
-    atomic_store_explicit(&record->pid, w->identity.pid, memory_order_relaxed);
-}
-
 static bool may_borrow(const struct pool *pool, const struct identity *who)
 {
     return who->uid == 0 || who->uid == geteuid() || identity_allowed(who, &pool->config->access);
@@ -336,7 +287,7 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
     w->handles_open++;
     w->sock_poll.data = w;
     (void)uv_poll_start(&w->sock_poll, UV_READABLE, on_worker_message);
-    record_worker(w);
+    record_write(w);
     return true;
 }
 
@@ -598,34 +549,6 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
 
 /* ---- after a predecessor's death ---- */
 
-/*
- * The worker that record INDEX names, if a supervisor wrote it and that process is still there; with a pidfd. Any worker
- * may have written over it, to have others or itself counted many times.
- */
-static bool recorded_worker(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since)
-{
-    const struct worker_record *record = &pool->segment.worker[index];
-
-    *who = (struct identity){
-        .pid = atomic_load_explicit(&record->pid, memory_order_relaxed),
-        .uid = atomic_load_explicit(&record->uid, memory_order_relaxed),
-        .gid = atomic_load_explicit(&record->gid, memory_order_relaxed),
-        .start_time = atomic_load_explicit(&record->start_time, memory_order_relaxed),
-        .pidfd = -1,
-    };
-    *since = (int64_t)atomic_load_explicit(&record->since, memory_order_relaxed);
-    if (who->pid <= 0 ||
-        atomic_load_explicit(&record->seal, memory_order_relaxed) != record_seal(pool, index, who, *since))
-        return false;
-    who->pidfd = (int)syscall(SYS_pidfd_open, who->pid, 0);
-    if (who->pidfd == -1)
-        return false;
-    if (identity_start_time(who->pid) == who->start_time)
-        return true;
-    (void)close(who->pidfd);
-    return false;
-}
-
 void worker_recover(struct pool *pool)
 {
     for (uint32_t i = 0; i < pool->segment.borrowers; i++) {
@@ -635,7 +558,7 @@ void worker_recover(struct pool *pool)
 
         if (pool->worker[i] != NULL || atomic_load_explicit(&record->pid, memory_order_relaxed) == 0)
             continue;
-        if (!recorded_worker(pool, i, &who, &since))
+        if (!record_read(pool, i, &who, &since))
             atomic_store_explicit(&record->pid, 0, memory_order_relaxed);
         else if (new_worker(pool, i, &who) == NULL)
             (void)close(who.pidfd);

@@ -25,7 +25,8 @@
  *  NONE ──(waiter)──► WAITING(ticket) ──(giver)──► CLAIMED(ticket, slot) ──(waiter, once the slot says GRANTED(it)
  *  and it has made that LEASED(it))──► NONE.   Deadline: WAITING or CLAIMED ──(waiter)──► NONE, where no slot is
  *  GRANTED to it. A giver that sees its claim gone takes the slot back. So does the supervisor where the waiter leaves
- *  a grant lying (it is stopped): CLAIMED ──(supervisor)──► NONE; a waiter that finds itself there queues anew.
+ *  a grant lying (it is stopped): CLAIMED ──(supervisor)──► NONE; a waiter that finds itself there queues anew. And
+ *  where the giver does not make its grant (it is stopped): CLAIMED ──(waiter)──► WAITING, with the same ticket.
  */
 #ifndef PGLEND_LEASE_H
 #define PGLEND_LEASE_H
