@@ -2,9 +2,9 @@
 /*
  * backend.c - one PostgreSQL session from its login to its end; the only writer of its phase.
  *
- * The hard thing: a borrower that died, or let go in the middle of something, leaves the session at an unknown place
- * in the protocol. It is looked for (position.c), with a cancel request for what still runs; where it is not found in
- * time the session is closed and replaced.
+ * The hard thing: whose the session is changes in the slot's word, under the hands of workers, while this file decides.
+ * So each decision is a compare-and-swap from the very word that was looked at, or waits until the lease's end brings
+ * the slot here. What is said to a session between two borrowers is in settle.c.
  */
 #include "supervisor.h"
 
@@ -15,20 +15,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CANCEL_AFTER_MS 2                    /* a session that was idle has answered by then */
-#define CANCEL_EVERY_MS 5                    /* one does not empty a pipeline of several synced statements */
-#define SYNC_BOUND_NS   UINT64_C(150000000)  /* after the first cancel was delivered */
-#define SYNC_TOTAL_NS   UINT64_C(1000000000) /* whatever the keeper is doing */
-#define CLOSE_CANCEL_MS 10                   /* an idle session ends faster than this */
+#define CLOSE_CANCEL_MS 10 /* an idle session ends faster than this */
 #define CLOSE_BOUND_NS  UINT64_C(5000000000)
-#define OTHER_US        500  /* of the machine, for each other session that is looked for */
 #define WORD_TRIES      1000 /* to change a word that a hostile worker may be writing without end */
 
-/*
- * Sessions whose position is being looked for. A crowd that died together shares the machine, so each of them allows
- * for the others: a cancel, or worse a login, for every session that is merely slow would make all of them slower.
- */
-static unsigned syncing;
+static unsigned syncing; /* sessions whose position is being looked for */
 
 static void on_backend_event(uv_poll_t *poll, int status, int events);
 static void on_backend_timer(uv_timer_t *timer);
@@ -54,7 +45,7 @@ static void log_backend(const struct backend *b, const char *what)
              b->connected == 0 ? 0 : (unsigned long long)((clock_ns() - b->connected) / UINT64_C(1000000000)));
 }
 
-static void set_phase(struct backend *b, enum backend_phase phase)
+void backend_enter(struct backend *b, enum backend_phase phase)
 {
     log_debug("pool=%s slot=%u: %s -> %s", b->pool->config->name, b->slot, phase_names[b->phase], phase_names[phase]);
     syncing += (phase == BACKEND_SYNCING) - (b->phase == BACKEND_SYNCING);
@@ -63,6 +54,16 @@ static void set_phase(struct backend *b, enum backend_phase phase)
     b->cancels = 0;
     b->cancelled = 0;
     (void)uv_timer_stop(&b->timer);
+}
+
+unsigned backends_syncing(void)
+{
+    return syncing;
+}
+
+void backend_time(struct backend *b, uint64_t ms)
+{
+    (void)uv_timer_start(&b->timer, on_backend_timer, ms, 0);
 }
 
 void backend_init(struct backend *b, struct pool *pool, uint32_t slot)
@@ -94,7 +95,7 @@ static void unwatch(struct backend *b)
  * While it can be lent only UV_DISCONNECT (EPOLLRDHUP): watched for input, the open file that the worker shares would
  * wake the supervisor at every query.
  */
-static void watch(struct backend *b, int events)
+void backend_watch(struct backend *b, int events)
 {
     if (b->poll == NULL) {
         b->poll = calloc(1, sizeof *b->poll);
@@ -116,7 +117,7 @@ void backend_login(struct backend *b)
 {
     if (b->phase != BACKEND_NONE || !lease_fill(&b->pool->segment, b->slot))
         return;
-    set_phase(b, BACKEND_CONNECTING);
+    backend_enter(b, BACKEND_CONNECTING);
     supervisor_tell(b->pool->supervisor, MESSAGE_LOGIN, b->pool->config->name, b->slot, 0);
 }
 
@@ -144,17 +145,17 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
 
 static void become_held(struct backend *b, unsigned flags)
 {
-    set_phase(b, BACKEND_HELD);
+    backend_enter(b, BACKEND_HELD);
     b->held = flags;
 }
 
-static void become_lendable(struct backend *b)
+void backend_ready(struct backend *b)
 {
     /* What was wished of it meanwhile, nobody told it: it was not lendable then. */
     const char *unwanted = steer_unwanted(b->pool, b->slot);
 
-    set_phase(b, BACKEND_LENDABLE);
-    watch(b, UV_DISCONNECT);
+    backend_enter(b, BACKEND_LENDABLE);
+    backend_watch(b, UV_DISCONNECT);
     if (unwanted != NULL)
         backend_close(b, unwanted);
     else if (b->pool->steering.mode == POOL_PAUSED)
@@ -172,7 +173,7 @@ static void begin_session(struct backend *b, const struct message *m, int fd)
     atomic_store_explicit(&b->pool->segment.slot[b->slot].uses, 0, memory_order_relaxed);
     b->pool->cancel_by_query = backend_fact(b, ".cancel", how, sizeof how) != NULL && strcmp(how, "query") == 0;
     log_backend(b, "connected");
-    become_lendable(b);
+    backend_ready(b);
 }
 
 void backend_connected(struct backend *b, const struct message *m, int fd)
@@ -202,8 +203,8 @@ void backend_adopt(struct backend *b, const struct message *m, int fd)
     if (fd == -1)
         return;
     take_facts(b, m, fd);
-    set_phase(b, BACKEND_LENDABLE);
-    watch(b, UV_DISCONNECT);
+    backend_enter(b, BACKEND_LENDABLE);
+    backend_watch(b, UV_DISCONNECT);
     b->cancelling = m->status == CANCEL_RUNNING;
     if (m->status == CANCEL_LOST)
         spoil(b);
@@ -213,7 +214,7 @@ void backend_login_failed(struct backend *b)
 {
     if (replace_ended(b) || b->phase != BACKEND_CONNECTING)
         return;
-    set_phase(b, BACKEND_NONE);
+    backend_enter(b, BACKEND_NONE);
     lease_empty(&b->pool->segment, b->slot);
 }
 
@@ -250,8 +251,6 @@ void backend_cancel(struct backend *b)
     supervisor_tell(b->pool->supervisor, MESSAGE_CANCEL, b->pool->config->name, b->slot, 0);
 }
 
-static void ask_again(struct backend *b);
-
 /* The server has closed the cancel connection: from here on it hits nobody. Not so where it was lost. */
 void backend_cancelled(struct backend *b, const struct message *m)
 {
@@ -279,7 +278,7 @@ void backend_cancelled(struct backend *b, const struct message *m)
         if (m->status == CANCEL_LOST)
             backend_close(b, "cancel lost");
         else
-            ask_again(b);
+            settle_again(b);
         break;
     case BACKEND_NONE:
     case BACKEND_CONNECTING:
@@ -290,172 +289,6 @@ void backend_cancelled(struct backend *b, const struct message *m)
     case BACKEND_PHASES:
         break;
     }
-}
-
-/* ---- sending and receiving while it is ours ---- */
-
-static void queue(struct backend *b, const struct pg_buffer *more)
-{
-    if (more->overflow || more->length > sizeof b->out - b->out_length) {
-        backend_close(b, "reset too long");
-        return;
-    }
-    memmove(b->out + b->out_length, more->at, more->length);
-    b->out_length += more->length;
-    watch(b, UV_READABLE | UV_WRITABLE | UV_DISCONNECT);
-}
-
-static bool send_queued(struct backend *b)
-{
-    while (b->out_sent < b->out_length) {
-        ssize_t sent = send(b->fd, b->out + b->out_sent, b->out_length - b->out_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-        if (sent == -1)
-            return errno == EAGAIN || errno == EINTR;
-        b->out_sent += (size_t)sent;
-    }
-    b->out_length = b->out_sent = 0;
-    watch(b, UV_READABLE | UV_DISCONNECT);
-    return true;
-}
-
-/* ---- finding the position again ---- */
-
-static uint64_t others_us(void)
-{
-    return syncing > 1 ? (uint64_t)(syncing - 1) * OTHER_US : 0;
-}
-
-static void look_again_after(struct backend *b, uint64_t ms)
-{
-    (void)uv_timer_start(&b->timer, on_backend_timer, ms + others_us() / 1000, 0);
-}
-
-static void start_sync(struct backend *b)
-{
-    unsigned char bytes[256];
-    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
-
-    set_phase(b, BACKEND_SYNCING);
-    b->out_length = b->out_sent = 0;
-    position_ask(&b->position, &out);
-    queue(b, &out);
-    look_again_after(b, b->cancelling ? CANCEL_EVERY_MS : CANCEL_AFTER_MS);
-}
-
-/* A cancel may have hit the question itself. */
-static void ask_again(struct backend *b)
-{
-    unsigned char bytes[64];
-    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
-
-    position_ask_again(&b->position, &out);
-    queue(b, &out);
-    if (b->phase == BACKEND_SYNCING)
-        look_again_after(b, CANCEL_EVERY_MS);
-}
-
-static bool parameter_as_reported(void *context, const char *name, const char *value)
-{
-    const struct backend *b = context;
-    char known[256];
-
-    return backend_fact(b, name, known, sizeof known) != NULL && strcmp(known, value) == 0;
-}
-
-/*
- * Whatever the pool's reset is, a session whose borrower vanished is reset in full: nobody knows what was changed.
- */
-static void start_reset(struct backend *b)
-{
-    unsigned char bytes[32];
-    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
-
-    set_phase(b, BACKEND_RESETTING);
-    b->reader =
-        (struct reset_reader){.due = true, .discard_all = true, .parameter = parameter_as_reported, .context = b};
-    pg_query(&out, "DISCARD ALL");
-    queue(b, &out);
-    (void)uv_timer_start(&b->timer, on_backend_timer, (uint64_t)b->pool->config->reset_timeout_ms, 0);
-}
-
-static void sync_input(struct backend *b, const unsigned char *bytes, size_t length)
-{
-    /* While a cancel is on its way the next question may be what it hits: ask once more when it is through. */
-    if (position_take(&b->position, bytes, length) && !b->cancelling)
-        start_reset(b);
-}
-
-static void reset_input(struct backend *b, const unsigned char *bytes, size_t length)
-{
-    switch (reset_reader_take(&b->reader, bytes, length)) {
-    case READER_MORE:
-        break;
-    case READER_CLEAN:
-        become_lendable(b);
-        break;
-    case READER_BROKEN:
-        backend_close(b, "reset failed");
-        break;
-    }
-}
-
-/* ---- a sign of life ---- */
-
-static void ask_for_life(struct backend *b)
-{
-    unsigned char bytes[SYNC_OUT_MAX];
-    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
-
-    b->asked = true;
-    b->reader = (struct reset_reader){.due = true, .parameter = parameter_as_reported, .context = b};
-    pg_query(&out, b->pool->config->check_query);
-    queue(b, &out);
-}
-
-void backend_check(struct backend *b, uint64_t word)
-{
-    const struct slot *slot = &b->pool->segment.slot[b->slot];
-    uint64_t since = atomic_load_explicit(&slot->idle_since, memory_order_relaxed);
-    uint32_t uses = atomic_load_explicit(&slot->uses, memory_order_relaxed);
-
-    if (b->phase != BACKEND_LENDABLE || !lease_take(&b->pool->segment, b->slot, word, word_flags(word)))
-        return;
-    if (b->idle_uses != uses)
-        b->idle_since = since;
-    b->idle_uses = uses;
-    b->asked = false;
-    b->out_length = b->out_sent = 0;
-    set_phase(b, BACKEND_CHECKING);
-    b->reader = (struct reset_reader){.due = (word_flags(word) & SLOT_RESET_PENDING) != 0,
-                                      .discard_all = b->pool->config->reset == RESET_FULL,
-                                      .parameter = parameter_as_reported,
-                                      .context = b};
-    if (b->reader.due)
-        watch(b, UV_READABLE | UV_DISCONNECT);
-    else
-        ask_for_life(b);
-    if (b->phase == BACKEND_CHECKING)
-        (void)uv_timer_start(&b->timer, on_backend_timer, (uint64_t)b->pool->config->check_timeout_ms, 0);
-}
-
-static void check_input(struct backend *b, const unsigned char *bytes, size_t length)
-{
-    switch (reset_reader_take(&b->reader, bytes, length)) {
-    case READER_MORE:
-        return;
-    case READER_BROKEN:
-        backend_close(b, "check failed");
-        return;
-    case READER_CLEAN:
-        break;
-    }
-    if (!b->asked) {
-        ask_for_life(b);
-        return;
-    }
-    b->checked = clock_ns();
-    become_lendable(b);
 }
 
 void backend_returned(struct backend *b, unsigned flags)
@@ -469,7 +302,7 @@ void backend_returned(struct backend *b, unsigned flags)
     else if (b->pool->config->reset == RESET_REPLACE)
         backend_close(b, "replaced after each lease");
     else
-        start_sync(b);
+        settle_begin(b);
 }
 
 /* ---- the end ---- */
@@ -483,7 +316,7 @@ static bool follow(struct backend *b)
     case REPLACEMENT_NONE:
         return false;
     case REPLACEMENT_CONNECTING:
-        set_phase(b, BACKEND_CONNECTING);
+        backend_enter(b, BACKEND_CONNECTING);
         (void)replace_ended(b);
         return true;
     case REPLACEMENT_READY:
@@ -515,7 +348,7 @@ static void closed(struct backend *b)
     b->recycle = false;
     b->reason = NULL;
     if (!follow(b)) {
-        set_phase(b, BACKEND_NONE);
+        backend_enter(b, BACKEND_NONE);
         lease_empty(&b->pool->segment, b->slot);
     }
     pool_balance(b->pool);
@@ -529,14 +362,14 @@ void backend_close(struct backend *b, const char *reason)
 
     if (b->phase == BACKEND_NONE || b->phase == BACKEND_CLOSING || b->phase == BACKEND_CONNECTING)
         return;
-    set_phase(b, BACKEND_CLOSING);
+    backend_enter(b, BACKEND_CLOSING);
     b->reason = reason;
     pg_terminate(&out);
     (void)send(b->fd, bytes, out.length, MSG_DONTWAIT | MSG_NOSIGNAL);
     /* Only our side: the server's end of file says that the session is over. */
     (void)shutdown(b->fd, SHUT_WR);
-    watch(b, UV_READABLE | UV_DISCONNECT);
-    (void)uv_timer_start(&b->timer, on_backend_timer, CLOSE_CANCEL_MS, 0);
+    backend_watch(b, UV_READABLE | UV_DISCONNECT);
+    backend_time(b, CLOSE_CANCEL_MS);
 }
 
 /*
@@ -614,7 +447,7 @@ void backend_lend(struct backend *b)
 {
     if (b->phase != BACKEND_HELD)
         return;
-    set_phase(b, BACKEND_LENDABLE);
+    backend_enter(b, BACKEND_LENDABLE);
     lease_supply(&b->pool->segment, b->slot, b->held);
 }
 
@@ -638,7 +471,7 @@ static void on_backend_event(uv_poll_t *poll, int status, int events)
         closed(b);
         return;
     }
-    if ((events & UV_WRITABLE) != 0 && !send_queued(b)) {
+    if ((events & UV_WRITABLE) != 0 && !settle_send(b)) {
         backend_close(b, "server closed the connection");
         return;
     }
@@ -651,29 +484,9 @@ static void on_backend_event(uv_poll_t *poll, int status, int events)
         if (b->phase != BACKEND_CLOSING)
             b->reason = "server closed the connection";
         closed(b);
-    } else if (b->phase == BACKEND_SYNCING) {
-        sync_input(b, bytes, (size_t)got);
-    } else if (b->phase == BACKEND_RESETTING) {
-        reset_input(b, bytes, (size_t)got);
-    } else if (b->phase == BACKEND_CHECKING) {
-        check_input(b, bytes, (size_t)got);
+    } else {
+        settle_input(b, bytes, (size_t)got);
     }
-}
-
-/* It has not been found yet. */
-static void look_for_position(struct backend *b, uint64_t now)
-{
-    uint64_t others = others_us() * 1000;
-
-    if ((b->cancelled != 0 && now - b->cancelled > SYNC_BOUND_NS + 10 * others) ||
-        now - b->since > SYNC_TOTAL_NS + 20 * others) {
-        backend_close(b, "protocol position lost");
-        return;
-    }
-    /* More have died since the timer was set: their answers come first. */
-    if (now - b->since >= CANCEL_AFTER_MS * UINT64_C(1000000) + others)
-        backend_cancel(b);
-    look_again_after(b, CANCEL_EVERY_MS);
 }
 
 static void on_backend_timer(uv_timer_t *timer)
@@ -683,13 +496,9 @@ static void on_backend_timer(uv_timer_t *timer)
 
     switch (b->phase) {
     case BACKEND_SYNCING:
-        look_for_position(b, now);
-        return;
     case BACKEND_RESETTING:
-        backend_close(b, "reset timed out");
-        return;
     case BACKEND_CHECKING:
-        backend_close(b, "check timed out");
+        settle_time_up(b, now);
         return;
     case BACKEND_CLOSING:
         if (now - b->since > CLOSE_BOUND_NS) {
@@ -699,7 +508,7 @@ static void on_backend_timer(uv_timer_t *timer)
         /* It runs a statement, and would finish and commit it before it looked at its socket. */
         if (b->cancels < 3)
             backend_cancel(b);
-        (void)uv_timer_start(timer, on_backend_timer, 100, 0);
+        backend_time(b, 100);
         return;
     case BACKEND_NONE:
     case BACKEND_CONNECTING:

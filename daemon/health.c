@@ -70,7 +70,7 @@ static void check_idle(struct pool *pool, uint64_t now)
         uint64_t word = slot_word(&pool->segment, i);
 
         if (is_idle(b, word) && idle_for(b, now) >= every && now - b->checked >= every) {
-            backend_check(b, word);
+            settle_check(b, word);
             checking++;
         }
     }

@@ -283,12 +283,26 @@ void backend_stay(struct backend *b); /* not to be retired after all */
 /* The same, but to be held: what backend_lend() ends. */
 void backend_hold(struct backend *b);
 void backend_lend(struct backend *b);
-void backend_check(struct backend *b, uint64_t word); /* idle as WORD says: is it alive? Lendable again if it is */
-void backend_cancel(struct backend *b);               /* ask the keeper, unless one is on its way */
+void backend_cancel(struct backend *b); /* ask the keeper, unless one is on its way */
 void backend_cancelled(struct backend *b, const struct message *m);
 const char *backend_state_name(const struct backend *b, uint64_t word); /* as `pglend slots` prints it */
 /* Value of fact NAME, NULL if there is none; copied into VALUE. */
 const char *backend_fact(const struct backend *b, const char *name, char *value, size_t size);
+/* For settle.c. */
+void backend_enter(struct backend *b, enum backend_phase phase); /* what was timed is over */
+void backend_ready(struct backend *b); /* to be lent, or what else has been decided meanwhile */
+void backend_watch(struct backend *b, int events);
+void backend_time(struct backend *b, uint64_t ms); /* the phase may end by time then */
+unsigned backends_syncing(void);                   /* in all pools */
+
+/* settle.c: what is said to a session between two borrowers; it is lendable, or closed, in the end */
+void settle_begin(struct backend *b);                /* its borrower is gone: position, reset */
+void settle_again(struct backend *b);                /* a cancel may have hit the question itself */
+void settle_check(struct backend *b, uint64_t word); /* idle as WORD says: is it alive? */
+/* From the event loop: what was queued can be sent (false: the server is gone), LENGTH bytes came, the time is up. */
+bool settle_send(struct backend *b);
+void settle_input(struct backend *b, const unsigned char *bytes, size_t length);
+void settle_time_up(struct backend *b, uint64_t now);
 
 /* position.c: the position in the protocol, after a borrower that is gone */
 void position_ask(struct position *p, struct pg_buffer *out);

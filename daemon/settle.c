@@ -1,0 +1,223 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * settle.c - what is said to a session between two borrowers: its position in the protocol is found and it is reset, or
+ * it is asked for a sign of life.
+ *
+ * The hard thing: a borrower that died, or let go in the middle of something, leaves the session at an unknown place
+ * in the protocol. It is looked for (position.c), with a cancel request for what still runs; where it is not found in
+ * time the session is closed and replaced.
+ */
+#include "supervisor.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#define CANCEL_AFTER_MS 2                    /* a session that was idle has answered by then */
+#define CANCEL_EVERY_MS 5                    /* one does not empty a pipeline of several synced statements */
+#define SYNC_BOUND_NS   UINT64_C(150000000)  /* after the first cancel was delivered */
+#define SYNC_TOTAL_NS   UINT64_C(1000000000) /* whatever the keeper is doing */
+#define OTHER_US        500                  /* of the machine, for each other session that is looked for */
+
+static void queue(struct backend *b, const struct pg_buffer *more)
+{
+    if (more->overflow || more->length > sizeof b->out - b->out_length) {
+        backend_close(b, "reset too long");
+        return;
+    }
+    memmove(b->out + b->out_length, more->at, more->length);
+    b->out_length += more->length;
+    backend_watch(b, UV_READABLE | UV_WRITABLE | UV_DISCONNECT);
+}
+
+bool settle_send(struct backend *b)
+{
+    while (b->out_sent < b->out_length) {
+        ssize_t sent = send(b->fd, b->out + b->out_sent, b->out_length - b->out_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        if (sent == -1)
+            return errno == EAGAIN || errno == EINTR;
+        b->out_sent += (size_t)sent;
+    }
+    b->out_length = b->out_sent = 0;
+    backend_watch(b, UV_READABLE | UV_DISCONNECT);
+    return true;
+}
+
+/* ---- finding the position again ---- */
+
+/*
+ * A crowd that died together shares the machine, so each session allows for the others: a cancel, or worse a login, for
+ * every one that is merely slow would make all of them slower.
+ */
+static uint64_t others_us(void)
+{
+    unsigned syncing = backends_syncing();
+
+    return syncing > 1 ? (uint64_t)(syncing - 1) * OTHER_US : 0;
+}
+
+static void look_again_after(struct backend *b, uint64_t ms)
+{
+    backend_time(b, ms + others_us() / 1000);
+}
+
+void settle_begin(struct backend *b)
+{
+    unsigned char bytes[256];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+
+    backend_enter(b, BACKEND_SYNCING);
+    b->out_length = b->out_sent = 0;
+    position_ask(&b->position, &out);
+    queue(b, &out);
+    look_again_after(b, b->cancelling ? CANCEL_EVERY_MS : CANCEL_AFTER_MS);
+}
+
+void settle_again(struct backend *b)
+{
+    unsigned char bytes[64];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+
+    position_ask_again(&b->position, &out);
+    queue(b, &out);
+    if (b->phase == BACKEND_SYNCING)
+        look_again_after(b, CANCEL_EVERY_MS);
+}
+
+static bool parameter_as_reported(void *context, const char *name, const char *value)
+{
+    const struct backend *b = context;
+    char known[256];
+
+    return backend_fact(b, name, known, sizeof known) != NULL && strcmp(known, value) == 0;
+}
+
+/*
+ * Whatever the pool's reset is, a session whose borrower vanished is reset in full: nobody knows what was changed.
+ */
+static void start_reset(struct backend *b)
+{
+    unsigned char bytes[32];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+
+    backend_enter(b, BACKEND_RESETTING);
+    b->reader =
+        (struct reset_reader){.due = true, .discard_all = true, .parameter = parameter_as_reported, .context = b};
+    pg_query(&out, "DISCARD ALL");
+    queue(b, &out);
+    backend_time(b, (uint64_t)b->pool->config->reset_timeout_ms);
+}
+
+static void sync_input(struct backend *b, const unsigned char *bytes, size_t length)
+{
+    /* While a cancel is on its way the next question may be what it hits: ask once more when it is through. */
+    if (position_take(&b->position, bytes, length) && !b->cancelling)
+        start_reset(b);
+}
+
+static void reset_input(struct backend *b, const unsigned char *bytes, size_t length)
+{
+    switch (reset_reader_take(&b->reader, bytes, length)) {
+    case READER_MORE:
+        break;
+    case READER_CLEAN:
+        backend_ready(b);
+        break;
+    case READER_BROKEN:
+        backend_close(b, "reset failed");
+        break;
+    }
+}
+
+/* ---- a sign of life ---- */
+
+static void ask_for_life(struct backend *b)
+{
+    unsigned char bytes[SYNC_OUT_MAX];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+
+    b->asked = true;
+    b->reader = (struct reset_reader){.due = true, .parameter = parameter_as_reported, .context = b};
+    pg_query(&out, b->pool->config->check_query);
+    queue(b, &out);
+}
+
+void settle_check(struct backend *b, uint64_t word)
+{
+    const struct slot *slot = &b->pool->segment.slot[b->slot];
+    uint64_t since = atomic_load_explicit(&slot->idle_since, memory_order_relaxed);
+    uint32_t uses = atomic_load_explicit(&slot->uses, memory_order_relaxed);
+
+    if (b->phase != BACKEND_LENDABLE || !lease_take(&b->pool->segment, b->slot, word, word_flags(word)))
+        return;
+    if (b->idle_uses != uses)
+        b->idle_since = since;
+    b->idle_uses = uses;
+    b->asked = false;
+    b->out_length = b->out_sent = 0;
+    backend_enter(b, BACKEND_CHECKING);
+    b->reader = (struct reset_reader){.due = (word_flags(word) & SLOT_RESET_PENDING) != 0,
+                                      .discard_all = b->pool->config->reset == RESET_FULL,
+                                      .parameter = parameter_as_reported,
+                                      .context = b};
+    if (b->reader.due)
+        backend_watch(b, UV_READABLE | UV_DISCONNECT);
+    else
+        ask_for_life(b);
+    if (b->phase == BACKEND_CHECKING)
+        backend_time(b, (uint64_t)b->pool->config->check_timeout_ms);
+}
+
+static void check_input(struct backend *b, const unsigned char *bytes, size_t length)
+{
+    switch (reset_reader_take(&b->reader, bytes, length)) {
+    case READER_MORE:
+        return;
+    case READER_BROKEN:
+        backend_close(b, "check failed");
+        return;
+    case READER_CLEAN:
+        break;
+    }
+    if (!b->asked) {
+        ask_for_life(b);
+        return;
+    }
+    b->checked = clock_ns();
+    backend_ready(b);
+}
+
+void settle_input(struct backend *b, const unsigned char *bytes, size_t length)
+{
+    if (b->phase == BACKEND_SYNCING)
+        sync_input(b, bytes, length);
+    else if (b->phase == BACKEND_RESETTING)
+        reset_input(b, bytes, length);
+    else if (b->phase == BACKEND_CHECKING)
+        check_input(b, bytes, length);
+}
+
+/* It has not been found yet. */
+static void look_for_position(struct backend *b, uint64_t now)
+{
+    uint64_t others = others_us() * 1000;
+
+    if ((b->cancelled != 0 && now - b->cancelled > SYNC_BOUND_NS + 10 * others) ||
+        now - b->since > SYNC_TOTAL_NS + 20 * others) {
+        backend_close(b, "protocol position lost");
+        return;
+    }
+    /* More have died since the timer was set: their answers come first. */
+    if (now - b->since >= CANCEL_AFTER_MS * UINT64_C(1000000) + others)
+        backend_cancel(b);
+    look_again_after(b, CANCEL_EVERY_MS);
+}
+
+void settle_time_up(struct backend *b, uint64_t now)
+{
+    if (b->phase == BACKEND_SYNCING)
+        look_for_position(b, now);
+    else
+        backend_close(b, b->phase == BACKEND_RESETTING ? "reset timed out" : "check timed out");
+}
