@@ -508,6 +508,20 @@ static void note_assertions(const struct request *r)
         (void)snprintf(said->purpose, sizeof said->purpose, "%s", r->purpose != NULL ? r->purpose : "");
 }
 
+/* The audit trail takes no record of this lease, and so it must not begin. */
+static void refuse_unrecorded(struct request *r, uint32_t slot, uint64_t word)
+{
+    bool held = atomic_load_explicit(&r->at->segment.header->ring_mode, memory_order_relaxed) == RING_HELD;
+
+    pass_untouched(r, slot, word);
+    r->again = attachment_retired(r->at);
+    (void)error_set(r->pool, PGLEND_TIMEOUT,
+                    "pool \"%s\": no connection within %llu ms: the audit trail %s; pglend status and the daemon's log "
+                    "say more",
+                    r->pool->name, (unsigned long long)((r->until - r->started) / 1000000),
+                    held ? "is not written, and nothing is lent without it" : "takes no more records just now");
+}
+
 /* A loan that is ready, or NULL with the error set or R->again. */
 static struct loan *borrow(struct request *r)
 {
@@ -526,9 +540,15 @@ static struct loan *borrow(struct request *r)
         slot = find_slot(r, &now, &word);
         if (slot == NO_SLOT)
             break;
+        if (!record_begin(at, slot, r->borrower, word_version(word), now - r->started, r->until)) {
+            refuse_unrecorded(r, slot, word);
+            break;
+        }
         made = make_ready(r, slot, word, now, &loan);
-        if (made != MADE)
+        if (made != MADE) {
+            record_end(at, slot, r->borrower, word_version(word), now, true);
             now = clock_ns();
+        }
     }
     if (made == MADE) {
         stats_waited(&at->segment, loan->slot, now - r->started);

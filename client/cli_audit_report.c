@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #define TIME_SIZE 28
 
@@ -218,7 +219,13 @@ int cli_audit_report(const struct cli_audit *a)
         goto done;
     status = CLI_OK;
     for (size_t i = 0; i < files.count; i++) {
+        char name[AUDIT_FILE_NAME_MAX];
         size_t length = 0;
+
+        /* One that was archived may be removed since it was listed. */
+        audit_file_name(name, files.number[i]);
+        if (faccessat(files.directory, name, F_OK, 0) == -1)
+            continue;
         char *text = audit_file_read(&files, files.number[i], &length);
 
         if (text == NULL)

@@ -157,6 +157,15 @@ void attachment_tell(struct attachment *at, enum wire_type type, uint32_t slot);
 /* Is a supervisor there? Connects to a new one if need be, and waits 10 ms at most for its answer. */
 bool attachment_has_supervisor(struct attachment *at);
 
+/*
+ * record.c: a lease's begin and end for the audit trail, if there is one. BEGAN, UNTIL: clock_ns(). False: there was no
+ * room until then, and the lease must not begin.
+ */
+bool record_begin(const struct attachment *at, uint32_t slot, uint32_t borrower, uint64_t version, uint64_t wait_ns,
+                  uint64_t until);
+void record_end(const struct attachment *at, uint32_t slot, uint32_t borrower, uint64_t version, uint64_t began,
+                bool broken);
+
 /* pool.c: the table of loans */
 /* The lease that CONN is of, or NULL. Under pool->lock. The pointer is compared, never followed: it may be freed. */
 struct loan *loan_find(const pglend *p, const PGconn *conn);

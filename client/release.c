@@ -111,6 +111,16 @@ static const char *why_lost(const struct attachment *at, uint32_t slot, uint64_t
     return lost >> 8 == version && (lost & 0xff) < LOST_REASONS ? reasons[lost & 0xff] : "";
 }
 
+/* For the audit trail, while slot and borrower entry are still the lease's. One that was taken away has its record. */
+static void note_end(const struct loan *loan, bool broken)
+{
+    const struct segment *s = &loan->at->segment;
+
+    if (s->records != 0 && lease_held(s, loan->borrower, loan->slot))
+        record_end(loan->at, loan->slot, loan->borrower, loan->version,
+                   atomic_load_explicit(&s->slot[loan->slot].since, memory_order_relaxed), broken);
+}
+
 /* LEASE_LOST: *WHY says more. */
 static enum lease_end give_back(struct loan *loan, const struct policy *policy, enum fate fate, bool reusable,
                                 const char **why)
@@ -123,6 +133,7 @@ static enum lease_end give_back(struct loan *loan, const struct policy *policy, 
 
     if (policy->guard || fate >= HAND_OVER || !reusable)
         adopt_disarm(loan);
+    note_end(loan, fate == REPLACE || !reusable);
     put_away(loan, fate <= KEEP_RESETTING && reusable);
     stats_held(&at->segment, slot, since < now ? now - since : 0);
     if (fate == REPLACE)
@@ -228,6 +239,8 @@ int lease_event(PGEventId event, void *info, void *pass)
     borrower = loan->borrower;
     slot = loan->slot;
     leased = loan->state == LOAN_LEASED;
+    if (leased)
+        note_end(loan, true);
     loan_unlink(loan);
     loan->conn = NULL;
     adopt_free(loan);

@@ -23,11 +23,21 @@
      (uint64_t)sizeof(struct worker_record) ^ ((uint64_t)sizeof(struct policy) << 4) ^                                 \
      ((uint64_t)sizeof(struct stats_stripe) << 20))
 
-static size_t segment_size(uint32_t slots, uint32_t borrowers)
+/* The ring's entries are cache lines, and worker records are not. */
+#define RING_PAD 64
+
+static bool sizes_fit(uint32_t slots, uint32_t borrowers, uint32_t records)
+{
+    return slots != 0 && slots <= SLOTS_MAX && borrowers != 0 && borrowers <= BORROWERS_MAX &&
+           (records == 0 || (records > slots && records <= RING_MAX));
+}
+
+static size_t segment_size(uint32_t slots, uint32_t borrowers, uint32_t records)
 {
     return sizeof(struct segment_header) + STATS_STRIPES * sizeof(struct stats_stripe) +
            (size_t)slots * sizeof(struct slot) +
-           (size_t)borrowers * (sizeof(struct borrower) + sizeof(struct asserted) + sizeof(struct worker_record));
+           (size_t)borrowers * (sizeof(struct borrower) + sizeof(struct asserted) + sizeof(struct worker_record)) +
+           RING_PAD + (size_t)records * sizeof(struct ring_entry);
 }
 
 /* FNV-1a (Fowler, Noll, Vo): names need to differ between directories, not to resist anybody. */
@@ -51,9 +61,9 @@ int segment_name(char name[SEGMENT_NAME_MAX], const char *instance, const char *
     return 0;
 }
 
-static int write_header(int fd, const char *pool, uint32_t slots, uint32_t borrowers)
+static int write_header(int fd, const char *pool, uint32_t slots, uint32_t borrowers, uint32_t records)
 {
-    size_t size = segment_size(slots, borrowers);
+    size_t size = segment_size(slots, borrowers, records);
     struct segment_header *h = mmap(NULL, sizeof *h, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
 
     if (h == MAP_FAILED)
@@ -62,16 +72,17 @@ static int write_header(int fd, const char *pool, uint32_t slots, uint32_t borro
     h->size = size;
     h->slots = slots;
     h->borrowers = borrowers;
+    h->records = records;
     (void)snprintf(h->pool, sizeof h->pool, "%s", pool);
     h->magic = SEGMENT_MAGIC;
     return munmap(h, sizeof *h);
 }
 
-int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t borrowers)
+int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t borrowers, uint32_t records)
 {
     int fd, error;
 
-    if (slots == 0 || slots > SLOTS_MAX || borrowers == 0 || borrowers > BORROWERS_MAX) {
+    if (!sizes_fit(slots, borrowers, records)) {
         errno = EINVAL;
         return -1;
     }
@@ -80,11 +91,11 @@ int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t 
         return -1;
     /* All space now: a full /dev/shm must fail here, not as SIGBUS in somebody's acquire. */
     do
-        error = posix_fallocate(fd, 0, (off_t)segment_size(slots, borrowers));
+        error = posix_fallocate(fd, 0, (off_t)segment_size(slots, borrowers, records));
     while (error == EINTR);
     if (error != 0)
         errno = error;
-    else if (write_header(fd, pool, slots, borrowers) == 0)
+    else if (write_header(fd, pool, slots, borrowers, records) == 0)
         return fd;
     error = errno;
     (void)close(fd);
@@ -114,19 +125,19 @@ static int check_header(const struct segment_header *h, off_t file_size, struct 
 {
     const volatile struct segment_header *v = h;
     uint64_t magic = v->magic, layout = v->layout;
-    uint32_t slots = v->slots, borrowers = v->borrowers;
+    uint32_t slots = v->slots, borrowers = v->borrowers, records = v->records;
 
     if (magic != SEGMENT_MAGIC || layout != SEGMENT_LAYOUT) {
         errno = EPROTO;
         return -1;
     }
-    if (slots == 0 || slots > SLOTS_MAX || borrowers == 0 || borrowers > BORROWERS_MAX ||
-        (off_t)segment_size(slots, borrowers) != file_size) {
+    if (!sizes_fit(slots, borrowers, records) || (off_t)segment_size(slots, borrowers, records) != file_size) {
         errno = EINVAL;
         return -1;
     }
     s->slots = slots;
     s->borrowers = borrowers;
+    s->records = records;
     return 0;
 }
 
@@ -136,7 +147,8 @@ bool segment_intact(const struct segment *s, int fd)
     struct stat st;
 
     return fstat(fd, &st) == 0 && st.st_size == (off_t)s->size && v->magic == SEGMENT_MAGIC &&
-           v->layout == SEGMENT_LAYOUT && v->slots == s->slots && v->borrowers == s->borrowers && v->retired == 0;
+           v->layout == SEGMENT_LAYOUT && v->slots == s->slots && v->borrowers == s->borrowers &&
+           v->records == s->records && v->retired == 0;
 }
 
 int segment_map(struct segment *s, int fd)
@@ -167,6 +179,8 @@ int segment_map(struct segment *s, int fd)
     s->borrower = (struct borrower *)(s->slot + s->slots);
     s->asserted = (struct asserted *)(s->borrower + s->borrowers);
     s->worker = (struct worker_record *)(s->asserted + s->borrowers);
+    s->ring =
+        (struct ring_entry *)(((uintptr_t)(s->worker + s->borrowers) + RING_PAD - 1) & ~(uintptr_t)(RING_PAD - 1));
     return 0;
 }
 

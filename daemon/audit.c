@@ -7,6 +7,7 @@
  * it is: those who told an event keep it until then.
  */
 #include "audit_archive.h"
+#include "audit_ring.h"
 #include "audit_trail.h"
 #include "login.h"
 
@@ -17,7 +18,10 @@
 #include <sys/statvfs.h>
 #include <unistd.h>
 
+#define SYNC_AT_ONCE       1024 /* records: they are not kept for the window */
 #define TICK_MS            1000
+#define DRAIN_LEAST_MS     1    /* between looks at the rings: while leases are many, */
+#define DRAIN_MOST_MS      16   /* and while there are none */
 #define RECORDS_MOST       1000 /* between checkpoints */
 #define SUPERVISOR_LAST_MS 500  /* for what a supervisor has to say before the end */
 
@@ -26,7 +30,8 @@ static struct audit {
     struct channel *keeper, *supervisor;
     struct audit_trail trail;
     struct audit_config config;
-    uv_timer_t window, tick, end;
+    uv_timer_t window, tick, end, drain;
+    uint64_t drain_pause; /* ms */
     uv_prepare_t round;
     uint32_t serial;              /* of the supervisor's last event that was taken */
     uint64_t checkpointed, begun; /* ms of the loop: the last checkpoint, the present file */
@@ -58,8 +63,10 @@ static void sync_trail(void)
         log_info("audit: the trail is written again");
     audit.failing = !synced;
     audit.waiting = false;
-    if (synced)
+    if (synced) {
+        audit_rings_free();
         tell_state();
+    }
 }
 
 static void checkpoint(const char *reason)
@@ -71,6 +78,7 @@ static void checkpoint(const char *reason)
         tell_state();
         return;
     }
+    audit_rings_free();
     audit.checkpointed = uv_now(&audit.loop);
     audit_to_hex(audit.trail.durable.prev, AUDIT_HASH, hash);
     log_info("audit: checkpoint %llu:%s %s", (unsigned long long)audit.trail.durable.seq, hash, audit.trail.checkpoint);
@@ -118,6 +126,9 @@ static void take_event(const struct message *m)
         json_decref(json);
         return;
     }
+    /* What the supervisor says of a lease stands behind what its worker said before. */
+    if (!audit.failing)
+        (void)audit_rings_drain(&audit.trail);
     for (unsigned i = 0; i < AUDIT_FIELD_COUNT; i++)
         take_field(&values, (enum audit_field)i, json_object_get(json, audit_field_row[i].name));
     (void)audit_trail_add(&audit.trail, event, &values);
@@ -149,6 +160,8 @@ static _Noreturn void finish(void)
 {
     if (audit.supervisor != NULL)
         channel_drain(audit.supervisor);
+    while (audit_rings_drain(&audit.trail) && audit_trail_sync(&audit.trail))
+        audit_rings_free();
     audit_trail_close(&audit.trail);
     exit(0);
 }
@@ -173,6 +186,9 @@ static void on_keeper(void *context, const struct message *m, int fd)
         audit.serial = 0;
         tell_state();
         return;
+    case MESSAGE_SEGMENT:
+        audit_rings_add(&audit.trail, m->pool, fd);
+        return;
     case MESSAGE_AUDIT_EVENT:
         take_event(m);
         break;
@@ -187,6 +203,23 @@ static void on_keeper(void *context, const struct message *m, int fd)
 }
 
 /* ---- the loop ---- */
+
+/*
+ * While the disk takes nothing the rings are left as they are: they hold what they have, and say that they are full.
+ * Half of a batch window of a busy pool would fill one, so it is not waited for.
+ */
+static void on_drain(uv_timer_t *timer)
+{
+    bool any = !audit.failing && audit_rings_drain(&audit.trail);
+
+    if (any || audit.drain_pause == 0)
+        audit.drain_pause = DRAIN_LEAST_MS;
+    else if (audit.drain_pause < DRAIN_MOST_MS)
+        audit.drain_pause *= 2;
+    (void)uv_timer_start(timer, on_drain, audit.drain_pause, 0);
+    if (audit.trail.waiting >= SYNC_AT_ONCE)
+        sync_trail();
+}
 
 static void on_window(uv_timer_t *timer)
 {
@@ -281,13 +314,14 @@ static void take_config(const json_t *json)
 static void open_loop(void)
 {
     if (uv_loop_init(&audit.loop) != 0 || uv_timer_init(&audit.loop, &audit.window) != 0 ||
-        uv_timer_init(&audit.loop, &audit.tick) != 0 || uv_timer_init(&audit.loop, &audit.end) != 0 ||
-        uv_prepare_init(&audit.loop, &audit.round) != 0)
+        uv_timer_init(&audit.loop, &audit.tick) != 0 || uv_timer_init(&audit.loop, &audit.drain) != 0 ||
+        uv_timer_init(&audit.loop, &audit.end) != 0 || uv_prepare_init(&audit.loop, &audit.round) != 0)
         fatal(1, "cannot make an event loop");
     audit.begun = audit.checkpointed = uv_now(&audit.loop);
     audit.space_said = 100;
     (void)uv_prepare_start(&audit.round, on_round);
     (void)uv_timer_start(&audit.tick, on_tick, TICK_MS, TICK_MS);
+    (void)uv_timer_start(&audit.drain, on_drain, DRAIN_LEAST_MS, 0);
     audit.keeper = channel_open(&audit.loop, CHANNEL_FD, on_keeper, NULL);
     if (audit.keeper == NULL)
         fatal(1, "cannot watch the keeper's channel");
@@ -305,6 +339,7 @@ int audit_main(void)
     if (privilege_drop(job.user, "", error, sizeof error) == -1)
         fatal(1, "%s", error);
     privilege_harden();
+    audit_rings_guard();
     take_config(json_object_get(job.json, "audit"));
     if (audit_trail_open(&audit.trail, audit.config.directory, audit.config.reserve, error, sizeof error) == -1)
         fatal(1, "%s", error);

@@ -6,13 +6,16 @@
  * the audit process says that its record is on disk, and is told again to the next one. What was written but not yet
  * acknowledged then stands twice in the trail, with the same serial.
  */
+#include "ring.h"
 #include "supervisor.h"
 
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-#define KEPT_MAX 20000
+#define KEPT_MAX         20000
+#define DEGRADE_AFTER_MS 5000
+#define SETTLE_MS        3000 /* for an audit process that is being started while all else has ended */
 
 struct kept {
     struct kept *next;
@@ -29,6 +32,7 @@ static struct {
     uint32_t serial;
     uint64_t lost; /* events that found no room */
     enum audit_state state;
+    uint64_t since; /* ms of the loop */
 } trail = {.last = &trail.first, .state = AUDIT_STATE_OFF};
 
 static void tell(const struct kept *k)
@@ -53,7 +57,7 @@ static void acknowledged(uint32_t serial)
 }
 
 /* The one writer of the state. */
-static void set_state(enum audit_state state, const char *why)
+static void set_state(struct supervisor *s, enum audit_state state, const char *why)
 {
     if (state == trail.state)
         return;
@@ -62,20 +66,21 @@ static void set_state(enum audit_state state, const char *why)
     else
         log_info("audit: the trail is written%s", trail.state == AUDIT_STATE_FAILING ? " again" : "");
     trail.state = state;
+    trail.since = uv_now(&s->loop);
+    audit_look(s);
 }
 
 static void on_message(void *context, const struct message *m, int fd)
 {
-    (void)context;
     if (fd != -1)
         (void)close(fd);
     if (m == NULL) {
         channel_close(trail.channel);
         trail.channel = NULL;
-        set_state(AUDIT_STATE_FAILING, "the audit process has ended");
+        set_state(context, AUDIT_STATE_FAILING, "the audit process has ended");
     } else if (m->verb == MESSAGE_AUDIT_STATE) {
         acknowledged(m->slot);
-        set_state(m->status == AUDIT_STATE_ON ? AUDIT_STATE_ON : AUDIT_STATE_FAILING, m->text);
+        set_state(context, m->status == AUDIT_STATE_ON ? AUDIT_STATE_ON : AUDIT_STATE_FAILING, m->text);
     }
 }
 
@@ -84,6 +89,8 @@ void audit_link_open(struct supervisor *s, int fd)
     if (fd == -1)
         return;
     channel_close(trail.channel);
+    if (trail.state == AUDIT_STATE_ON)
+        set_state(s, AUDIT_STATE_FAILING, "the audit process has ended");
     trail.channel = channel_open(&s->loop, fd, on_message, s);
     if (trail.channel == NULL) {
         (void)close(fd);
@@ -173,6 +180,54 @@ void audit_values_peer(struct audit_values *values, const struct identity *who, 
     audit_set_number(values, AUDIT_FIELD_PID, who->pid);
     audit_set_number(values, AUDIT_FIELD_STARTED, (int64_t)who->start_time);
     audit_set_text(values, AUDIT_FIELD_EXECUTABLE, executable);
+}
+
+/*
+ * What leases do while the trail is not written. Who is only being started again is not yet out of order: what the
+ * rings hold until then is not lost.
+ */
+static enum ring_mode mode_wanted(const struct supervisor *s)
+{
+    if (trail.since == 0)
+        trail.since = uv_now(&s->loop); /* there has been none yet */
+    if (trail.state == AUDIT_STATE_ON)
+        return RING_OPEN;
+    if (s->config->audit.on_failure == AUDIT_FAILURE_DENY)
+        return RING_HELD;
+    return uv_now(&s->loop) - trail.since < DEGRADE_AFTER_MS ? RING_OPEN : RING_UNRECORDED;
+}
+
+void audit_look(struct supervisor *s)
+{
+    if (!is_on(s))
+        return;
+    for (size_t i = 0; i < s->pools; i++) {
+        struct segment_header *header = s->pool[i]->segment.header;
+        uint64_t lost;
+
+        if (header == NULL || s->pool[i]->segment.records == 0)
+            continue;
+        atomic_store_explicit(&header->ring_mode, mode_wanted(s), memory_order_relaxed);
+        lost = atomic_exchange_explicit(&header->ring_lost, 0, memory_order_relaxed);
+        if (lost > 0) {
+            struct audit_values values = {0};
+
+            audit_set_text(&values, AUDIT_FIELD_POOL, s->pool[i]->config->name);
+            audit_set_text(&values, AUDIT_FIELD_OUTCOME, "lost");
+            audit_set_text(&values, AUDIT_FIELD_REASON, "leases were lent unrecorded while the trail was not written");
+            audit_set_number(&values, AUDIT_FIELD_RECORDS, (int64_t)(lost & INT64_MAX));
+            audit_event(s, AUDIT_ERROR, &values);
+        }
+    }
+}
+
+bool audit_settled(const struct supervisor *s)
+{
+    static uint64_t asked;
+
+    if (asked == 0)
+        asked = uv_now(&s->loop);
+    return trail.first == NULL || (trail.state != AUDIT_STATE_ON && uv_now(&s->loop) - asked >= SETTLE_MS);
 }
 
 /* A worker that is gone, until its leases are taken back. */

@@ -151,6 +151,7 @@ static void on_new_segment(struct keeper *k, const struct message *m)
         return;
     }
     send_segment(k, pool);
+    keeper_audit_segment(k, pool);
 }
 
 /* For the next one: it is stored, and means nothing to the keeper. */

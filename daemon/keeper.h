@@ -30,6 +30,7 @@ struct keeper_pool {
     char segment_name[SEGMENT_NAME_MAX];
     int segment_fd;
     uint32_t slots;
+    uint32_t records; /* entries of the segment's ring, for the audit trail */
     struct keeper_slot *slot;
     char *steering;         /* what a supervisor must know to go on as the one before it was told to; NULL: nothing */
     struct child *password; /* waits for the file of a password that was refused to change */
@@ -160,6 +161,8 @@ int keeper_audit_open(struct keeper *k, char *error, size_t size); /* as whom it
 void keeper_audit_start(struct keeper *k);
 /* The supervisor or the audit process is a new one: join them, if both are there. */
 void keeper_audit_join(struct keeper *k);
+/* POOL's shared memory is a new one. */
+void keeper_audit_segment(struct keeper *k, const struct keeper_pool *pool);
 /* Is C the audit process? Then it was told to write its last records and end. */
 bool keeper_audit_stop(struct keeper *k, const struct child *c);
 

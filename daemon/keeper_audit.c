@@ -42,6 +42,14 @@ void keeper_audit_join(struct keeper *k)
     (void)close(pair[1]);
 }
 
+void keeper_audit_segment(struct keeper *k, const struct keeper_pool *pool)
+{
+    if (k->audit == NULL)
+        return;
+    message_make(&out, MESSAGE_SEGMENT, pool->config->name, 0, NULL);
+    channel_send(k->audit->channel, &out, pool->segment_fd);
+}
+
 static void audit_receive(struct child *c, const struct message *m, int fd)
 {
     (void)c;
@@ -97,6 +105,8 @@ void keeper_audit_start(struct keeper *k)
     if (child_give_job(k->audit, "audit", json_pack("{s:s, s:O}", "user", k->audit_user, "audit", section)) == -1)
         child_kill(k->audit);
     json_decref(whole);
+    for (size_t i = 0; i < k->pools; i++)
+        keeper_audit_segment(k, &k->pool[i]);
     keeper_audit_join(k);
 }
 

@@ -7,6 +7,7 @@
  * not ours is never touched.
  */
 #include "keeper.h"
+#include "ring.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -245,12 +246,12 @@ int segment_open(struct keeper_pool *pool, const char *runtime_dir, char *error,
     segment_instance(runtime_dir, instance);
     pool->segment_fd = -1;
     if (segment_name(pool->segment_name, instance, name) == 0)
-        pool->segment_fd = segment_create(pool->segment_name, name, pool->slots, borrowers);
+        pool->segment_fd = segment_create(pool->segment_name, name, pool->slots, borrowers, pool->records);
     if (pool->segment_fd == -1) {
         log_warning("cannot create shared memory object %s%s: %s: pool %s does with one that has no name",
                     SHM_DIRECTORY, pool->segment_name, strerror(errno), name);
         pool->segment_name[0] = '\0';
-        pool->segment_fd = segment_create(NULL, name, pool->slots, borrowers);
+        pool->segment_fd = segment_create(NULL, name, pool->slots, borrowers, pool->records);
     }
     if (pool->segment_fd != -1)
         return 0;
@@ -284,6 +285,7 @@ int segments_open(struct keeper *k, char *error, size_t size)
 
         pool->config = &k->config->pool[i];
         pool->slots = (uint32_t)pool->config->size_limit;
+        pool->records = *k->config->audit.directory == '\0' ? 0 : ring_size(pool->slots);
         pool->segment_fd = -1;
         k->pools = i + 1;
         pool->slot = calloc(pool->slots, sizeof *pool->slot);

@@ -68,7 +68,7 @@ int pool_attach(struct pool *pool, int segment_fd)
 int pool_attach_stand_in(struct pool *pool)
 {
     int fd = segment_create(NULL, pool->config->name, (uint32_t)pool->config->size_limit,
-                            (uint32_t)pool->config->max_workers);
+                            (uint32_t)pool->config->max_workers, pool->segment.records);
 
     if (fd == -1 || pool_attach(pool, fd) == -1)
         return -1;

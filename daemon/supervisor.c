@@ -120,6 +120,7 @@ static void segment_replaced(struct pool *pool, int fd)
     for (uint32_t i = 0; i < pool->segment.slots; i++)
         if (pool->backend[i].phase != BACKEND_NONE)
             (void)lease_fill(&pool->segment, i);
+    audit_look(pool->supervisor);
     pool_publish(pool);
     pool_balance(pool);
 }
@@ -251,6 +252,7 @@ static void serve(struct supervisor *s)
         else
             damaged = 1;
     }
+    audit_look(s);
     if (worker_listen(s, s->listener[LISTENER_WORKER]) == -1 || door_listen(s, s->listener[LISTENER_DOOR]) == -1 ||
         admin_listen(s, s->listener[LISTENER_ADMIN]) == -1)
         fatal(1, "cannot watch the listening sockets");
@@ -431,6 +433,7 @@ static void on_sweep(uv_timer_t *timer)
         ask_for_segment(s->pool[i]);
         pool_sweep(s->pool[i]);
     }
+    audit_look(s);
     log_tick();
 }
 
@@ -451,7 +454,7 @@ static void on_round(uv_prepare_t *prepare)
             pool_sweep(s->pool[i]);
         stopped = stopped && pool_stopped(s->pool[i]);
     }
-    if (stopped && !s->stopped) {
+    if (stopped && !s->stopped && audit_settled(s)) {
         s->stopped = true;
         supervisor_tell(s, MESSAGE_STOPPED, "", 0, 0);
     }

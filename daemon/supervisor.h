@@ -231,6 +231,9 @@ void audit_values_backend(struct audit_values *values, const struct backend *b);
 void audit_values_peer(struct audit_values *values, const struct identity *who, const char *executable);
 /* A reload: refused, or what it changes. */
 void audit_config_changes(const struct supervisor *s, const char *refusal, const json_t *changes);
+/* While shutting down: is all that happened on disk, or is nobody there to write it? */
+bool audit_settled(const struct supervisor *s);
+void audit_look(struct supervisor *s); /* once a second: what leases do while the trail is not written */
 /* W has ended: the next sweep takes its leases back, and says so. */
 void audit_worker_left(const struct worker *w);
 void audit_reclaimed(const struct backend *b, uint32_t worker);

@@ -30,6 +30,7 @@
  *   borrower.wait      see lease.h            all           seq_cst
  *   borrower.wake      givers, supervisor     the waiter    futex; any change means: look at your words again
  *   counter, stripe[]  see stats.h            all           relaxed: reports
+ *   ring               workers, audit         both          see ring.h
  *   worker[]           supervisor             its successor relaxed: a restarted supervisor finds its workers here
  */
 #ifndef PGLEND_SEGMENT_H
@@ -46,6 +47,7 @@
 #define SLOTS_MAX         4096
 #define BORROWERS_MAX     16384
 #define ACTOR_MAX         127
+#define RING_MAX          65536
 #define RESET_QUERY_MAX   1023
 #define SEGMENT_ERROR_MAX 511
 #define NAME_FIELD        64
@@ -120,12 +122,36 @@ struct worker_record {
     _Atomic uint64_t seal;       /* of all the above, the pool and the place */
 };
 
+/*
+ * A lease's begin or end, for the audit trail; told by ring.h. The stamp is SEQ << 2 | enum ring_stamp, the rest is
+ * plain data that whoever claimed the entry wrote.
+ */
+struct ring_entry {
+    _Alignas(64) _Atomic uint64_t stamp;
+    uint64_t version; /* the lease is POOL/SLOT/VERSION */
+    uint64_t started; /* of the worker, clock ticks after boot */
+    uint64_t wait_us, duration_us;
+    uint32_t kind; /* enum ring_kind */
+    uint32_t slot, generation;
+    int32_t backend_pid, pid;
+    uint32_t uid, gid;
+    struct asserted said;
+};
+
+/* What becomes of a lease that the ring has no room for. */
+enum ring_mode {
+    RING_OPEN,      /* it waits until there is room */
+    RING_HELD,      /* none is recorded: the trail is not written, and nothing may be lent without it */
+    RING_UNRECORDED /* it begins unrecorded, and is counted: the trail is not written, and lending goes on */
+};
+
 struct segment_header {
     uint64_t magic;
     uint64_t layout; /* of the sizes below: mismatched builds refuse each other */
     uint64_t size;
     uint32_t slots;
     uint32_t borrowers; /* also the number of worker records */
+    uint32_t records;   /* entries of the ring; 0: there is no audit trail */
     char pool[NAME_FIELD];
     _Atomic uint32_t retired;
 
@@ -140,6 +166,10 @@ struct segment_header {
     _Atomic uint64_t reset_ns;                    /* how long a reset's answer took of late; a hint */
     _Alignas(64) _Atomic uint64_t waiting[BORROWERS_MAX / 64];
     _Alignas(64) _Atomic uint64_t counter[STATS_COUNTERS];
+    _Alignas(64) _Atomic uint64_t ring_claimed; /* entries claimed so far */
+    _Alignas(64) _Atomic uint64_t ring_drained; /* and read into the trail, on disk */
+    _Atomic uint64_t ring_lost;                 /* found no room under RING_UNRECORDED */
+    _Atomic uint32_t ring_mode;
 };
 
 _Static_assert(sizeof(struct slot) == 64, "a slot is one cache line");
@@ -154,8 +184,10 @@ struct segment {
     struct asserted *asserted;
     struct worker_record *worker;
     struct stats_stripe *stripe; /* STATS_STRIPES of them */
+    struct ring_entry *ring;
     uint32_t slots;
     uint32_t borrowers;
+    uint32_t records;
     size_t size;
 };
 
@@ -165,10 +197,11 @@ void segment_instance(const char *runtime_dir, char instance[17]);
 int segment_name(char name[SEGMENT_NAME_MAX], const char *instance, const char *pool);
 
 /*
- * Create the object NAME (0600, space allocated, header written) for SLOTS and BORROWERS. Returns a descriptor, or
+ * Create the object NAME (0600, space allocated, header written) for SLOTS and BORROWERS, with a ring of RECORDS
+ * entries (0: none, else from SLOTS + 1 to RING_MAX). Returns a descriptor, or
  * -1 with errno; EEXIST if there is one of that name. NAME NULL: nobody else can open it.
  */
-int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t borrowers);
+int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t borrowers, uint32_t records);
 /* Mark the object behind FD retired without mapping it (a truncated one would raise SIGBUS). */
 int segment_retire(int fd);
 

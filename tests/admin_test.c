@@ -86,7 +86,7 @@ static int new_segment(const char *pool)
     int fd;
 
     snprintf(name, sizeof(name), "/pglend.test%d.%s", (int)getpid(), pool);
-    fd = segment_create(name, pool, SLOTS, WORKERS);
+    fd = segment_create(name, pool, SLOTS, WORKERS, 0);
     ck_assert_msg(fd >= 0, "%s: %s", name, strerror(errno));
     shm_unlink(name);
     return fd;

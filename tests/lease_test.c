@@ -29,7 +29,7 @@ static void make_segment(void)
     int fd;
 
     (void)snprintf(shm_name, sizeof shm_name, "/pglend.test%d.lease", (int)getpid());
-    fd = segment_create(shm_name, "lease", SLOTS, 64);
+    fd = segment_create(shm_name, "lease", SLOTS, 64, 0);
     ck_assert_int_ne(fd, -1);
     ck_assert_int_eq(shm_unlink(shm_name), 0);
     ck_assert_int_eq(segment_map(&seg, fd), 0);

@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * record.c - each lease's begin and end, for the audit trail.
+ *
+ * A begin is written when the slot has been won and before the application gets its connection: without room for it
+ * the lease waits, to its deadline. An end is written before the slot is given away. Where there is no audit trail the
+ * segment has no ring, and nothing of this costs more than a look.
+ */
+#include "client.h"
+#include "ring.h"
+
+#include <string.h>
+#include <time.h>
+
+#define ROOM_EVERY_NS 1000000
+
+static void fill(struct ring_entry *event, const struct attachment *at, uint32_t slot, uint32_t borrower,
+                 uint64_t version, enum ring_kind kind)
+{
+    const struct slot *in = &at->segment.slot[slot];
+    const struct worker_record *self = &at->segment.worker[at->worker];
+
+    *event = (struct ring_entry){
+        .version = version,
+        .started = atomic_load_explicit(&self->start_time, memory_order_relaxed),
+        .kind = kind,
+        .slot = slot,
+        .generation = atomic_load_explicit(&in->generation, memory_order_relaxed),
+        .backend_pid = atomic_load_explicit(&in->backend_pid, memory_order_relaxed),
+        .pid = atomic_load_explicit(&self->pid, memory_order_relaxed),
+        .uid = atomic_load_explicit(&self->uid, memory_order_relaxed),
+        .gid = atomic_load_explicit(&self->gid, memory_order_relaxed),
+    };
+    event->said = at->segment.asserted[borrower];
+}
+
+static uint32_t mode_of(const struct attachment *at)
+{
+    return atomic_load_explicit(&at->segment.header->ring_mode, memory_order_relaxed);
+}
+
+static void count_lost(const struct attachment *at)
+{
+    (void)atomic_fetch_add_explicit(&at->segment.header->ring_lost, 1, memory_order_relaxed);
+}
+
+bool record_begin(const struct attachment *at, uint32_t slot, uint32_t borrower, uint64_t version, uint64_t wait_ns,
+                  uint64_t until)
+{
+    const struct timespec pause = {.tv_nsec = ROOM_EVERY_NS};
+    struct ring_entry event;
+
+    if (at->segment.records == 0)
+        return true;
+    fill(&event, at, slot, borrower, version, RING_BEGIN);
+    event.wait_us = wait_ns / 1000;
+    for (;;) {
+        uint32_t mode = mode_of(at);
+
+        if (mode != RING_HELD && ring_put(&at->segment, &event))
+            return true;
+        if (mode == RING_UNRECORDED) {
+            count_lost(at);
+            return true;
+        }
+        if (clock_ns() + ROOM_EVERY_NS >= until || attachment_retired(at))
+            return false;
+        (void)nanosleep(&pause, NULL);
+    }
+}
+
+void record_end(const struct attachment *at, uint32_t slot, uint32_t borrower, uint64_t version, uint64_t began,
+                bool broken)
+{
+    struct ring_entry event;
+    uint64_t now;
+
+    if (at->segment.records == 0)
+        return;
+    now = clock_ns();
+    fill(&event, at, slot, borrower, version, broken ? RING_BROKEN : RING_END);
+    event.duration_us = began < now ? (now - began) / 1000 : 0;
+    if (!ring_put(&at->segment, &event))
+        count_lost(at);
+}

@@ -1,0 +1,187 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * audit_ring.c - leases' begin and end, from the pools' shared memory into the audit trail.
+ *
+ * The hard thing: workers write there, and one of them may be hostile. Nothing that stands there can do more than
+ * make a record that says what is not so, which "attested":false says of all of them; a segment that is truncated
+ * under our eyes gets pages of zeros in the hole.
+ */
+#include "audit_ring.h"
+
+#include "daemon.h"
+#include "ring.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+
+#define DRAIN_MOST 4096 /* entries of a pool at a time */
+
+struct pool_ring {
+    struct pool_ring *next;
+    char pool[NAME_FIELD];
+    struct segment segment;
+    struct ring_reader reader;
+    uint64_t skipped, damaged; /* as said */
+};
+
+static struct pool_ring *rings;
+static long page;
+
+static void on_sigbus(int number, siginfo_t *info, void *context)
+{
+    char *at = (char *)info->si_addr - (uintptr_t)info->si_addr % (uintptr_t)page;
+
+    (void)number;
+    (void)context;
+    for (const struct pool_ring *r = rings; r != NULL; r = r->next) {
+        const char *base = (const char *)r->segment.header;
+
+        if (base != NULL && at >= base && at < base + r->segment.size &&
+            mmap(at, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
+                MAP_FAILED)
+            return;
+    }
+    (void)signal(SIGBUS, SIG_DFL);
+}
+
+void audit_rings_guard(void)
+{
+    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
+
+    page = sysconf(_SC_PAGESIZE);
+    (void)sigemptyset(&action.sa_mask);
+    (void)sigaction(SIGBUS, &action, NULL);
+}
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* A number that a worker wrote: what no clock can have measured is left out. */
+static void set_time(struct audit_values *values, enum audit_field field, uint64_t us)
+{
+    if (us <= (uint64_t)INT64_MAX)
+        audit_set_number(values, field, (int64_t)us);
+}
+
+static void record_lease(struct audit_trail *t, const struct pool_ring *r, const struct ring_entry *e)
+{
+    struct audit_values values = {0};
+    char lease[NAME_FIELD + 40];
+
+    (void)snprintf(lease, sizeof lease, "%s/%" PRIu32 "/%" PRIu64, r->pool, e->slot, e->version);
+    audit_set_text(&values, AUDIT_FIELD_POOL, r->pool);
+    audit_set_text(&values, AUDIT_FIELD_LEASE, lease);
+    audit_set_number(&values, AUDIT_FIELD_SLOT, e->slot);
+    audit_set_number(&values, AUDIT_FIELD_GENERATION, e->generation);
+    audit_set_number(&values, AUDIT_FIELD_BACKEND, e->backend_pid);
+    audit_set_number(&values, AUDIT_FIELD_UID, e->uid);
+    audit_set_number(&values, AUDIT_FIELD_GID, e->gid);
+    audit_set_number(&values, AUDIT_FIELD_PID, e->pid);
+    set_time(&values, AUDIT_FIELD_STARTED, e->started);
+    audit_set_text(&values, AUDIT_FIELD_ACTOR, e->said.actor);
+    audit_set_text(&values, AUDIT_FIELD_PURPOSE, e->said.purpose);
+    audit_set_flag(&values, AUDIT_FIELD_ATTESTED, false);
+    if (e->kind == RING_BEGIN) {
+        set_time(&values, AUDIT_FIELD_WAIT, e->wait_us);
+    } else {
+        set_time(&values, AUDIT_FIELD_DURATION, e->duration_us);
+        audit_set_text(&values, AUDIT_FIELD_OUTCOME, e->kind == RING_END ? "kept" : "replaced");
+    }
+    (void)audit_trail_add(t, e->kind == RING_BEGIN ? AUDIT_LEASE_BEGIN : AUDIT_LEASE_END, &values);
+}
+
+static void say_trouble(struct audit_trail *t, struct pool_ring *r)
+{
+    struct audit_values values = {0};
+
+    if (r->reader.skipped == r->skipped && r->reader.damaged == r->damaged)
+        return;
+    audit_set_text(&values, AUDIT_FIELD_POOL, r->pool);
+    audit_set_text(&values, AUDIT_FIELD_OUTCOME, r->reader.damaged != r->damaged ? "damaged" : "skipped");
+    audit_set_text(&values, AUDIT_FIELD_REASON,
+                   r->reader.damaged != r->damaged
+                       ? "a worker wrote over the ring of leases: records of leases may be missing"
+                       : "workers stopped or died before they had written of their lease, which had not begun");
+    audit_set_number(&values, AUDIT_FIELD_RECORDS,
+                     (int64_t)(r->reader.skipped - r->skipped + r->reader.damaged - r->damaged));
+    (void)audit_trail_add(t, AUDIT_ERROR, &values);
+    r->skipped = r->reader.skipped;
+    r->damaged = r->reader.damaged;
+}
+
+static bool drain(struct audit_trail *t, struct pool_ring *r)
+{
+    struct ring_entry event;
+    uint64_t now = now_ns();
+    unsigned count = 0;
+
+    while (count < DRAIN_MOST && t->bodies.length < AUDIT_WAITING_MAX / 2 &&
+           ring_take(&r->reader, &r->segment, now, &event)) {
+        record_lease(t, r, &event);
+        count++;
+    }
+    say_trouble(t, r);
+    return count > 0;
+}
+
+bool audit_rings_drain(struct audit_trail *t)
+{
+    bool any = false;
+
+    for (struct pool_ring *r = rings; r != NULL; r = r->next)
+        if (r->segment.records != 0)
+            any = drain(t, r) || any;
+    return any;
+}
+
+void audit_rings_free(void)
+{
+    for (const struct pool_ring *r = rings; r != NULL; r = r->next)
+        if (r->segment.records != 0)
+            ring_free(&r->reader, &r->segment);
+}
+
+void audit_rings_add(struct audit_trail *t, const char *pool, int fd)
+{
+    struct segment segment;
+    struct pool_ring *r = rings;
+    bool mapped = fd != -1 && segment_map(&segment, fd) == 0;
+
+    if (!mapped)
+        log_error("audit: cannot map the shared memory of pool %s: %s: its leases are not recorded", pool,
+                  strerror(errno));
+    if (fd != -1)
+        (void)close(fd);
+    if (!mapped)
+        return;
+    while (r != NULL && strcmp(r->pool, pool) != 0)
+        r = r->next;
+    if (r != NULL) {
+        /* Another one takes its place: what its workers had written is still there. */
+        while (r->segment.records != 0 && drain(t, r))
+            if (!audit_trail_sync(t))
+                break;
+        segment_unmap(&r->segment);
+    } else if ((r = calloc(1, sizeof *r)) != NULL) {
+        (void)snprintf(r->pool, sizeof r->pool, "%s", pool);
+        r->next = rings;
+        rings = r;
+    } else {
+        segment_unmap(&segment);
+        return;
+    }
+    r->segment = segment;
+    r->skipped = r->damaged = 0;
+    ring_reader_begin(&r->reader, &r->segment);
+}

@@ -1,0 +1,195 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * ring_test.c - the ring of leases: order, room, claimers that never finish, and what a hostile worker may write.
+ */
+#include "harness.h"
+#include "ring.h"
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define SLOTS   4
+#define RECORDS 64
+#define WRITERS 4
+#define EACH    20000
+#define SECOND  UINT64_C(1000000000)
+
+static struct segment seg;
+static struct ring_reader reader;
+
+static void set_up(void)
+{
+    int fd = segment_create(NULL, "ring", SLOTS, 8, RECORDS);
+
+    ck_assert_int_ne(fd, -1);
+    ck_assert_int_eq(segment_map(&seg, fd), 0);
+    ck_assert_int_eq(close(fd), 0);
+    ring_reader_begin(&reader, &seg);
+}
+
+static void tear_down(void)
+{
+    segment_unmap(&seg);
+}
+
+static bool put(enum ring_kind kind, uint64_t version)
+{
+    struct ring_entry event = {.kind = kind, .version = version};
+
+    return ring_put(&seg, &event);
+}
+
+static bool take_version(uint64_t now, uint64_t version)
+{
+    struct ring_entry event;
+
+    return ring_take(&reader, &seg, now, &event) && event.version == version;
+}
+
+START_TEST(events_come_in_order_and_whole)
+{
+    struct ring_entry event = {.kind = RING_BEGIN, .slot = 3, .pid = 77, .said = {.actor = "a", .purpose = "p"}}, got;
+
+    ck_assert(!ring_take(&reader, &seg, 0, &got));
+    for (uint64_t i = 0; i < 10 * RECORDS; i++) {
+        event.version = i;
+        ck_assert(ring_put(&seg, &event));
+        ck_assert(ring_take(&reader, &seg, 0, &got));
+        ck_assert_uint_eq(got.version, i);
+        ck_assert_int_eq(got.pid, 77);
+        ck_assert_str_eq(got.said.purpose, "p");
+        ring_free(&reader, &seg);
+    }
+}
+END_TEST
+
+/* Taken is not enough: a place is free when the record is on disk. */
+START_TEST(a_begin_leaves_room_for_every_end)
+{
+    uint64_t count = 0;
+
+    while (put(RING_BEGIN, count))
+        count++;
+    ck_assert_uint_eq(count, RECORDS - SLOTS);
+    for (int i = 0; i < SLOTS; i++)
+        ck_assert(put(RING_END, count + (uint64_t)i));
+    ck_assert(!put(RING_END, 0));
+    for (uint64_t i = 0; i < RECORDS; i++)
+        ck_assert(take_version(0, i));
+    ck_assert(!put(RING_BEGIN, 0));
+    ring_free(&reader, &seg);
+    ck_assert(put(RING_BEGIN, 0));
+}
+END_TEST
+
+/* A worker that died between its claim and its last word holds up nobody for long, and no half event is taken. */
+START_TEST(a_claim_that_is_not_finished_is_passed_over)
+{
+    ck_assert(put(RING_BEGIN, 1));
+    atomic_fetch_add(&seg.header->ring_claimed, 1); /* died at once */
+    atomic_fetch_add(&seg.header->ring_claimed, 1); /* died while it wrote */
+    atomic_store(&seg.ring[2].stamp, 2 << 2 | RING_WRITING);
+    ck_assert(put(RING_BEGIN, 4));
+    ck_assert(take_version(SECOND, 1));
+    ck_assert(!take_version(SECOND, 4));
+    ck_assert(!take_version(SECOND + SECOND / 2, 4));
+    ck_assert(!take_version(2 * SECOND, 4)); /* the first is skipped, the second is waited for */
+    ck_assert(take_version(3 * SECOND, 4));
+    ck_assert_uint_eq(reader.skipped, 2);
+}
+END_TEST
+
+/* It was only stopped: what it says goes into another place. */
+START_TEST(who_was_passed_over_and_lives_writes_again)
+{
+    struct ring_entry event;
+
+    atomic_store(&seg.ring[0].stamp, 0 << 2 | RING_SKIPPED);
+    ck_assert(put(RING_BEGIN, 9));
+    ck_assert_uint_eq(atomic_load(&seg.header->ring_claimed), 2);
+    ck_assert(!ring_take(&reader, &seg, SECOND, &event));
+    ck_assert(take_version(2 * SECOND + 1, 9));
+}
+END_TEST
+
+START_TEST(nonsense_ends_nothing)
+{
+    struct ring_entry event;
+
+    memset(&event, 0, sizeof event);
+    for (unsigned n = 0; n < 20000; n++) {
+        uint64_t *word = (uint64_t *)seg.ring + (unsigned)rand() % (RECORDS * sizeof(struct ring_entry) / 8);
+
+        *word = (uint64_t)rand() << 33 ^ (uint64_t)rand();
+        if (n % 7 == 0)
+            atomic_store(&seg.header->ring_claimed, (uint64_t)rand() << 33 ^ (uint64_t)rand());
+        if (n % 11 == 0)
+            atomic_store(&seg.header->ring_drained, (uint64_t)rand());
+        (void)put(RING_BEGIN, n);
+        while (ring_take(&reader, &seg, (uint64_t)n * SECOND, &event))
+            ck_assert_uint_le(strlen(event.said.actor), ACTOR_MAX);
+        ring_free(&reader, &seg);
+    }
+    ck_assert_uint_gt(reader.damaged, 0);
+}
+END_TEST
+
+static void *write_many(void *argument)
+{
+    uint64_t who = (uint64_t)(uintptr_t)argument;
+
+    for (uint64_t i = 0; i < EACH;)
+        if (put(i % 2 == 0 ? RING_BEGIN : RING_END, who << 32 | i))
+            i++;
+    return NULL;
+}
+
+START_TEST(many_write_and_none_is_missing)
+{
+    pthread_t thread[WRITERS];
+    uint64_t next[WRITERS] = {0}, total = 0, deadline = harness_now_ms() + 20000;
+    struct ring_entry event;
+
+    for (uintptr_t i = 0; i < WRITERS; i++)
+        ck_assert_int_eq(pthread_create(&thread[i], NULL, write_many, (void *)i), 0);
+    while (total < (uint64_t)WRITERS * EACH) {
+        ck_assert_uint_lt(harness_now_ms(), deadline);
+        while (ring_take(&reader, &seg, 0, &event)) {
+            ck_assert_uint_lt(event.version >> 32, WRITERS);
+            ck_assert_uint_eq((uint32_t)event.version, next[event.version >> 32]++);
+            total++;
+        }
+        ring_free(&reader, &seg);
+    }
+    for (int i = 0; i < WRITERS; i++)
+        ck_assert_int_eq(pthread_join(thread[i], NULL), 0);
+    ck_assert_uint_eq(reader.skipped + reader.damaged, 0);
+}
+END_TEST
+
+START_TEST(a_ring_has_room_for_the_ends_of_all_slots)
+{
+    ck_assert_int_eq(segment_create(NULL, "ring", SLOTS, 8, SLOTS), -1);
+    ck_assert_int_eq(segment_create(NULL, "ring", SLOTS, 8, RING_MAX + 1), -1);
+    ck_assert_uint_gt(ring_size(SLOTS_MAX), SLOTS_MAX);
+    ck_assert_uint_le(ring_size(SLOTS_MAX), RING_MAX);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("ring");
+    TCase *ring = harness_case(suite, "ring", 30);
+
+    tcase_add_checked_fixture(ring, set_up, tear_down);
+    tcase_add_test(ring, events_come_in_order_and_whole);
+    tcase_add_test(ring, a_begin_leaves_room_for_every_end);
+    tcase_add_test(ring, a_claim_that_is_not_finished_is_passed_over);
+    tcase_add_test(ring, who_was_passed_over_and_lives_writes_again);
+    tcase_add_test(ring, nonsense_ends_nothing);
+    tcase_add_test(ring, many_write_and_none_is_missing);
+    tcase_add_test(ring, a_ring_has_room_for_the_ends_of_all_slots);
+    return harness_main(suite);
+}
