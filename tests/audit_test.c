@@ -466,6 +466,26 @@ START_TEST(what_was_on_disk_cannot_have_been_torn)
 }
 END_TEST
 
+/* Zeros that no disk leaves: not from one sector's edge to another's. */
+START_TEST(wiped_bytes_are_no_crash)
+{
+    static char image[FILE_SIZE];
+    size_t i = RECORDS - 1, f = FILES - 1;
+
+    for (size_t k = 8; k + 8 < ours.size[i]; k += 5) {
+        struct audit_verify v = ours.before[i];
+
+        if ((ours.begin[i] + k) % AUDIT_SECTOR == 0)
+            continue;
+        memcpy(image, ours.file[f], ours.length[f]);
+        memset(image + ours.begin[i] + k, 0, 3);
+        v.anchors = 0;
+        audit_verify_bytes(&v, image + ours.begin[i], ours.size[i]);
+        expect(audit_verify_end(&v), AUDIT_ALTERED, &v, "wiped", i, k);
+    }
+}
+END_TEST
+
 /* ---- parts ---- */
 
 START_TEST(only_text_that_can_be_shown_is_repeated)
@@ -542,6 +562,7 @@ int main(void)
     tcase_add_test(altered, what_was_sealed_cannot_be_sealed_again_with_a_later_key);
     tcase_add_test(crashed, a_crash_is_not_called_tampering);
     tcase_add_test(crashed, what_was_on_disk_cannot_have_been_torn);
+    tcase_add_test(crashed, wiped_bytes_are_no_crash);
     tcase_add_test(parts, only_text_that_can_be_shown_is_repeated);
     tcase_add_test(parts, anchors_and_names_have_one_form);
     return harness_main(suite);
