@@ -110,6 +110,14 @@ static bool is_recorded(const char *event, const char *member, const char *value
     return record != NULL;
 }
 
+/* Has another one taken the place of the process that was OLD? */
+static bool is_another(const char *process, pid_t old)
+{
+    pid_t pid = pglendd_process(d, process);
+
+    return pid != 0 && pid != old;
+}
+
 static void expect_intact(void)
 {
     int verdict = audit("verify --key %s %s", key, directory);
@@ -294,7 +302,7 @@ START_TEST(leases_are_recorded_though_worker_supervisor_and_audit_process_die)
         (void)hear(other.sock, 5);
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
         worker_kill(&other, SIGKILL);
-        wait_until(pglendd_process(d, victims[i]) != 0 && pglendd_process(d, victims[i]) != pid, 5);
+        wait_until(is_another(victims[i], pid), 5);
         wait_until(is_recorded("lease.begin", "pool", "clinic") && pglendd_count(d, "leased") <= 1, 5);
     }
     ck_assert_int_eq(worker_wait(&worker, 20), 0);
@@ -507,7 +515,7 @@ START_TEST(events_wait_for_an_audit_process_that_died)
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
         /* Nobody writes now. */
         json_decref(pglendd_request(d, "shutdown", "{'mode': 'later'}"));
-        wait_until(pglendd_process(d, "audit") != 0 && pglendd_process(d, "audit") != pid, 5);
+        wait_until(is_another("audit", pid), 5);
         wait_until(state_is("on"), 5);
     }
     pglendd_stop(d);
@@ -537,7 +545,7 @@ START_TEST(a_new_supervisor_is_joined_and_a_killed_keeper_ends_the_trail_well)
     wait_until(state_is("on"), 5);
     supervisor = pglendd_process(d, "supervisor");
     ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-    wait_until(pglendd_process(d, "supervisor") != 0 && pglendd_process(d, "supervisor") != supervisor, 5);
+    wait_until(is_another("supervisor", supervisor), 5);
     harness_sleep_ms(50);
     wait_until(state_is("on"), 5);
     pglendd_kill(d);
