@@ -44,7 +44,9 @@ SHARED  = lease borrower ring segment stats wire pgwire nearest
 # The audit trail's format: for the daemon, which writes it, and the command line, which reads it; never the library.
 AUDIT   = $(patsubst client/%.c,%,$(wildcard client/audit_*.c))
 CLI     = $(patsubst client/%.c,%,client/pglend.c $(wildcard client/cli*.c))
-LIBRARY = $(filter-out $(CLI) $(AUDIT) nearest,$(patsubst client/%.c,%,$(wildcard client/*.c)))
+# A program of its own: only it links an HTTP server.
+EXPORT  = $(patsubst client/%.c,%,$(wildcard client/export*.c)) cli_send cli_print
+LIBRARY = $(filter-out $(CLI) $(AUDIT) $(EXPORT) nearest,$(patsubst client/%.c,%,$(wildcard client/*.c)))
 DAEMON  = $(patsubst daemon/%.c,%,$(wildcard daemon/*.c))
 TESTS   = $(patsubst tests/%_test.c,%,$(wildcard tests/*_test.c))
 FIXTURE = $(filter-out %_test,$(patsubst tests/%.c,%,$(wildcard tests/*.c)))
@@ -52,6 +54,7 @@ FIXTURE = $(filter-out %_test,$(patsubst tests/%.c,%,$(wildcard tests/*.c)))
 shared_o  = $(SHARED:%=$(BUILD)/client/%.o)
 audit_o   = $(AUDIT:%=$(BUILD)/client/%.o)
 cli_o     = $(CLI:%=$(BUILD)/client/%.o)
+export_o  = $(EXPORT:%=$(BUILD)/client/%.o)
 library_o = $(LIBRARY:%=$(BUILD)/client/%.o)
 daemon_o  = $(DAEMON:%=$(BUILD)/daemon/%.o)
 fixture_o = $(FIXTURE:%=$(BUILD)/tests/%.o)
@@ -64,6 +67,7 @@ once   = $(eval $(1) := $(2))$($(1))
 pq_c   = $(call once,pq_c,$(shell pkg-config --cflags libpq))
 pq_l   = $(call once,pq_l,$(shell pkg-config --libs libpq))
 libs_l = $(call once,libs_l,$(shell pkg-config --libs libpq libuv jansson libcrypto libssl))
+http_l = $(call once,http_l,$(shell pkg-config --libs libmicrohttpd jansson))
 test_l = $(call once,test_l,$(shell pkg-config --libs check))
 
 Q = $(if $(V),,@echo '  $@' &&)
@@ -71,13 +75,16 @@ compile = $(Q) $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude -Iclient -Idaemon -Itest
           $(CPPFLAGS) $(CFLAGS)
 link    = $(Q) $(CC) $(HARDEN) $(CFLAGS) -pthread $(LINK) $(LDFLAGS)
 
-all: $(BUILD)/pglendd $(BUILD)/pglend $(BUILD)/libpglend.so $(BUILD)/libpglend.a $(BUILD)/pglend.pc
+all: $(BUILD)/pglendd $(BUILD)/pglend $(BUILD)/pglend-export $(BUILD)/libpglend.so $(BUILD)/libpglend.a $(BUILD)/pglend.pc
 
 $(BUILD)/pglendd: $(daemon_o) $(shared_o) $(audit_o)
 	$(link) -o $@ $^ $(libs_l)
 
 $(BUILD)/pglend: $(cli_o) $(audit_o) $(BUILD)/client/nearest.o $(BUILD)/libpglend.a
 	$(link) -o $@ $^ $(libs_l)
+
+$(BUILD)/pglend-export: $(export_o)
+	$(link) -o $@ $^ $(http_l)
 
 $(BUILD)/libpglend.so.0: $(library_o) client/libpglend.map
 	$(link) -shared -Wl,-soname,libpglend.so.0 -Wl,--version-script=client/libpglend.map -o $@ $(library_o) $(pq_l)
@@ -176,20 +183,20 @@ tmpfiles = $(wildcard config/*tmpfiles*.conf)
 
 install: all
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)
-	install -m 755 $(BUILD)/pglend $(DESTDIR)$(bindir)
+	install -m 755 $(BUILD)/pglend $(BUILD)/pglend-export $(DESTDIR)$(bindir)
 	install -m 755 $(BUILD)/pglendd $(DESTDIR)$(sbindir)
 	install -m 644 $(BUILD)/libpglend.so.0 $(BUILD)/libpglend.a $(DESTDIR)$(libdir)
 	ln -sf libpglend.so.0 $(DESTDIR)$(libdir)/libpglend.so
 	install -m 644 $(BUILD)/pglend.pc $(DESTDIR)$(libdir)/pkgconfig
 	install -m 644 include/pglend.h $(DESTDIR)$(includedir)
 	$(foreach p,$(pages),install -D -m 644 $(p) $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)) &&) :
-	$(foreach u,$(units),sed 's|@sbindir@|$(sbindir)|' $(u) | install -D -m 644 /dev/stdin $(DESTDIR)$(unitdir)/$(notdir $(u)) &&) :
+	$(foreach u,$(units),sed 's|@sbindir@|$(sbindir)|; s|@bindir@|$(bindir)|' $(u) | install -D -m 644 /dev/stdin $(DESTDIR)$(unitdir)/$(notdir $(u)) &&) :
 	$(foreach u,$(sysusers),install -D -m 644 $(u) $(DESTDIR)$(prefix)/lib/sysusers.d/pglend.conf &&) :
 	$(foreach t,$(tmpfiles),install -D -m 644 $(t) $(DESTDIR)$(prefix)/lib/tmpfiles.d/pglend.conf &&) :
 	[ -n '$(DESTDIR)' ] || ldconfig $(libdir) || :
 
 uninstall:
-	rm -f $(DESTDIR)$(bindir)/pglend $(DESTDIR)$(sbindir)/pglendd $(DESTDIR)$(includedir)/pglend.h \
+	rm -f $(DESTDIR)$(bindir)/pglend $(DESTDIR)$(bindir)/pglend-export $(DESTDIR)$(sbindir)/pglendd $(DESTDIR)$(includedir)/pglend.h \
 	    $(DESTDIR)$(libdir)/libpglend.so $(DESTDIR)$(libdir)/libpglend.so.0 $(DESTDIR)$(libdir)/libpglend.a \
 	    $(DESTDIR)$(libdir)/pkgconfig/pglend.pc $(units:config/%=$(DESTDIR)$(unitdir)/%) \
 	    $(DESTDIR)$(prefix)/lib/sysusers.d/pglend.conf $(DESTDIR)$(prefix)/lib/tmpfiles.d/pglend.conf \
@@ -201,4 +208,4 @@ clean:
 .PHONY: all check check-all check-tls check-audit demo bench format lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(audit_o) $(library_o) $(fixture_o) $(tests_bin:=.o))
+-include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(audit_o) $(library_o) $(export_o) $(fixture_o) $(tests_bin:=.o))

@@ -98,6 +98,9 @@ int64_t cli_now_ms(void); /* CLOCK_MONOTONIC */
 /* cli_check.c: borrow from the pool named, or from every one, ask, return. */
 enum cli_exit cli_check(const struct cli *cli, json_t **result, char message[CLI_MESSAGE_MAX]);
 
+/* cli_export.c: become pglend-export; returns an exit status only where that fails. */
+int cli_export(char **argv);
+
 /* cli_audit.c: pglend audit, whose words are its own; argv[0] is "audit". An exit status. */
 int cli_audit(int argc, char **argv);
 

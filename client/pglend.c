@@ -65,14 +65,14 @@ static enum cli_exit run_version(const struct cli *cli, const struct cli_command
 static enum cli_exit run_help(const struct cli *cli, const struct cli_command *command, json_t **result,
                               char message[CLI_MESSAGE_MAX]);
 
-/* Its options are its own and come behind it: main() does not let it come here unless others stand before. */
-static enum cli_exit run_audit(const struct cli *cli, const struct cli_command *command, json_t **result,
-                               char message[CLI_MESSAGE_MAX])
+/* Their options are their own and come behind: main() lets them come here only where others stand before. */
+static enum cli_exit run_first_word(const struct cli *cli, const struct cli_command *command, json_t **result,
+                                    char message[CLI_MESSAGE_MAX])
 {
     (void)cli;
-    (void)command;
     (void)result;
-    snprintf(message, CLI_MESSAGE_MAX, "audit is the first word, its options follow: pglend audit --help");
+    snprintf(message, CLI_MESSAGE_MAX, "%s is the first word, its options follow: pglend %s --help", command->name,
+             command->name);
     return CLI_USAGE;
 }
 
@@ -81,7 +81,9 @@ static const struct cli_command commands[] = {
     ADMIN_COMMANDS(ROW){"check", "pool", "[POOL]", "Borrow from the pool (or from each), ask `select 1`, give it back.",
                         "access to the pool; without POOL also the role read", ADMIN_READ, run_check, &cli_view_check},
     {"audit", "words", "[COMMAND ...]", "Set up, verify, read the audit trail; see pglend audit --help.",
-     "access to the trail's directory", ADMIN_READ, run_audit, NULL},
+     "access to the trail's directory", ADMIN_READ, run_first_word, NULL},
+    {"export", "words", "[OPTION ...]", "Serve the statistics to Prometheus; see pglend export --help.",
+     "the role read", ADMIN_READ, run_first_word, NULL},
     {"version", "", "", "Print the version of this program and of the daemon.", "nothing", ADMIN_READ, run_version,
      &cli_view_version},
     {"help", "command", "[COMMAND]", "Explain a command.", "nothing", ADMIN_READ, run_help, NULL},
@@ -209,8 +211,14 @@ static enum cli_exit obey(int argc, char **argv, struct cli *cli)
 int main(int argc, char **argv)
 {
     struct cli cli = {.format = &cli_format_table, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS, .args = json_object()};
-    int exit_code =
-        argc > 1 && strcmp(argv[1], "audit") == 0 ? cli_audit(argc - 1, argv + 1) : (int)obey(argc, argv, &cli);
+    int exit_code;
+
+    if (argc > 1 && strcmp(argv[1], "audit") == 0)
+        exit_code = cli_audit(argc - 1, argv + 1);
+    else if (argc > 1 && strcmp(argv[1], "export") == 0)
+        exit_code = cli_export(argv + 1);
+    else
+        exit_code = (int)obey(argc, argv, &cli);
 
     json_decref(cli.args);
     return exit_code;
