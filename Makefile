@@ -45,7 +45,7 @@ SHARED  = lease borrower ring segment stats wire pgwire nearest
 AUDIT   = $(patsubst client/%.c,%,$(wildcard client/audit_*.c))
 CLI     = $(patsubst client/%.c,%,client/pglend.c $(wildcard client/cli*.c))
 # A program of its own: only it links an HTTP server.
-EXPORT  = $(patsubst client/%.c,%,$(wildcard client/export*.c)) cli_send cli_print
+EXPORT  = $(patsubst client/%.c,%,$(wildcard client/export*.c)) cli_send cli_print cli_stats
 LIBRARY = $(filter-out $(CLI) $(AUDIT) $(EXPORT) nearest,$(patsubst client/%.c,%,$(wildcard client/*.c)))
 DAEMON  = $(patsubst daemon/%.c,%,$(wildcard daemon/*.c))
 TESTS   = $(patsubst tests/%_test.c,%,$(wildcard tests/*_test.c))

@@ -98,6 +98,12 @@ int64_t cli_now_ms(void); /* CLOCK_MONOTONIC */
 /* cli_check.c: borrow from the pool named, or from every one, ask, return. */
 enum cli_exit cli_check(const struct cli *cli, json_t **result, char message[CLI_MESSAGE_MAX]);
 
+/* cli_stats.c: the results of pools and stats for CLI's pools, as one object a pool, with "database_up". */
+enum cli_exit cli_pools_and_stats(const struct cli *cli, json_t **result, char message[CLI_MESSAGE_MAX]);
+
+/* cli_top.c: a live screen, until q. */
+enum cli_exit cli_top(const struct cli *cli, char message[CLI_MESSAGE_MAX]);
+
 /* cli_export.c: become pglend-export; returns an exit status only where that fails. */
 int cli_export(char **argv);
 

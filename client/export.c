@@ -34,47 +34,13 @@ struct options {
     struct cli cli;
 };
 
-/* What POOLS and STATS say of each pool, as one object each. */
-static json_t *merged(const json_t *pools, const json_t *stats)
-{
-    json_t *result = json_array(), *pool, *other, *both;
-    const char *state;
-    size_t i, k;
-
-    json_array_foreach(stats, i, pool)
-    {
-        both = json_copy(pool);
-        json_array_foreach(pools, k,
-                           other) if (json_equal(json_object_get(other, "name"), json_object_get(pool, "pool")))(void)
-            json_object_update(both, other);
-        state = json_string_value(json_object_get(both, "state"));
-        (void)json_object_set_new(both, "database_up",
-                                  json_boolean(state != NULL && strcmp(state, "unavailable") != 0));
-        (void)json_array_append_new(result, both);
-    }
-    return result;
-}
-
-static enum cli_exit ask_for(const struct options *o, json_t **all, char message[CLI_MESSAGE_MAX])
-{
-    json_t *pools = NULL, *stats = NULL;
-    enum cli_exit exit_code = cli_request(&o->cli, "pools", NULL, &pools, message);
-
-    if (exit_code == CLI_OK)
-        exit_code = cli_request(&o->cli, "stats", NULL, &stats, message);
-    *all = exit_code == CLI_OK ? merged(pools, stats) : NULL;
-    json_decref(pools);
-    json_decref(stats);
-    return exit_code;
-}
-
 static char *ask(void *context)
 {
     const struct options *o = context;
     char message[CLI_MESSAGE_MAX] = "";
     static bool told;
     json_t *pools = NULL;
-    enum cli_exit exit_code = ask_for(o, &pools, message);
+    enum cli_exit exit_code = cli_pools_and_stats(&o->cli, &pools, message);
     char *text;
 
     if (exit_code != CLI_OK && !told)

@@ -8,8 +8,8 @@
 #include <jansson.h>
 
 /*
- * export_text.c: what the supervisor says of each pool, in pools and in stats, as one object each (NULL: it did not answer),
- * as Prometheus reads it, text format 0.0.4. To be freed; NULL: out of memory.
+ * export_text.c: what cli_pools_and_stats() gave (NULL: the supervisor did not answer) as Prometheus reads it, text
+ * format 0.0.4. To be freed; NULL: out of memory.
  */
 #define EXPORT_TYPE "text/plain; version=0.0.4; charset=utf-8"
 char *export_text(const json_t *pools);

@@ -45,6 +45,14 @@ static enum cli_exit run_check(const struct cli *cli, const struct cli_command *
     return cli_check(cli, result, message);
 }
 
+static enum cli_exit run_top(const struct cli *cli, const struct cli_command *command, json_t **result,
+                             char message[CLI_MESSAGE_MAX])
+{
+    (void)command;
+    (void)result;
+    return cli_top(cli, message);
+}
+
 static enum cli_exit run_version(const struct cli *cli, const struct cli_command *command, json_t **result,
                                  char message[CLI_MESSAGE_MAX])
 {
@@ -84,6 +92,8 @@ static const struct cli_command commands[] = {
      "access to the trail's directory", ADMIN_READ, run_first_word, NULL},
     {"export", "words", "[OPTION ...]", "Serve the statistics to Prometheus; see pglend export --help.",
      "the role read", ADMIN_READ, run_first_word, NULL},
+    {"top", "pool", "[POOL ...]", "Watch pools, leases, workers and waiters on a live screen; q quits.", NULL,
+     ADMIN_READ, run_top, NULL},
     {"version", "", "", "Print the version of this program and of the daemon.", "nothing", ADMIN_READ, run_version,
      &cli_view_version},
     {"help", "command", "[COMMAND]", "Explain a command.", "nothing", ADMIN_READ, run_help, NULL},
