@@ -137,7 +137,7 @@ comma = ,
 
 $(tests_bin:=.o) $(fixture_o): | $(BUILD)/have-check
 
-check: all $(tests_bin) $(if $(TEST),,check-tsan-small)
+check: all $(tests_bin) $(if $(TEST),,check-tsan-small check-model-small)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
 	    tests/run $(if $(TEST),$(TEST),$(TESTS) $(TLS_SOME:%=%:tls))
 
@@ -163,6 +163,14 @@ check-tsan: $(BUILD)/tests/tsan/lease
 
 check-tsan-small: $(BUILD)/tests/tsan/lease
 	@if setarch -R true 2>/dev/null; then quiet='setarch -R'; fi; TSAN_OPTIONS=halt_on_error=1 $$quiet nice $< 1000000
+
+# The lease protocol as a Spin model, and mistakes in it that must be found.
+check-model: all
+	@NO_INSTALL='$(NO_INSTALL)' sh .ci/deps model || :
+	CC='$(CC)' tests/model/run.sh
+
+check-model-small:
+	@CC='$(CC)' tests/model/run.sh small
 
 # Also the slow ones: more rounds of what is left to chance.
 check-all: export PGLEND_TEST_ROUNDS ?= 10
@@ -220,7 +228,8 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-all check-tls check-audit check-tsan check-tsan-small demo bench format lint install uninstall clean deps force
+.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-audit demo bench format \
+        lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(audit_o) $(library_o) $(export_o) $(fixture_o) $(tests_bin:=.o))

@@ -331,6 +331,24 @@ static void wait_over(const struct segment *s, uint32_t borrower)
     hide_waiting(s, borrower);
 }
 
+/*
+ * SLOT is had, so the wait is over. One that had left its claim on SLOT may have been claimed for another meanwhile; a
+ * giver that has granted that one, and looked, is done with it: it goes on from here.
+ */
+static void wait_ends_with(const struct segment *s, uint32_t borrower, uint32_t slot)
+{
+    uint64_t wait = atomic_exchange(&s->borrower[borrower].wait, 0), seen;
+    uint32_t other = wait_slot(wait);
+
+    hide_waiting(s, borrower);
+    if (wait_state(wait) != WAIT_CLAIMED || other == slot || other >= s->slots)
+        return;
+    seen = slot_word(s, other);
+    if (word_state(seen) == SLOT_GRANTED && word_borrower(seen) == borrower &&
+        slot_swap(s, other, seen, own_word(seen, word_flags(seen), borrower)))
+        (void)pass_on(s, other, word_flags(seen) & SLOT_RESET_PENDING, borrower);
+}
+
 /* GRANTED(me) → LEASED(me), then the wait ends. */
 static uint32_t take_grant(const struct segment *s, uint32_t borrower, uint32_t slot, uint64_t *word)
 {
@@ -344,7 +362,7 @@ static uint32_t take_grant(const struct segment *s, uint32_t borrower, uint32_t 
             return NO_SLOT;
         leased = word_next(seen, SLOT_LEASED, word_flags(seen), borrower);
     } while (!slot_swap(s, slot, seen, leased));
-    wait_over(s, borrower);
+    wait_ends_with(s, borrower, slot);
     lease_began(s, slot, leased, clock_ns());
     *word = leased;
     return slot;
