@@ -34,6 +34,7 @@ struct database_config {
     char *user;
     char *password_file;
     char *passfile;
+    bool allow_insecure;
     char *service;
     char *servicefile; /* PGSERVICEFILE for the login */
     char *sslmode;     /* "": config_sslmode() decides */
@@ -158,5 +159,7 @@ int config_duration(const char *text, int64_t *ms);
  * else verify-full. A service may name any host, so without a host of its own it gets verify-full too.
  */
 const char *config_sslmode(const struct database_config *database);
+/* May what is said to the server be read or changed on the way, or said to another one? allow_insecure allows it. */
+bool config_is_insecure(const struct database_config *database);
 
 #endif

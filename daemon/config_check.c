@@ -8,7 +8,9 @@
 #include "config_table.h"
 #include <arpa/inet.h>
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define POOL_NAME_CHARACTERS "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.-"
 
@@ -37,29 +39,6 @@ static bool check_size(struct config_parse *p, const struct pool_config *pool)
     return true;
 }
 
-bool config_check_pool(struct config_parse *p, const struct pool_config *pool)
-{
-    const struct database_config *database = &pool->database;
-
-    if (database->dbname[0] == '\0' && database->service[0] == '\0')
-        return config_fail_key(p, "database.dbname", "this is missing; write the name of the pool's database");
-    if (database->password_file[0] != '\0' && database->passfile[0] != '\0')
-        return config_fail_key(p, "database.passfile", "\"password_file\" is given too; remove one of the two");
-    return check_size(p, pool);
-}
-
-bool config_check_file(struct config_parse *p, struct config *config)
-{
-    size_t length = strlen(config->runtime_dir);
-
-    /* One directory, one spelling: the names of the pools' segments are made from it. */
-    while (length > 1 && config->runtime_dir[length - 1] == '/')
-        config->runtime_dir[--length] = '\0';
-    if (config->pools == 0)
-        return config_fail_key(p, "pools", "there is no pool; write at least one, {\"NAME\": {\"database\": {...}}}");
-    return true;
-}
-
 /* One host of a list: LENGTH bytes. */
 static bool host_is_local(const char *host, size_t length)
 {
@@ -80,21 +59,86 @@ static bool host_is_local(const char *host, size_t length)
     return strcmp(address, "localhost") == 0;
 }
 
-const char *config_sslmode(const struct database_config *database)
+static bool hosts_are_local(const struct database_config *database)
 {
     const char *host = database->host;
 
-    if (database->sslmode[0] != '\0')
-        return database->sslmode;
     if (host[0] == '\0' && database->service[0] != '\0')
-        return "verify-full";
+        return false;
     for (;;) {
         size_t length = strcspn(host, ",");
 
         if (!host_is_local(host, length))
-            return "verify-full";
+            return false;
         if (host[length] == '\0')
-            return "disable";
+            return true;
         host += length + 1;
     }
+}
+
+const char *config_sslmode(const struct database_config *database)
+{
+    if (database->sslmode[0] != '\0')
+        return database->sslmode;
+    return hosts_are_local(database) ? "disable" : "verify-full";
+}
+
+bool config_is_insecure(const struct database_config *database)
+{
+    return strcmp(config_sslmode(database), "verify-full") != 0 && !hosts_are_local(database);
+}
+
+/*
+ * Where a certificate is to be verified and no authority is named: the system's. Libpq before version 16 would look in
+ * the home directory of a user that has none.
+ */
+static bool find_authorities(struct config_parse *p, struct database_config *database)
+{
+    static const char *const files[] = {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
+                                        "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
+
+    if (strncmp(config_sslmode(database), "verify-", 7) != 0 || database->sslrootcert[0] != '\0' ||
+        database->service[0] != '\0')
+        return true;
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (access(files[i], R_OK) == 0) {
+            char *copy = strdup(files[i]);
+
+            if (copy == NULL)
+                return config_fail(p, "out of memory");
+            free(database->sslrootcert);
+            database->sslrootcert = copy;
+            return true;
+        }
+    return config_fail_key(p, "database.sslrootcert",
+                           "this is missing, and the system has no file of authorities (ca-certificates.crt); name the "
+                           "file that the server's certificate is verified with");
+}
+
+bool config_check_pool(struct config_parse *p, struct pool_config *pool)
+{
+    struct database_config *database = &pool->database;
+
+    if (database->dbname[0] == '\0' && database->service[0] == '\0')
+        return config_fail_key(p, "database.dbname", "this is missing; write the name of the pool's database");
+    if (database->password_file[0] != '\0' && database->passfile[0] != '\0')
+        return config_fail_key(p, "database.passfile", "\"password_file\" is given too; remove one of the two");
+    if (config_is_insecure(database) && !database->allow_insecure)
+        return config_fail_key(p, "database.sslmode",
+                               "\"%s\" lets whoever is on the way read or change what is said to a server on another "
+                               "host; write \"verify-full\", or \"allow_insecure\": true beside it",
+                               database->sslmode);
+    return find_authorities(p, database) && check_size(p, pool);
+}
+
+bool config_check_file(struct config_parse *p, struct config *config)
+{
+    size_t length = strlen(config->runtime_dir);
+
+    /* One directory, one spelling: the names of the pools' segments are made from it. */
+    while (length > 1 && config->runtime_dir[length - 1] == '/')
+        config->runtime_dir[--length] = '\0';
+    if (config->pools == 0)
+        return config_fail_key(p, "pools", "there is no pool; write at least one, {\"NAME\": {\"database\": {...}}}");
+    return true;
 }

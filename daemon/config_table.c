@@ -125,6 +125,10 @@ const struct config_row config_row[] = {
      .takes = TAKES_RECYCLE,
      .help = "File of the certificate authorities that the server's certificate is checked against, or what else "
              "libpq takes here."},
+    {"database.allow_insecure", POOL_KEY(database.allow_insecure), .kind = &kind_boolean, .fallback = "false",
+     .help =
+         "Let sslmode be weaker than verify-full though the server is on another host. Shown in status, and logged at "
+         "each start."},
     {"database.sslcert", POOL_KEY(database.sslcert), .kind = &kind_file, .fallback = "\"\"", .max = FILE_MAX,
      .takes = TAKES_RECYCLE, .help = "File of the client's certificate."},
     {"database.sslkey", POOL_KEY(database.sslkey), .kind = &kind_file, .fallback = "\"\"", .max = FILE_MAX,

@@ -94,7 +94,7 @@ void config_clear(enum config_scope scope, void *object);
 
 /* config_check.c: what involves more than one key */
 bool config_check_pool_name(struct config_parse *p, const char *name);
-bool config_check_pool(struct config_parse *p, const struct pool_config *pool);
+bool config_check_pool(struct config_parse *p, struct pool_config *pool);
 bool config_check_file(struct config_parse *p, struct config *config);
 
 #endif

@@ -19,6 +19,7 @@ bool revoke_lease(struct backend *b, uint64_t word, enum lost_reason why, const 
     if (!lease_take(&b->pool->segment, b->slot, word, SLOT_RETIRE))
         return false;
     stats_count(&b->pool->segment, STATS_REVOCATIONS);
+    stats_lease_ended(b);
     audit_revoked(b, word, reason);
     backend_close(b, reason);
     return true;

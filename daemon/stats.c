@@ -78,6 +78,13 @@ void stats_carry_on(struct pool *pool)
     pool->kept = NULL;
 }
 
+void stats_lease_ended(const struct backend *b)
+{
+    uint64_t since = load(&b->pool->segment.slot[b->slot].since), now = clock_ns();
+
+    stats_held(&b->pool->segment, b->slot, since < now ? now - since : 0);
+}
+
 /* ---- rates ---- */
 
 void stats_tick(struct pool *pool)

@@ -253,9 +253,10 @@ void health_replaced(struct pool *pool); /* one was: the next of those that are 
 bool revoke_lease(struct backend *b, uint64_t word, enum lost_reason why, const char *reason);
 
 /* stats.c: what the segment has counted */
-void stats_tick(struct pool *pool);     /* with each sweep */
-void stats_keep(struct pool *pool);     /* before its segment is given up */
-void stats_carry_on(struct pool *pool); /* in the next one */
+void stats_tick(struct pool *pool);              /* with each sweep */
+void stats_keep(struct pool *pool);              /* before its segment is given up */
+void stats_carry_on(struct pool *pool);          /* in the next one */
+void stats_lease_ended(const struct backend *b); /* one that nobody gave back */
 /* All of it as JSON; NULL: out of memory. */
 json_t *stats_json(const struct pool *pool);
 
