@@ -3,7 +3,7 @@
  * stats.c - read what a pool's segment has counted: sums, quantiles, histograms.
  *
  * The counters outlive the supervisor with the segment, and are carried over where that is replaced. Workers write
- * them, so any number may stand there: sums are taken as they come, nothing is indexed by them.
+ * them, so any number may stand there: each is bounded as it is read, and nothing is indexed by them.
  */
 #include "supervisor.h"
 
@@ -14,14 +14,25 @@ struct times {
     uint64_t bucket[STATS_BUCKETS];
 };
 
+/* No honest number comes near these, and no sum of them leaves what JSON's integers hold. */
+#define COUNT_MOST (UINT64_C(1) << 48)
+#define NS_MOST    (UINT64_C(1) << 57)
+
+static uint64_t load_up_to(const _Atomic uint64_t *counter, uint64_t most)
+{
+    uint64_t value = atomic_load_explicit(counter, memory_order_relaxed);
+
+    return value < most ? value : most;
+}
+
 static uint64_t load(const _Atomic uint64_t *counter)
 {
-    return atomic_load_explicit(counter, memory_order_relaxed);
+    return load_up_to(counter, COUNT_MOST);
 }
 
 static void add_histogram(struct times *t, const struct stats_histogram *h)
 {
-    t->sum += load(&h->sum);
+    t->sum += load_up_to(&h->sum, NS_MOST);
     for (unsigned i = 0; i < STATS_BUCKETS; i++) {
         uint64_t count = load(&h->bucket[i]);
 
@@ -80,7 +91,7 @@ void stats_carry_on(struct pool *pool)
 
 void stats_lease_ended(const struct backend *b)
 {
-    uint64_t since = load(&b->pool->segment.slot[b->slot].since), now = clock_ns();
+    uint64_t since = load_up_to(&b->pool->segment.slot[b->slot].since, UINT64_MAX), now = clock_ns();
 
     stats_held(&b->pool->segment, b->slot, since < now ? now - since : 0);
 }

@@ -141,6 +141,35 @@ START_TEST(counted_over_a_new_segment)
 }
 END_TEST
 
+/* A worker that writes what it likes makes the numbers wrong, but not negative. */
+START_TEST(nonsense_is_bounded)
+{
+    char instance[17], name[SEGMENT_NAME_MAX];
+    struct segment segment = {0};
+    pglend *pool;
+    int fd;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    pool = open_pool();
+    lend(pool, 0);
+    segment_instance(daemon_->runtime_dir, instance);
+    ck_assert_int_eq(segment_name(name, instance, "clinic"), 0);
+    ck_assert_int_ne(fd = shm_open(name, O_RDWR | O_CLOEXEC, 0), -1);
+    ck_assert_int_eq(segment_map(&segment, fd), 0);
+    (void)close(fd);
+    memset(segment.stripe, 0xff, STATS_STRIPES * sizeof *segment.stripe);
+    for (unsigned i = 0; i < STATS_COUNTERS; i++)
+        segment.header->counter[i] = UINT64_MAX;
+    segment_unmap(&segment);
+    ck_assert_double_gt(figure("leases"), 0);
+    ck_assert_double_gt(figure("hold.sum_s"), 0);
+    ck_assert_double_gt(figure("timeouts"), 0);
+    lend(pool, 0);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 START_TEST(login_failures_by_reason)
 {
     daemon_ = pglendd_start(harness_server(),
@@ -159,6 +188,7 @@ int main(void)
 
     tcase_add_test(tc, counted_as_it_was);
     tcase_add_test(tc, counted_over_a_new_segment);
+    tcase_add_test(tc, nonsense_is_bounded);
     tcase_add_test(tc, login_failures_by_reason);
     return harness_main(suite);
 }
