@@ -62,6 +62,7 @@ struct pool_config {
     int64_t cache_per_worker;
     int64_t reset; /* enum reset_kind */
     char *reset_query;
+    char *init_query;
     int64_t reset_timeout_ms;
     int64_t acquire_timeout_ms;
     int64_t max_waiters; /* 0: any number */

@@ -180,6 +180,11 @@ const struct config_row config_row[] = {
      .help = "Connections that a worker keeps prepared for its next lease."},
     {"max_workers", POOL_KEY(max_workers), .kind = &kind_integer, .fallback = "4096", .min = 1, .max = BORROWERS_MAX,
      .takes = TAKES_RESTART, .help = "Most processes and threads that may hold or wait at a time."},
+    {"init_query", POOL_KEY(init_query), .kind = &kind_string, .fallback = "\"\"", .max = RESET_QUERY_MAX,
+     .takes = TAKES_RECYCLE,
+     .help =
+         "Statement for each new session, before it is lent for the first time. Its failure is the login's. What it "
+         "SETs the first reset undoes: that belongs into database.settings. Empty: none."},
     {"reset", POOL_KEY(reset), .kind = &kind_reset, .fallback = "\"full\"", .max = RESET_QUERY_MAX,
      .help = "What cleans a session between borrowers. full: DISCARD ALL. rollback: only end the transaction. none: "
              "the same, and only where one is open. replace: a new session each time. query: this statement."},

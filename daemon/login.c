@@ -194,8 +194,15 @@ static _Noreturn void stay(const struct job *job, PGconn *conn)
     relay_run(job, conn, pair[0]);
 }
 
-static _Noreturn void hand_over(const struct job *job, PGconn *conn, struct trace *trace)
+static _Noreturn void hand_over(const struct job *job, const struct pool_config *pool, PGconn *conn,
+                                struct trace *trace)
 {
+    char why[1200];
+
+    if (!init_session(conn, pool->init_query, trace, why, sizeof why)) {
+        PQfinish(conn);
+        failed(job, LOGIN_FAILED_OTHER, why);
+    }
     message_make(&answer, MESSAGE_BACKEND, job->name, 0, NULL);
     answer.backend_pid = PQbackendPID(conn);
     if (!facts(&answer, conn, trace)) {
@@ -231,7 +238,7 @@ int login_main(void)
         failed(&job, LOGIN_FAILED_OTHER, error);
     conn = connect_to(&job, &trace);
     if (tasks[task_of(&job)].ask == NULL)
-        hand_over(&job, conn, &trace);
+        hand_over(&job, pool, conn, &trace);
     tasks[task_of(&job)].ask(&job, conn, &answer);
     PQfinish(conn);
     cleanse();

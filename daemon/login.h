@@ -59,6 +59,9 @@ void trace_error(const char *verbose, char *line, size_t size, char sqlstate[6])
 void ask_cancel(const struct job *job, PGconn *conn, struct message *answer);
 void ask_state(const struct job *job, PGconn *conn, struct message *answer);
 
+/* login_init.c: run the pool's init_query. False: why not is in WHY, and the session is of no use */
+bool init_session(PGconn *conn, const char *sql, const struct trace *trace, char *why, size_t size);
+
 /* relay.c: be the way between CONN's TLS session and LENT until one of the two ends */
 _Noreturn void relay_run(const struct job *job, PGconn *conn, int lent);
 

@@ -105,7 +105,17 @@ static int show_config(const char *path)
 
 static int check_config(const char *path)
 {
-    config_free(load(path));
+    struct config *config = load(path);
+
+    for (size_t i = 0; i < config->pools; i++)
+        if (*config->pool[i].init_query != '\0' && strcasestr(config->pool[i].init_query, "set ") != NULL &&
+            config->pool[i].reset == RESET_FULL)
+            (void)fprintf(
+                stderr,
+                "%s: warning: what init_query of pool \"%s\" SETs, the first reset (DISCARD ALL) undoes; write "
+                "it into \"database\": {\"settings\": {...}}\n",
+                path, config->pool[i].name);
+    config_free(config);
     return printf("%s: good\n", path) < 0;
 }
 

@@ -404,6 +404,35 @@ START_TEST(encrypted_connection_is_lent)
 }
 END_TEST
 
+/* ---- init_query ---- */
+
+START_TEST(init_query_runs_once)
+{
+    static const struct {
+        const char *query, *words; /* NULL: good */
+    } rows[] = {
+        {"create temp table seen as select 1 as a", NULL},
+        {"select nothing_of_the_kind()", "function nothing_of_the_kind() does not exist"},
+        {"begin", "init_query leaves a transaction open"},
+        {"set timezone = Japan", "init_query changes TimeZone, which the first reset would undo"},
+        {"copy (select 1) to stdout", "init_query failed"},
+    };
+    char text[512];
+    struct pglendd *d;
+
+    (void)snprintf(text, sizeof text, "{'pools': {'clinic': {'size': {'max': 1}, 'init_query': \"%s\"}}}",
+                   rows[_i].query);
+    d = pglendd_start(harness_server(), text);
+    if (rows[_i].words == NULL) {
+        expect_answer(d, "clinic", "select a from seen", "1");
+    } else {
+        expect_failure(d, "clinic", 500, PGLEND_TIMEOUT, rows[_i].words);
+        ck_assert_int_eq(postgres_sessions(harness_server()), 0);
+    }
+    pglendd_stop(d);
+}
+END_TEST
+
 /* ---- settings ---- */
 
 /* They come with the login, so that DISCARD ALL goes back to them; the daemon's environment does not count. */
@@ -466,6 +495,7 @@ int main(void)
     tcase_add_test(tc, too_many_connections);
     tcase_add_test(tc, timeout_kills_it);
     tcase_add_test(tc, encrypted_connection_is_lent);
+    tcase_add_loop_test(tc, init_query_runs_once, 0, 5);
     tcase_add_test(tc, settings);
     return harness_main(suite);
 }
