@@ -107,6 +107,7 @@ struct config {
     int64_t log_level;  /* enum log_level */
     int64_t log_format; /* enum log_format */
     int64_t shutdown_timeout_ms;
+    int64_t max_backends; /* 0: no bound */
     struct access_config admin_read, admin_operate, admin_control;
     struct audit_config audit;
     struct pool_config *pool;

@@ -134,10 +134,18 @@ bool config_check_pool(struct config_parse *p, struct pool_config *pool)
 bool config_check_file(struct config_parse *p, struct config *config)
 {
     size_t length = strlen(config->runtime_dir);
+    int64_t least = 0;
 
     /* One directory, one spelling: the names of the pools' segments are made from it. */
     while (length > 1 && config->runtime_dir[length - 1] == '/')
         config->runtime_dir[--length] = '\0';
+    for (size_t i = 0; i < config->pools; i++)
+        least += config->pool[i].size_min;
+    if (config->max_backends != 0 && least > config->max_backends)
+        return config_fail_key(p, "max_backends",
+                               "%" PRId64 " is less than the pools' size.min together, %" PRId64
+                               "; raise it or lower those",
+                               config->max_backends, least);
     if (config->pools == 0)
         return config_fail_key(p, "pools", "there is no pool; write at least one, {\"NAME\": {\"database\": {...}}}");
     return true;

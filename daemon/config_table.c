@@ -94,6 +94,9 @@ const struct config_row config_row[] = {
      .names = audit_failures, .takes = TAKES_RESTART,
      .help =
          "While the trail cannot be written: degrade: lend on, with an error in log and status. deny: lend nothing."},
+    {"max_backends", FILE_KEY(max_backends), .kind = &kind_integer, .fallback = "0", .max = INT32_MAX,
+     .help = "Most sessions of all pools together, logins under way included. A pool that needs one more gets it when "
+             "another's idle one above size.min has ended. 0: as many as the pools may have."},
     {"shutdown_timeout", FILE_KEY(shutdown_timeout_ms), .kind = &kind_duration, .fallback = "\"30s\"", .max = DAY,
      .help = "How long a graceful shutdown waits for leases that are out."},
 

@@ -156,8 +156,22 @@ static void replace_old(struct pool *pool, uint64_t now)
         }
     }
     note_postponed(pool, pool->login_failures > 0 ? count : 0);
-    if (chosen != NULL && !busy && !pool->login_wait)
+    if (chosen != NULL && !busy && !pool->login_wait && supervisor_room(pool->supervisor) > 0)
         replace_begin(chosen, due(chosen, now));
+}
+
+void health_spare(struct pool *pool)
+{
+    for (uint32_t i = pool->segment.slots; i-- > 0;) {
+        struct backend *b = &pool->backend[i];
+        uint64_t word = slot_word(&pool->segment, i);
+
+        if (is_idle(b, word) && b->replacement.state == REPLACEMENT_NONE &&
+            lease_take(&pool->segment, i, word, word_flags(word))) {
+            backend_close(b, "another pool needs its place");
+            return;
+        }
+    }
 }
 
 void health_look(struct pool *pool)

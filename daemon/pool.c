@@ -163,7 +163,7 @@ void pool_balance(struct pool *pool)
     const struct pool_config *config = pool->config;
     struct pool_count count;
     /* One alone where it may well fail: several would be as many wrong passwords. */
-    uint32_t taken, target,
+    uint32_t taken, target, room,
         parallel = pool->login_failures > 0 || pool->logins == 0 ? 1 : (uint32_t)config->login_parallel;
 
     if (pool->login_wait || pool->replacing || pool->steering.mode != POOL_ACTIVE || !pool->supervisor->serving)
@@ -177,6 +177,11 @@ void pool_balance(struct pool *pool)
         target = 1; /* acquires fail at once now, and wait no more: somebody must see when the database is back */
     if (target > pool->steering.max)
         target = pool->steering.max;
+    room = supervisor_room(pool->supervisor);
+    if (room == 0 && taken < target && count.waiting > 0)
+        supervisor_make_room(pool->supervisor, pool);
+    if (target > taken && target - taken > room)
+        target = taken + room;
     for (uint32_t i = 0; i < pool->steering.max && taken < target && count.connecting < parallel; i++)
         if (pool->backend[i].phase == BACKEND_NONE) {
             backend_login(&pool->backend[i]);

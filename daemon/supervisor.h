@@ -179,6 +179,12 @@ struct supervisor {
 
 /* supervisor.c */
 struct pool *supervisor_pool(struct supervisor *s, const char *name);
+/* How many sessions more max_backends allows. */
+uint32_t supervisor_room(const struct supervisor *s);
+/* There is none, and FOR needs one: an idle session that its own pool can spare is closed. */
+void supervisor_make_room(struct supervisor *s, const struct pool *for_pool);
+/* A session has ended: pools that have waited for room log in, the one with the oldest waiter first. */
+void supervisor_room_made(struct supervisor *s);
 /* A segment took SIGBUS: everything of POOL starts anew in a fresh one. */
 void supervisor_segment_damaged(struct pool *pool);
 /* Ask the keeper. */
@@ -244,6 +250,7 @@ const char *audit_link_state(const struct supervisor *s); /* "off", "on", "faili
 
 /* health.c: what a second that passed calls for: sessions that are idle too long, too old, or used too often */
 void health_look(struct pool *pool);
+void health_spare(struct pool *pool);    /* close one that is idle: its room is needed elsewhere */
 void health_replaced(struct pool *pool); /* one was: the next of those that are to be recycled */
 
 /*

@@ -404,6 +404,43 @@ START_TEST(encrypted_connection_is_lent)
 }
 END_TEST
 
+/* ---- max_backends ---- */
+
+START_TEST(pools_share_max_backends)
+{
+    PGconn *conn[2], *other;
+    pglend *clinic, *ward;
+    struct pglendd *d;
+    char database[256];
+
+    overrides[0] = '\0';
+    (void)snprintf(database, sizeof database, ", 'password_file': '%s'",
+                   make_file("shared", POSTGRES_PASSWORD, 0600, false));
+    add_pool("clinic", 0, login_of("clinic", NULL, database));
+    add_pool("ward", 0, login_of("clinic", NULL, database));
+    overrides[strlen(overrides) - 1] = '\0';
+    (void)strcat(overrides, ", 'max_backends': 2}");
+    d = pglendd_start(harness_server(), overrides);
+    clinic = pglend_open(d->runtime_dir, "clinic");
+    ward = pglend_open(d->runtime_dir, "ward");
+    for (int i = 0; i < 2; i++)
+        ck_assert_ptr_nonnull(conn[i] = pglend_acquire(clinic, 5000));
+    ck_assert_ptr_null(pglend_acquire(ward, 1500)); /* nothing is to spare */
+    ck_assert_int_le(postgres_sessions(harness_server()), 2);
+    for (int i = 0; i < 2; i++)
+        ck_assert_int_eq(pglend_release(clinic, conn[i]), PGLEND_OK);
+    ck_assert_msg((other = pglend_acquire(ward, 5000)) != NULL, "%s", pglend_errmessage(ward));
+    ck_assert(pglendd_logged(d, "another pool needs its place"));
+    ck_assert_int_le(postgres_sessions(harness_server()), 2);
+    ck_assert_int_eq(pglend_release(ward, other), PGLEND_OK);
+    ck_assert_ptr_nonnull(conn[0] = pglend_acquire(clinic, 5000));
+    ck_assert_int_eq(pglend_release(clinic, conn[0]), PGLEND_OK);
+    pglend_close(clinic);
+    pglend_close(ward);
+    pglendd_stop(d);
+}
+END_TEST
+
 /* ---- init_query ---- */
 
 START_TEST(init_query_runs_once)
@@ -495,6 +532,7 @@ int main(void)
     tcase_add_test(tc, too_many_connections);
     tcase_add_test(tc, timeout_kills_it);
     tcase_add_test(tc, encrypted_connection_is_lent);
+    tcase_add_test(tc, pools_share_max_backends);
     tcase_add_loop_test(tc, init_query_runs_once, 0, 5);
     tcase_add_test(tc, settings);
     return harness_main(suite);
