@@ -143,19 +143,49 @@ START_TEST(after_release)
 }
 END_TEST
 
+/* How long a cancel takes to arrive, in milliseconds: a race is one that is about as long. */
+static unsigned cancel_takes_ms(pglend *pool)
+{
+    uint64_t began, took;
+    PGconn *conn = pglend_acquire(pool, 10000);
+    PGresult *result;
+    PGcancel *cancel;
+    pthread_t thread;
+    char text[8];
+
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    /* A session's first query may take longer than a cancel. */
+    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
+    ck_assert_ptr_nonnull(cancel = PQgetCancel(conn));
+    began = harness_now_ms();
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(60)"), 1);
+    ck_assert_int_eq(pthread_create(&thread, NULL, send_cancel, cancel), 0);
+    ck_assert_ptr_nonnull(result = PQgetResult(conn));
+    took = harness_now_ms() - began;
+    ck_assert_str_eq(PQresultErrorField(result, PG_DIAG_SQLSTATE), "57014");
+    PQclear(result);
+    ck_assert_ptr_null(PQgetResult(conn));
+    ck_assert_int_eq(pthread_join(thread, NULL), 0);
+    PQfreeCancel(cancel);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    return (unsigned)took;
+}
+
 START_TEST(racing_release)
 {
     struct worker_process other;
     unsigned rounds = harness_rounds(ROUNDS), hit = 0;
-    unsigned seed = 7;
+    unsigned seed = 7, most_ms;
     pglend *pool;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
     pool = pglend_open(daemon_->runtime_dir, "clinic");
+    most_ms = 2 * cancel_takes_ms(pool) + 1;
     worker_fork(&other, never_cancelled, NULL);
     ck_assert_int_eq(hear(other.sock, 5), 'r');
     for (unsigned i = 0; i < rounds; i++) {
-        struct timespec pause = {.tv_nsec = rand_r(&seed) % 20000000};
+        unsigned pause_ms = (unsigned)rand_r(&seed) % (most_ms + 1);
+        struct timespec pause = {.tv_sec = pause_ms / 1000, .tv_nsec = pause_ms % 1000 * 1000000L};
         PGconn *conn = pglend_acquire(pool, 10000);
         char sql[64];
         PGresult *result;
@@ -164,7 +194,7 @@ START_TEST(racing_release)
 
         ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
         ck_assert_ptr_nonnull(cancel = PQgetCancel(conn));
-        (void)snprintf(sql, sizeof sql, "select pg_sleep(%g)", rand_r(&seed) % 25 / 1000.0);
+        (void)snprintf(sql, sizeof sql, "select pg_sleep(%g)", (unsigned)rand_r(&seed) % (most_ms + 1) / 1000.0);
         ck_assert_int_eq(PQsendQuery(conn, sql), 1);
         ck_assert_int_eq(pthread_create(&thread, NULL, send_cancel, cancel), 0);
         if (i % 2 == 1) {
