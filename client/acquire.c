@@ -38,32 +38,6 @@ struct request {
     char fetch_error[256];           /* likewise: why no other can be had */
 };
 
-static bool text_is_fit(const char *text)
-{
-    size_t left = 0;
-
-    if (text == NULL)
-        return true;
-    if (strlen(text) > ACTOR_MAX)
-        return false;
-    for (const unsigned char *c = (const unsigned char *)text; *c != '\0'; c++) {
-        if (left > 0) {
-            if ((*c & 0xc0) != 0x80)
-                return false;
-            left--;
-        } else if (*c < 0x20 || *c == 0x7f || (*c >= 0x80 && *c < 0xc2) || *c > 0xf4) {
-            return false;
-        } else if (*c >= 0x80) {
-            /* C1 controls, overlong forms, surrogates and what lies above U+10FFFF (RFC 3629, section 4) */
-            if ((*c == 0xc2 && c[1] < 0xa0) || (*c == 0xe0 && c[1] < 0xa0) || (*c == 0xed && c[1] > 0x9f) ||
-                (*c == 0xf0 && c[1] < 0x90) || (*c == 0xf4 && c[1] > 0x8f))
-                return false;
-            left = *c < 0xe0 ? 1 : *c < 0xf0 ? 2 : 3;
-        }
-    }
-    return left == 0;
-}
-
 /* A borrower entry: the spare one, unless it was written over and is another's now. False with the error set. */
 static bool begin_borrowing(struct request *r)
 {
@@ -532,7 +506,7 @@ static struct loan *borrow(struct request *r)
 
     if (r->timeout_ms < 0)
         r->until = r->started + (uint64_t)r->policy->acquire_timeout_ms * 1000000;
-    while (made == TRY_ANOTHER && begin_borrowing(r)) {
+    while (made == TRY_ANOTHER && said_is_enough(r->pool, r->policy, r->actor, r->purpose) && begin_borrowing(r)) {
         uint64_t word = 0;
         uint32_t slot;
 
@@ -555,6 +529,9 @@ static struct loan *borrow(struct request *r)
         error_clear(r->pool);
         return loan;
     }
+    /* Who does not want to wait only asks whether there is one. */
+    if (!r->again && r->timeout_ms != 0)
+        record_refusal(at, r->policy, r->actor, r->purpose, clock_ns() - r->started, pglend_errcode(r->pool));
     pool_lock(r->pool);
     if (r->borrower != NO_BORROWER)
         loan_spare_borrower(at, r->borrower);
@@ -567,11 +544,8 @@ PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int
     struct request r; /* not cleared: the bitmap in it is seldom needed */
 
     error_clear(p);
-    if (!text_is_fit(actor) || !text_is_fit(purpose)) {
-        (void)error_set(p, PGLEND_USAGE,
-                        "actor and purpose must be UTF-8 of at most %d bytes, without control characters", ACTOR_MAX);
+    if (!said_is_fit(p, actor) || !said_is_fit(p, purpose))
         return NULL;
-    }
     r.pool = p;
     r.actor = actor;
     r.purpose = purpose;

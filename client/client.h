@@ -166,6 +166,15 @@ bool record_begin(const struct attachment *at, uint32_t slot, uint32_t borrower,
 void record_end(const struct attachment *at, uint32_t slot, uint32_t borrower, uint64_t version, uint64_t began,
                 bool broken);
 
+/* Who asked until he was told STATUS got no lease. The purpose is recorded only where POLICY knows it or all will do. */
+void record_refusal(const struct attachment *at, const struct policy *policy, const char *actor, const char *purpose,
+                    uint64_t wait_ns, pglend_status status);
+
+/* said.c: actor and purpose, NULL: not said. False with the error set. */
+bool said_is_fit(pglend *p, const char *text);
+bool said_is_enough(pglend *p, const struct policy *policy, const char *actor, const char *purpose);
+bool said_purpose_is_known(const struct policy *policy, const char *purpose);
+
 /* pool.c: the table of loans */
 /* The lease that CONN is of, or NULL. Under pool->lock. The pointer is compared, never followed: it may be freed. */
 struct loan *loan_find(const pglend *p, const PGconn *conn);

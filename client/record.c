@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * record.c - each lease's begin and end, for the audit trail.
+ * record.c - each lease's begin and end, and who got none, for the audit trail.
  *
  * A begin is written when the slot has been won and before the application gets its connection: without room for it
  * the lease waits, to its deadline. An end is written before the slot is given away. Where there is no audit trail the
@@ -9,28 +9,35 @@
 #include "client.h"
 #include "ring.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <time.h>
 
 #define ROOM_EVERY_NS 1000000
 
-static void fill(struct ring_entry *event, const struct attachment *at, uint32_t slot, uint32_t borrower,
-                 uint64_t version, enum ring_kind kind)
+static void fill_self(struct ring_entry *event, const struct attachment *at, enum ring_kind kind)
 {
-    const struct slot *in = &at->segment.slot[slot];
     const struct worker_record *self = &at->segment.worker[at->worker];
 
     *event = (struct ring_entry){
-        .version = version,
         .started = atomic_load_explicit(&self->start_time, memory_order_relaxed),
         .kind = kind,
-        .slot = slot,
-        .generation = atomic_load_explicit(&in->generation, memory_order_relaxed),
-        .backend_pid = atomic_load_explicit(&in->backend_pid, memory_order_relaxed),
         .pid = atomic_load_explicit(&self->pid, memory_order_relaxed),
         .uid = atomic_load_explicit(&self->uid, memory_order_relaxed),
         .gid = atomic_load_explicit(&self->gid, memory_order_relaxed),
     };
+}
+
+static void fill(struct ring_entry *event, const struct attachment *at, uint32_t slot, uint32_t borrower,
+                 uint64_t version, enum ring_kind kind)
+{
+    const struct slot *in = &at->segment.slot[slot];
+
+    fill_self(event, at, kind);
+    event->version = version;
+    event->slot = slot;
+    event->generation = atomic_load_explicit(&in->generation, memory_order_relaxed);
+    event->backend_pid = atomic_load_explicit(&in->backend_pid, memory_order_relaxed);
     event->said = at->segment.asserted[borrower];
 }
 
@@ -82,4 +89,22 @@ void record_end(const struct attachment *at, uint32_t slot, uint32_t borrower, u
     event.duration_us = began < now ? (now - began) / 1000 : 0;
     if (!ring_put(&at->segment, &event))
         count_lost(at);
+}
+
+void record_refusal(const struct attachment *at, const struct policy *policy, const char *actor, const char *purpose,
+                    uint64_t wait_ns, pglend_status status)
+{
+    struct ring_entry event;
+
+    if (at->segment.records == 0)
+        return;
+    fill_self(&event, at, RING_REFUSED);
+    event.status = (uint32_t)status;
+    event.wait_us = wait_ns / 1000;
+    if (actor != NULL)
+        (void)snprintf(event.said.actor, sizeof event.said.actor, "%s", actor);
+    if (purpose != NULL && (policy->purposes[0] == '\0' || said_purpose_is_known(policy, purpose)))
+        (void)snprintf(event.said.purpose, sizeof event.said.purpose, "%s", purpose);
+    /* Without room it is only counted, with the statistics: it must not take the room of a lease. */
+    (void)ring_put(&at->segment, &event);
 }

@@ -34,7 +34,7 @@ static bool claim(const struct segment *s, uint32_t keep, uint64_t *seq)
 
 bool ring_put(const struct segment *s, const struct ring_entry *event)
 {
-    uint32_t keep = event->kind == RING_BEGIN ? s->slots : 0;
+    uint32_t keep = event->kind == RING_BEGIN || event->kind == RING_REFUSED ? s->slots : 0;
     uint64_t seq;
 
     while (claim(s, keep, &seq)) {
@@ -102,7 +102,9 @@ bool ring_take(struct ring_reader *reader, const struct segment *s, uint64_t now
         event->said.actor[ACTOR_MAX] = event->said.purpose[ACTOR_MAX] = '\0';
         reader->next++;
         reader->stuck_since = 0;
-        return true;
+        if (event->kind < RING_KINDS)
+            return true;
+        reader->damaged++;
     }
     return false;
 }

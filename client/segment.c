@@ -230,6 +230,7 @@ bool segment_get_policy(const struct segment *s, struct policy *policy, uint32_t
     if (!collect(&s->header->policy_seq, policy, &s->header->policy, sizeof *policy, seq))
         return false;
     policy->reset_query[RESET_QUERY_MAX] = '\0';
+    policy->purposes[PURPOSES_MAX] = '\0';
     if (policy->max > s->slots)
         policy->max = s->slots;
     if (policy->reset >= RESET_KINDS)

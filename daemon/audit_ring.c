@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * audit_ring.c - leases' begin and end, from the pools' shared memory into the audit trail.
+ * audit_ring.c - leases' begin and end, and refusals, from the pools' shared memory into the audit trail.
  *
  * The hard thing: workers write there, and one of them may be hostile. Nothing that stands there can do more than
  * make a record that says what is not so, which "attested":false says of all of them; a segment that is truncated
@@ -10,6 +10,8 @@
 
 #include "daemon.h"
 #include "ring.h"
+
+#include <pglend.h>
 
 #include <errno.h>
 #include <inttypes.h>
@@ -74,17 +76,33 @@ static void set_time(struct audit_values *values, enum audit_field field, uint64
         audit_set_number(values, field, (int64_t)us);
 }
 
-static void record_lease(struct audit_trail *t, const struct pool_ring *r, const struct ring_entry *e)
+static void set_lease(struct audit_values *values, const struct ring_entry *e, const char *pool, char *lease,
+                      size_t size)
 {
+    (void)snprintf(lease, size, "%s/%" PRIu32 "/%" PRIu64, pool, e->slot, e->version);
+    audit_set_text(values, AUDIT_FIELD_LEASE, lease);
+    audit_set_number(values, AUDIT_FIELD_SLOT, e->slot);
+    audit_set_number(values, AUDIT_FIELD_GENERATION, e->generation);
+    audit_set_number(values, AUDIT_FIELD_BACKEND, e->backend_pid);
+}
+
+static void record(struct audit_trail *t, const struct pool_ring *r, const struct ring_entry *e)
+{
+    static const struct {
+        enum audit_event event;
+        const char *outcome;
+    } row[RING_KINDS] = {
+        [RING_BEGIN] = {AUDIT_LEASE_BEGIN, NULL},
+        [RING_END] = {AUDIT_LEASE_END, "kept"},
+        [RING_BROKEN] = {AUDIT_LEASE_END, "replaced"},
+        [RING_REFUSED] = {AUDIT_LEASE_REFUSED, NULL},
+    };
     struct audit_values values = {0};
     char lease[NAME_FIELD + 40];
 
-    (void)snprintf(lease, sizeof lease, "%s/%" PRIu32 "/%" PRIu64, r->pool, e->slot, e->version);
     audit_set_text(&values, AUDIT_FIELD_POOL, r->pool);
-    audit_set_text(&values, AUDIT_FIELD_LEASE, lease);
-    audit_set_number(&values, AUDIT_FIELD_SLOT, e->slot);
-    audit_set_number(&values, AUDIT_FIELD_GENERATION, e->generation);
-    audit_set_number(&values, AUDIT_FIELD_BACKEND, e->backend_pid);
+    if (e->kind != RING_REFUSED)
+        set_lease(&values, e, r->pool, lease, sizeof lease);
     audit_set_number(&values, AUDIT_FIELD_UID, e->uid);
     audit_set_number(&values, AUDIT_FIELD_GID, e->gid);
     audit_set_number(&values, AUDIT_FIELD_PID, e->pid);
@@ -92,13 +110,15 @@ static void record_lease(struct audit_trail *t, const struct pool_ring *r, const
     audit_set_text(&values, AUDIT_FIELD_ACTOR, e->said.actor);
     audit_set_text(&values, AUDIT_FIELD_PURPOSE, e->said.purpose);
     audit_set_flag(&values, AUDIT_FIELD_ATTESTED, false);
-    if (e->kind == RING_BEGIN) {
-        set_time(&values, AUDIT_FIELD_WAIT, e->wait_us);
-    } else {
+    if (row[e->kind].event == AUDIT_LEASE_END)
         set_time(&values, AUDIT_FIELD_DURATION, e->duration_us);
-        audit_set_text(&values, AUDIT_FIELD_OUTCOME, e->kind == RING_END ? "kept" : "replaced");
-    }
-    (void)audit_trail_add(t, e->kind == RING_BEGIN ? AUDIT_LEASE_BEGIN : AUDIT_LEASE_END, &values);
+    else
+        set_time(&values, AUDIT_FIELD_WAIT, e->wait_us);
+    if (e->kind == RING_REFUSED)
+        audit_set_text(&values, AUDIT_FIELD_OUTCOME, pglend_status_name((pglend_status)e->status));
+    else if (row[e->kind].outcome != NULL)
+        audit_set_text(&values, AUDIT_FIELD_OUTCOME, row[e->kind].outcome);
+    (void)audit_trail_add(t, row[e->kind].event, &values);
 }
 
 static void say_trouble(struct audit_trail *t, struct pool_ring *r)
@@ -128,7 +148,7 @@ static bool drain(struct audit_trail *t, struct pool_ring *r)
 
     while (count < DRAIN_MOST && t->bodies.length < AUDIT_WAITING_MAX / 2 &&
            ring_take(&r->reader, &r->segment, now, &event)) {
-        record_lease(t, r, &event);
+        record(t, r, &event);
         count++;
     }
     say_trouble(t, r);

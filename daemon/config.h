@@ -57,7 +57,9 @@ struct pool_config {
     int64_t size_min, size_max, size_limit;
     int64_t max_workers;
     struct access_config access;
-    char *isolation; /* "shared" */
+    bool require_actor;
+    struct string_list purposes; /* none: any */
+    char *isolation;             /* "shared" */
     bool guard;
     int64_t cache_per_worker;
     int64_t reset; /* enum reset_kind */

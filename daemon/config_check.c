@@ -5,6 +5,7 @@
  * The table can say what each key may hold; here is what they must be together, and the sslmode that follows from the
  * host. An address counts as loopback by its form alone: nothing is resolved.
  */
+#include "audit.h"
 #include "config_table.h"
 #include <arpa/inet.h>
 #include <inttypes.h>
@@ -115,6 +116,23 @@ static bool find_authorities(struct config_parse *p, struct database_config *dat
                            "file that the server's certificate is verified with");
 }
 
+/* They must fit into the segment; an empty one would let those pass who say nothing. */
+static bool check_purposes(struct config_parse *p, const struct string_list *purposes)
+{
+    size_t length = 0;
+
+    for (size_t i = 0; i < purposes->count; i++) {
+        if (purposes->item[i][0] == '\0' || !audit_text_valid(purposes->item[i], ACTOR_MAX))
+            return config_fail_key(p, "purposes",
+                                   "a purpose is UTF-8 of 1 to %d bytes without control characters; item %zu is not",
+                                   ACTOR_MAX, i + 1);
+        length += strlen(purposes->item[i]) + 1;
+    }
+    return length <= PURPOSES_MAX ||
+           config_fail_key(p, "purposes", "they have %zu bytes together, and at most %d fit; shorten the list", length,
+                           PURPOSES_MAX);
+}
+
 bool config_check_pool(struct config_parse *p, struct pool_config *pool)
 {
     struct database_config *database = &pool->database;
@@ -128,7 +146,7 @@ bool config_check_pool(struct config_parse *p, struct pool_config *pool)
                                "\"%s\" lets whoever is on the way read or change what is said to a server on another "
                                "host; write \"verify-full\", or \"allow_insecure\": true beside it",
                                database->sslmode);
-    return find_authorities(p, database) && check_size(p, pool);
+    return find_authorities(p, database) && check_size(p, pool) && check_purposes(p, &pool->purposes);
 }
 
 bool config_check_file(struct config_parse *p, struct config *config)

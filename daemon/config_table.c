@@ -173,6 +173,12 @@ const struct config_row config_row[] = {
              "user and root."},
     {"access.groups", POOL_KEY(access.groups), .kind = &kind_list, .fallback = "[]", .max = ACCOUNT_MAX,
      .help = "Groups, by name or number, whose members' processes may borrow."},
+    {"require_actor", POOL_KEY(require_actor), .kind = &kind_boolean, .fallback = "false",
+     .help = "Lend only to a borrower that says who it is for, by pglend_acquire_as()."},
+    {"purposes", POOL_KEY(purposes), .kind = &kind_list, .fallback = "[]", .max = ACTOR_MAX,
+     .help =
+         "Purposes of which a borrower must name one. Any other text, which might be about a patient, is refused and "
+         "recorded nowhere. Empty: any text, or none."},
     {"isolation", POOL_KEY(isolation), .kind = &kind_choice, .fallback = "\"shared\"", .names = isolations,
      .planned = "strict", .takes = TAKES_RESTART,
      .help = "How far workers of the pool are kept apart. shared: they trust each other and hand connections on "

@@ -56,7 +56,7 @@
     ROW(DENIED, "access.denied", "A process may not borrow from the pool.")                                            \
     ROW(LEASE_BEGIN, "lease.begin", "A borrower has a connection.")                                                    \
     ROW(LEASE_END, "lease.end", "It gave the connection back.")                                                        \
-    ROW(LEASE_REFUSED, "lease.refused", "A borrower got none: time out, queue full.")                                  \
+    ROW(LEASE_REFUSED, "lease.refused", "A borrower waited for one or was not entitled to one, and got none.")         \
     ROW(LEASE_REVOKED, "lease.revoked", "The supervisor ended a lease.")                                               \
     ROW(LEASE_RECLAIMED, "lease.reclaimed", "A dead worker's connection was taken back.")
 

@@ -76,7 +76,8 @@ PGconn *pglend_acquire(pglend *p, int timeout_ms);
 /*
  * The same on behalf of somebody: ACTOR (a person or job) and PURPOSE appear beside the lease in administration.
  * Either may be NULL. Each is UTF-8 of at most 127 bytes without control characters, else PGLEND_USAGE.
- * They are the application's word: pglend does not verify them.
+ * They are the application's word: pglend does not verify them. A pool with require_actor lends to no one without an
+ * actor, one with purposes only for one of those: PGLEND_DENIED else.
  */
 PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int timeout_ms);
 

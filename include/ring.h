@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * ring.h - leases' begin and end on their way to the audit trail, through the pool's shared memory.
+ * ring.h - leases' begin and end, and refusals, on their way to the audit trail, through the pool's shared memory.
  *
  * In shared isolation workers hand connections on among themselves, and only they know of it. Each writes what it did
  * into the ring, before its application may use the connection and before it gives the connection away; the audit
@@ -12,7 +12,7 @@
  *   skip     an entry that is not ready for RING_STUCK_MS: its claimer is dead or stopped. Its stamp → N, SKIPPED; if
  *            the claimer lives it finds that, and writes another entry
  *
- * A begin is refused where fewer places are left than there are slots: so the end of each lease always finds one.
+ * A begin or a refusal finds no room where fewer places are left than there are slots: so the end of each lease always finds one.
  * What workers write is their word. The reader checks every number and believes none.
  */
 #ifndef PGLEND_RING_H
@@ -23,7 +23,7 @@
 #define RING_STUCK_MS 1000
 
 enum ring_stamp { RING_WRITING = 1, RING_READY, RING_SKIPPED };
-enum ring_kind { RING_BEGIN, RING_END, RING_BROKEN, RING_KINDS };
+enum ring_kind { RING_BEGIN, RING_END, RING_BROKEN, RING_REFUSED, RING_KINDS };
 
 /* Entries for a pool of SLOTS: room for a burst while the audit process waits for the disk. */
 static inline uint32_t ring_size(uint32_t slots)
@@ -42,7 +42,7 @@ struct ring_reader {
     uint64_t damaged;     /* times that the ring said what cannot be */
 };
 void ring_reader_begin(struct ring_reader *reader, const struct segment *s);
-/* The next event that is ready, copied whole and its texts terminated. False: none just now. NOW: ns. */
+/* The next event that is ready, copied whole, its kind checked and its texts terminated. False: none just now. NOW: ns. */
 bool ring_take(struct ring_reader *reader, const struct segment *s, uint64_t now, struct ring_entry *event);
 /* All that was taken is on disk: its places are free. */
 void ring_free(const struct ring_reader *reader, const struct segment *s);

@@ -49,6 +49,7 @@
 #define ACTOR_MAX         127
 #define RING_MAX          65536
 #define RESET_QUERY_MAX   1023
+#define PURPOSES_MAX      1023
 #define SEGMENT_ERROR_MAX 511
 #define NAME_FIELD        64
 
@@ -66,9 +67,11 @@ struct policy {
     uint32_t guard;
     uint32_t cache_per_worker;
     uint32_t max_waiters; /* 0: any number */
-    uint64_t mode_since;  /* ns, CLOCK_MONOTONIC */
+    uint32_t require_actor;
+    uint64_t mode_since; /* ns, CLOCK_MONOTONIC */
     char mode_by[NAME_FIELD];
     char reset_query[RESET_QUERY_MAX + 1];
+    char purposes[PURPOSES_MAX + 1]; /* those that may be said, newlines between them; "": any, or none */
 };
 
 /* Why a lease was taken away: for the message of whoever held it. */
@@ -131,7 +134,8 @@ struct ring_entry {
     uint64_t version; /* the lease is POOL/SLOT/VERSION */
     uint64_t started; /* of the worker, clock ticks after boot */
     uint64_t wait_us, duration_us;
-    uint32_t kind; /* enum ring_kind */
+    uint32_t kind;   /* enum ring_kind */
+    uint32_t status; /* of a refusal: pglend_status */
     uint32_t slot, generation;
     int32_t backend_pid, pid;
     uint32_t uid, gid;

@@ -246,7 +246,7 @@ static size_t balanced_leases(void)
                 continue;
             json_object_set_new(open, lease, json_true());
             count++;
-        } else if (strncmp(event, "lease.", 6) == 0) {
+        } else if (strncmp(event, "lease.", 6) == 0 && lease != NULL) { /* a refusal is of none */
             ck_assert_msg(json_object_get(open, lease) != NULL || json_object_get(ended, lease) != NULL,
                           "%s of %s, which has not begun", event, lease);
             json_object_del(open, lease);
@@ -310,6 +310,64 @@ START_TEST(leases_are_recorded_though_worker_supervisor_and_audit_process_die)
     pglendd_stop(d);
     expect_intact();
     ck_assert_uint_eq(balanced_leases(), LEASES + 4);
+}
+END_TEST
+
+/* Whoever may not have one, or waits in vain, is recorded; a purpose that is not the pool's is not repeated. */
+START_TEST(who_got_none_is_recorded)
+{
+    static const struct {
+        const char *actor, *purpose;
+        pglend_status status;
+    } row[] = {
+        {NULL, "treatment", PGLEND_DENIED},
+        {"", "treatment", PGLEND_DENIED},
+        {"dr.lee", NULL, PGLEND_DENIED},
+        {"dr.lee", "", PGLEND_DENIED},
+        {"dr.lee", "Mrs Smith's results", PGLEND_DENIED},
+        {"dr.lee", "treat", PGLEND_DENIED},
+        {"dr.lee", "treatment\npayment", PGLEND_USAGE},
+        {"dr.lee", "treatment", PGLEND_OK},
+        {"dr.lee", "payment", PGLEND_OK},
+    };
+    json_t *record;
+    PGconn *conn, *none;
+    pglend *p;
+
+    start("", ", 'pools': {'clinic': {'size': {'max': 1}, 'require_actor': true,"
+              " 'purposes': ['treatment', 'payment']}}");
+    p = pglend_open(d->runtime_dir, "clinic");
+    for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
+        conn = pglend_acquire_as(p, row[i].actor, row[i].purpose, 5000);
+        ck_assert_msg(pglend_errcode(p) == row[i].status, "row %zu: %s", i, pglend_errmessage(p));
+        ck_assert_int_eq(conn != NULL, row[i].status == PGLEND_OK);
+        if (conn != NULL)
+            ck_assert_int_eq(pglend_release(p, conn), PGLEND_OK);
+    }
+    ck_assert_ptr_null(pglend_acquire(p, 5000));
+    ck_assert_ptr_nonnull(strstr(pglend_errmessage(p), "require_actor"));
+    ck_assert_ptr_null(pglend_acquire_as(p, "x", "y", 5000));
+    ck_assert_ptr_nonnull(strstr(pglend_errmessage(p), "treatment,payment"));
+    ck_assert_ptr_nonnull(conn = pglend_acquire_as(p, "dr.lee", "treatment", 5000));
+    none = pglend_acquire_as(p, "dr.kim", "payment", 20);
+    ck_assert_ptr_null(none);
+    ck_assert_ptr_null(pglend_acquire_as(p, "dr.ask", "payment", 0)); /* who only asks is not recorded */
+    ck_assert_int_eq(pglend_release(p, conn), PGLEND_OK);
+    pglend_close(p);
+    pglendd_stop(d);
+    expect_intact();
+    ck_assert_uint_eq(balanced_leases(), 3);
+    record = recorded("lease.refused", "outcome", "PGLEND_TIMEOUT");
+    ck_assert_ptr_nonnull(record);
+    ck_assert_str_eq(json_string_value(json_object_get(record, "actor")), "dr.kim");
+    ck_assert_int_ge(number_of(record, "wait_us"), 20000);
+    ck_assert(json_is_false(json_object_get(record, "attested")));
+    ck_assert_int_eq(number_of(record, "pid"), getpid());
+    json_decref(record);
+    ck_assert(is_recorded("lease.refused", "outcome", "PGLEND_DENIED"));
+    ck_assert(!is_recorded("lease.refused", "actor", "dr.ask"));
+    ck_assert_int_eq(audit("report --json %s", directory), 0);
+    ck_assert_ptr_null(strstr(output, "Smith"));
 }
 END_TEST
 
@@ -640,6 +698,7 @@ int main(void)
     tcase_add_test(live, what_happens_is_recorded);
     tcase_add_test(live, a_revoked_lease_is_recorded_with_who_revoked_it);
     tcase_add_test(live, each_lease_is_recorded_from_begin_to_end);
+    tcase_add_test(live, who_got_none_is_recorded);
     tcase_add_test(live, leases_are_recorded_though_worker_supervisor_and_audit_process_die);
     tcase_add_test(live, a_full_ring_holds_leases_and_drops_none);
     tcase_add_test(live, deny_lends_nothing_while_the_trail_is_not_written);

@@ -55,7 +55,7 @@ static int connect_to(int which)
 
 static void lends(void)
 {
-    PGconn *conn = pglend_acquire(pool, 2000);
+    PGconn *conn = pglend_acquire(pool, 10000);
     char text[16];
 
     ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
@@ -382,7 +382,7 @@ START_TEST(floods)
         worker_fork(&flooder[i], flood, NULL);
     for (until = harness_now_ms() + harness_rounds(2000); harness_now_ms() < until;) {
         lends();
-        in_worker(lend_anew, NULL, 5);
+        in_worker(lend_anew, NULL, 12);
     }
     for (int i = 0; i < FLOODERS; i++) {
         say(flooder[i].sock, 's');

@@ -306,6 +306,11 @@ PGconn *postgres_connect(const struct postgres *s, const char *role)
 
     (void)snprintf(port, sizeof port, "%d", s->port);
     conn = PQsetdbLogin(s->directory, port, NULL, NULL, "clinic", role, POSTGRES_PASSWORD);
+    /* The server may not have noticed yet that another one has hung up. */
+    for (int i = 0; i < 100 && strstr(PQerrorMessage(conn), "remaining connection slots") != NULL; i++) {
+        harness_sleep_ms(50);
+        PQreset(conn);
+    }
     ck_assert_msg(PQstatus(conn) == CONNECTION_OK, "%s", PQerrorMessage(conn));
     return conn;
 }
