@@ -89,7 +89,7 @@ static const struct cli_column stats_columns[] = {
 };
 const struct cli_view cli_view_stats = {.none = "no pools", COLUMNS(stats_columns)};
 
-const struct cli_view cli_view_config = {0};
+const struct cli_view cli_view_config = {0}, cli_view_inventory = {0};
 
 static const struct cli_column reload_columns[] = {
     {"KEY", "key", CLI_TEXT}, {"OLD", "old", CLI_TEXT}, {"NEW", "new", CLI_TEXT}, {"TAKES", "takes", CLI_TEXT}};

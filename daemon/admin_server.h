@@ -93,6 +93,9 @@ void command_recycle(struct admin_connection *c);
 /* admin_revoke.c */
 void command_revoke(struct admin_connection *c);
 
+/* admin_inventory.c */
+void command_inventory(struct admin_connection *c);
+
 /* admin_commands.c */
 struct admin_command {
     const char *name;

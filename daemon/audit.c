@@ -41,13 +41,24 @@ static struct audit {
 
 /* ---- telling ---- */
 
+/* SEQ:HASH of the last record that is on disk. */
+static void say_head(char text[AUDIT_ANCHOR_MAX])
+{
+    char hash[AUDIT_HEX + 1];
+
+    audit_to_hex(audit.trail.durable.prev, AUDIT_HASH, hash);
+    (void)snprintf(text, AUDIT_ANCHOR_MAX, "%llu:%s", (unsigned long long)audit.trail.durable.seq, hash);
+}
+
 static void tell_state(void)
 {
     static struct message m;
+    char head[AUDIT_ANCHOR_MAX];
 
     if (audit.supervisor == NULL)
         return;
-    message_make(&m, MESSAGE_AUDIT_STATE, NULL, audit.serial, audit.trail.error);
+    say_head(head);
+    message_make(&m, MESSAGE_AUDIT_STATE, NULL, audit.serial, audit.failing ? audit.trail.error : head);
     m.status = audit.failing ? AUDIT_STATE_FAILING : AUDIT_STATE_ON;
     channel_send(audit.supervisor, &m, -1);
 }
@@ -71,7 +82,7 @@ static void sync_trail(void)
 
 static void checkpoint(const char *reason)
 {
-    char hash[AUDIT_HEX + 1];
+    char head[AUDIT_ANCHOR_MAX];
 
     if (!audit_trail_checkpoint(&audit.trail, reason)) {
         audit.failing = true;
@@ -80,8 +91,8 @@ static void checkpoint(const char *reason)
     }
     audit_rings_free();
     audit.checkpointed = uv_now(&audit.loop);
-    audit_to_hex(audit.trail.durable.prev, AUDIT_HASH, hash);
-    log_info("audit: checkpoint %llu:%s %s", (unsigned long long)audit.trail.durable.seq, hash, audit.trail.checkpoint);
+    say_head(head);
+    log_info("audit: checkpoint %s %s", head, audit.trail.checkpoint);
     tell_state();
 }
 

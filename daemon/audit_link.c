@@ -32,7 +32,8 @@ static struct {
     uint32_t serial;
     uint64_t lost; /* events that found no room */
     enum audit_state state;
-    uint64_t since; /* ms of the loop */
+    uint64_t since;              /* ms of the loop */
+    char head[AUDIT_ANCHOR_MAX]; /* the last one that was told */
 } trail = {.last = &trail.first, .state = AUDIT_STATE_OFF};
 
 static void tell(const struct kept *k)
@@ -80,6 +81,8 @@ static void on_message(void *context, const struct message *m, int fd)
         set_state(context, AUDIT_STATE_FAILING, "the audit process has ended");
     } else if (m->verb == MESSAGE_AUDIT_STATE) {
         acknowledged(m->slot);
+        if (m->status == AUDIT_STATE_ON)
+            (void)snprintf(trail.head, sizeof trail.head, "%.*s", (int)sizeof trail.head - 1, m->text);
         set_state(context, m->status == AUDIT_STATE_ON ? AUDIT_STATE_ON : AUDIT_STATE_FAILING, m->text);
     }
 }
@@ -342,4 +345,9 @@ const char *audit_link_state(const struct supervisor *s)
     if (!is_on(s))
         return names[AUDIT_STATE_OFF];
     return names[trail.state == AUDIT_STATE_ON ? AUDIT_STATE_ON : AUDIT_STATE_FAILING];
+}
+
+const char *audit_link_head(void)
+{
+    return trail.head;
 }

@@ -23,7 +23,7 @@
  *   keeper ─► audit        JOB · STOP · AUDIT (fd: the supervisor's end; the other end to the supervisor, the same way)
  *                          AUDIT_EVENT · SEGMENT (pool; fd: its leases' begin and end stand there)
  *   supervisor ─► audit    AUDIT_EVENT (slot: a serial number; text: the event and its fields as JSON)
- *   audit ─► supervisor    AUDIT_STATE (slot: the last serial that is on disk; status: enum audit_state; text: why)
+ *   audit ─► supervisor    AUDIT_STATE (slot: the last serial that is on disk; status: enum audit_state; text: the head, or why not)
  */
 #ifndef PGLEND_MESSAGE_H
 #define PGLEND_MESSAGE_H

@@ -247,6 +247,7 @@ void audit_reclaimed(const struct backend *b, uint32_t worker);
 void audit_revoked(const struct backend *b, uint64_t word, const char *reason);
 void audit_swept(struct pool *pool);                      /* forget who left */
 const char *audit_link_state(const struct supervisor *s); /* "off", "on", "failing" */
+const char *audit_link_head(void);                        /* of the trail, SEQ:HASH, as far as it is known; "": not */
 
 /* health.c: what a second that passed calls for: sessions that are idle too long, too old, or used too often */
 void health_look(struct pool *pool);

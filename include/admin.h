@@ -35,6 +35,8 @@ enum admin_role { ADMIN_READ, ADMIN_OPERATE, ADMIN_CONTROL, ADMIN_ROLES };
     ROW(workers, "pool", "[POOL ...]", ADMIN_READ, "Show the processes that are attached.")                            \
     ROW(waiters, "pool", "[POOL ...]", ADMIN_READ, "Show who waits for a connection, oldest first.")                   \
     ROW(stats, "pool", "[POOL ...]", ADMIN_READ, "Show how often, how long, and what went wrong.")                     \
+    ROW(inventory, "pool", "[POOL ...]", ADMIN_READ,                                                                   \
+        "Show what an auditor asks for: pools, roles, ciphers, peers, limits, the audit trail's head.")                \
     ROW(config, "", "", ADMIN_READ, "Show the configuration in force, normalised.")                                    \
     ROW(reload, "", "", ADMIN_OPERATE, "Read the configuration again; a bad one changes nothing.")                     \
     ROW(pause, "pool keep wait timeout", "[--keep] [--wait] [POOL ...]", ADMIN_OPERATE,                                \

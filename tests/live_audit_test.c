@@ -175,6 +175,38 @@ static int borrow_as(void *argument, int sock)
     return 0;
 }
 
+START_TEST(the_inventory_says_what_an_auditor_asks)
+{
+    json_t *inventory, *pool, *server, *worker;
+    struct worker_process held;
+    const char *head;
+
+    start("", ", 'pools': {'clinic': {'lease_max': '15m'}}");
+    worker_fork(&held, borrow, NULL);
+    (void)hear(held.sock, 5);
+    wait_until(is_recorded("lease.begin", "pool", "clinic"), 5);
+    /* A checkpoint or a lease is the head: the trail is not shorter than what the inventory said. */
+    inventory = pglendd_result(d, "inventory", NULL);
+    ck_assert_str_eq(json_string_value(json_object_get(json_object_get(inventory, "audit"), "state")), "on");
+    head = json_string_value(json_object_get(json_object_get(inventory, "audit"), "head"));
+    ck_assert_ptr_nonnull(head);
+    ck_assert_msg(audit("verify --key %s --anchor %s %s", key, head, directory) == 0, "%s", output);
+    pool = json_array_get(json_object_get(inventory, "pools"), 0);
+    ck_assert_str_eq(json_string_value(json_object_get(json_object_get(pool, "settings"), "lease_max")), "15m");
+    server = json_array_get(json_object_get(pool, "servers"), 0);
+    ck_assert_str_eq(json_string_value(json_object_get(server, "role")), "clinic");
+    ck_assert_ptr_nonnull(json_string_value(json_object_get(server, "version")));
+    ck_assert_int_ge(number_of(server, "count"), 1);
+    worker = json_array_get(json_object_get(pool, "workers"), 0);
+    ck_assert_int_eq(number_of(worker, "uid"), getuid());
+    ck_assert_int_eq(number_of(worker, "count"), 1);
+    json_decref(inventory);
+    say(held.sock, 'e');
+    ck_assert_int_eq(worker_wait(&held, 5), 0);
+    pglendd_stop(d);
+}
+END_TEST
+
 START_TEST(a_revoked_lease_is_recorded_with_who_revoked_it)
 {
     struct worker_process worker;
@@ -424,7 +456,7 @@ static int be_held(void *argument, int sock)
 
     (void)argument;
     (void)sock;
-    ck_assert_ptr_null(pglend_acquire(p, 300));
+    ck_assert_ptr_null(pglend_acquire(p, 2000)); /* long enough for a login, where nothing is connected yet */
     ck_assert_int_eq(pglend_errcode(p), PGLEND_TIMEOUT);
     ck_assert_msg(strstr(pglend_errmessage(p), "nothing is lent without it") != NULL, "%s", pglend_errmessage(p));
     pglend_close(p);
@@ -440,7 +472,7 @@ START_TEST(deny_lends_nothing_while_the_trail_is_not_written)
     (void)snprintf(to, sizeof to, "%s/seal.away", directory);
     ck_assert_int_eq(rename(from, to), 0);
     start(", 'on_audit_failure': 'deny'", "");
-    in_worker(be_held, NULL, 5);
+    in_worker(be_held, NULL, 10);
     ck_assert_int_eq(rename(to, from), 0);
     wait_until(state_is("on"), 15);
     worker_fork(&worker, borrow, NULL);
@@ -696,6 +728,7 @@ int main(void)
     tcase_add_checked_fixture(live, set_up, tear_down);
     tcase_add_test(live, without_the_section_there_is_no_trail);
     tcase_add_test(live, what_happens_is_recorded);
+    tcase_add_test(live, the_inventory_says_what_an_auditor_asks);
     tcase_add_test(live, a_revoked_lease_is_recorded_with_who_revoked_it);
     tcase_add_test(live, each_lease_is_recorded_from_begin_to_end);
     tcase_add_test(live, who_got_none_is_recorded);
