@@ -8,6 +8,7 @@
 #include "config_table.h"
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -244,5 +245,14 @@ const struct pool_config *config_pool(const struct config *config, const char *n
 
 const char *config_password_path(const struct pool_config *pool)
 {
-    return *pool->database.password_file != '\0' ? pool->database.password_file : pool->database.passfile;
+    const struct database_config *database = &pool->database;
+    static char path[PATH_MAX];
+
+    if (*database->password_credential != '\0') {
+        const char *directory = getenv(CREDENTIALS);
+
+        (void)snprintf(path, sizeof path, "%s/%s", directory != NULL ? directory : "", database->password_credential);
+        return path;
+    }
+    return *database->password_file != '\0' ? database->password_file : database->passfile;
 }

@@ -27,12 +27,16 @@ struct access_config {
     struct string_list groups;
 };
 
+#define PASSWORD_WORDS_MAX 32 /* of password_command */
+
 struct database_config {
     char *host; /* "": libpq's default, a Unix socket */
     char *port; /* text: "5432" or libpq's list "5432,5433"; a JSON integer is taken too */
     char *dbname;
     char *user;
     char *password_file;
+    char *password_credential;           /* a credential of systemd's */
+    struct string_list password_command; /* program and arguments; none: "" */
     char *passfile;
     bool allow_insecure;
     char *service;
@@ -137,7 +141,8 @@ struct pool_config *config_pool_parse(const char *name, json_t *pool, char error
 void config_pool_free(struct pool_config *pool);
 /* The section "audit" that config_json() made, into CONFIG, the rest of which has its defaults. False with a message. */
 bool config_audit_parse(const json_t *audit, struct config *config, char error[CONFIG_ERROR_MAX]);
-/* The file that has its password: password_file or passfile; "": neither. */
+/* The file that has its password: password_file, credential or passfile; "": none. Valid until the next call. */
+#define CREDENTIALS "CREDENTIALS_DIRECTORY" /* systemd.exec(5), LoadCredential= */
 const char *config_password_path(const struct pool_config *pool);
 
 /* Print the JSON schema, or the table as mdoc list items for pglend.json(5). */

@@ -133,14 +133,45 @@ static bool check_purposes(struct config_parse *p, const struct string_list *pur
                            PURPOSES_MAX);
 }
 
+/* It comes from one place. */
+static bool check_password(struct config_parse *p, const struct database_config *database)
+{
+    const struct {
+        const char *key;
+        bool given;
+    } source[] = {
+        {"password_file", database->password_file[0] != '\0'},
+        {"password_credential", database->password_credential[0] != '\0'},
+        {"password_command", database->password_command.count > 0},
+        {"passfile", database->passfile[0] != '\0'},
+    };
+    const char *first = NULL;
+    char path[64];
+
+    for (size_t i = 0; i < sizeof source / sizeof source[0]; i++) {
+        (void)snprintf(path, sizeof path, "database.%s", source[i].key);
+        if (source[i].given && first != NULL)
+            return config_fail_key(p, path, "\"%s\" is given too; remove one of the two", first);
+        if (source[i].given)
+            first = source[i].key;
+    }
+    if (strchr(database->password_credential, '/') != NULL)
+        return config_fail_key(p, "database.password_credential", "a credential has a name, not a path");
+    if (database->password_command.count > 0 && database->password_command.item[0][0] != '/')
+        return config_fail_key(p, "database.password_command", "the program must be an absolute path");
+    if (database->password_command.count > PASSWORD_WORDS_MAX)
+        return config_fail_key(p, "database.password_command", "it has more than %d words", PASSWORD_WORDS_MAX);
+    return true;
+}
+
 bool config_check_pool(struct config_parse *p, struct pool_config *pool)
 {
     struct database_config *database = &pool->database;
 
     if (database->dbname[0] == '\0' && database->service[0] == '\0')
         return config_fail_key(p, "database.dbname", "this is missing; write the name of the pool's database");
-    if (database->password_file[0] != '\0' && database->passfile[0] != '\0')
-        return config_fail_key(p, "database.passfile", "\"password_file\" is given too; remove one of the two");
+    if (!check_password(p, database))
+        return false;
     if (config_is_insecure(database) && !database->allow_insecure)
         return config_fail_key(p, "database.sslmode",
                                "\"%s\" lets whoever is on the way read or change what is said to a server on another "

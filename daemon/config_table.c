@@ -115,6 +115,14 @@ const struct config_row config_row[] = {
      .max = FILE_MAX, .takes = TAKES_RECYCLE, .own = true, .secret = true,
      .help = "File whose first line is the role's password. It must be a regular file of root or of the keeper's user "
              "that others cannot read."},
+    {"database.password_credential", POOL_KEY(database.password_credential), .kind = &kind_string, .fallback = "\"\"",
+     .max = ACCOUNT_MAX, .takes = TAKES_RECYCLE, .own = true, .secret = true,
+     .help = "Name of a credential that systemd gives the service (LoadCredential), instead of password_file."},
+    {"database.password_command", POOL_KEY(database.password_command), .kind = &kind_list, .fallback = "[]",
+     .max = FILE_MAX, .takes = TAKES_RECYCLE, .own = true, .secret = true,
+     .help = "Program and arguments that print the password, or a token that is one for some minutes, instead of "
+             "password_file. Run for each login with pglendd's own rights, without a shell, for three quarters of "
+             "login.timeout at most; nobody but root and pglendd's own user may be able to write the program."},
     {"database.passfile", POOL_KEY(database.passfile), .kind = &kind_file, .fallback = "\"\"", .max = FILE_MAX,
      .secret = true, .takes = TAKES_RECYCLE, .help = "File in libpq's .pgpass format, instead of password_file."},
     {"database.service", POOL_KEY(database.service), .kind = &kind_string, .fallback = "\"\"", .max = ACCOUNT_MAX,

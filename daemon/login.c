@@ -216,6 +216,24 @@ static _Noreturn void hand_over(const struct job *job, const struct pool_config 
     job_answer(&answer, PQsocket(conn));
 }
 
+static int find_password(const struct pool_config *pool, char *error, size_t size)
+{
+    const struct database_config *database = &pool->database;
+
+    if (database->password_command.count > 0)
+        return password_ask(&database->password_command, pool->login_timeout_ms * 3 / 4, password, error, size);
+    if (*database->password_credential != '\0' && getenv(CREDENTIALS) == NULL) {
+        (void)snprintf(error, size,
+                       "there is no credential \"%s\", for " CREDENTIALS " is not set: give it to the service with "
+                       "LoadCredential=%s:FILE",
+                       database->password_credential, database->password_credential);
+        return -1;
+    }
+    if (*database->password_credential == '\0' && *database->password_file == '\0')
+        return 0;
+    return password_read(config_password_path(pool), password, error, size);
+}
+
 int login_main(void)
 {
     static struct trace trace;
@@ -229,8 +247,7 @@ int login_main(void)
     if (pool == NULL)
         failed(&job, LOGIN_FAILED_OTHER, error);
     stamp = password_stamp(config_password_path(pool));
-    if (*pool->database.password_file != '\0' &&
-        password_read(pool->database.password_file, password, error, sizeof error) == -1)
+    if (find_password(pool, error, sizeof error) == -1)
         failed(&job, LOGIN_FAILED_OTHER, error);
     job_settle(&job);
     conninfo_environment(&pool->database);

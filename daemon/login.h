@@ -32,6 +32,16 @@ _Noreturn void job_answer(const struct message *m, int fd);
 /* Read the password in PATH's one line. 0, or -1 with a message that names file, mode, owner and what to do. */
 int password_read(const char *path, char password[PASSWORD_MAX], char *error, size_t size);
 
+/*
+ * Strip the newline from PASSWORD, LENGTH bytes with room for a NUL. 0, or -1 with a message that begins with WHAT: what is
+ * left is not one line.
+ */
+int password_check(const char *what, char *password, size_t length, char *error, size_t size);
+
+/* password_command.c: run COMMAND, for BOUND_MS at most. 0 with what it said, or -1 with a message. */
+int password_ask(const struct string_list *command, int64_t bound_ms, char password[PASSWORD_MAX], char *error,
+                 size_t size);
+
 /* Changes whenever the file does; 0: there is none to be seen. */
 uint64_t password_stamp(const char *path);
 

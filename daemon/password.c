@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -55,8 +56,7 @@ static int check_file(const char *path, const struct stat *st, char *error, size
     return 0;
 }
 
-/* Strip the newline; what is left must be one line. */
-static int check_text(const char *path, char *password, size_t length, char *error, size_t size)
+int password_check(const char *what, char *password, size_t length, char *error, size_t size)
 {
     const char *wrong = NULL;
 
@@ -64,19 +64,20 @@ static int check_text(const char *path, char *password, size_t length, char *err
         length--;
     password[length] = '\0';
     if (length == 0)
-        wrong = "is empty: write the password into it";
+        wrong = "is empty: it must be the password";
     else if (memchr(password, '\n', length) != NULL)
         wrong = "has more than one line: it must hold the password alone";
     else if (memchr(password, '\0', length) != NULL)
         wrong = "holds a NUL byte: it must hold the password alone, as text";
     if (wrong == NULL)
         return 0;
-    (void)snprintf(error, size, "password file %s %s", path, wrong);
+    (void)snprintf(error, size, "%s %s", what, wrong);
     return -1;
 }
 
 int password_read(const char *path, char password[PASSWORD_MAX], char *error, size_t size)
 {
+    char what[PATH_MAX + 16];
     struct stat st;
     size_t length = 0;
     ssize_t got = 0;
@@ -94,7 +95,8 @@ int password_read(const char *path, char password[PASSWORD_MAX], char *error, si
         (void)snprintf(error, size, "cannot read password file %s: %s", path, strerror(errno));
         goto done;
     }
-    status = check_text(path, password, length, error, size);
+    (void)snprintf(what, sizeof what, "password file %s", path);
+    status = password_check(what, password, length, error, size);
 
 done:
     if (status == -1)
