@@ -210,6 +210,7 @@ bool adopt_arm(struct loan *loan)
     if (!loan->armed && dup3(loan->lent, loan->socket, O_CLOEXEC) == -1)
         return false;
     loan->armed = true;
+    (void)PQsetNoticeReceiver(loan->conn, loan->hooks.receiver, NULL);
     return true;
 }
 
@@ -278,11 +279,18 @@ enum rest adopt_rest(struct loan *loan, bool all_parameters)
     return AT_REST;
 }
 
+/* What the server says while a lease ends is not the application's, and libpq's own receiver would print it. */
+static void hear_nothing(void *context, const PGresult *notice)
+{
+    (void)context;
+    (void)notice;
+}
+
 bool adopt_restore_hooks(struct loan *loan)
 {
     PGconn *conn = loan->conn;
 
-    (void)PQsetNoticeReceiver(conn, loan->hooks.receiver, NULL);
+    (void)PQsetNoticeReceiver(conn, hear_nothing, NULL); /* until it is lent again */
     (void)PQsetNoticeProcessor(conn, loan->hooks.processor, NULL);
     (void)PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
     (void)PQsetErrorContextVisibility(conn, PQSHOW_CONTEXT_ERRORS);

@@ -11,9 +11,11 @@
 #include "pglend.h"
 #include "pglendd.h"
 
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #define ACCOUNT_MAX    131072
@@ -290,6 +292,42 @@ START_TEST(all_in_a_row)
 }
 END_TEST
 
+static int backend_dies_unread(void *argument, int sock)
+{
+    const struct pglendd *d = argument;
+    pglend *pool = pglend_open(d->runtime_dir, "clinic");
+    PGconn *conn = borrow(pool, "dies unread");
+    int errors = dup(STDERR_FILENO), said = memfd_create("said", MFD_CLOEXEC);
+    struct pollfd last_words = {.fd = PQsocket(conn), .events = POLLIN};
+    char sql[64];
+    off_t length;
+
+    (void)sock;
+    (void)snprintf(sql, sizeof sql, "select pg_terminate_backend(%d)", PQbackendPID(conn));
+    postgres_run(harness_server(), sql);
+    ck_assert_int_eq(poll(&last_words, 1, 10000), 1);
+    ck_assert_int_eq(PQconsumeInput(conn), 1);
+    ck_assert_int_ne(dup2(said, STDERR_FILENO), -1);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    length = lseek(said, 0, SEEK_END);
+    ck_assert_int_ne(dup2(errors, STDERR_FILENO), -1);
+    ck_assert_msg(length == 0, "the library wrote %lld bytes on standard error", (long long)length);
+    (void)close(errors);
+    (void)close(said);
+    pglend_close(pool);
+    return 0;
+}
+
+/* A library that prints nothing must not have libpq print for it. */
+START_TEST(release_prints_nothing)
+{
+    struct pglendd *d = pglendd_start(harness_server(), NULL);
+
+    in_worker(backend_dies_unread, d, 20);
+    pglendd_stop(d);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_reset");
@@ -301,5 +339,6 @@ int main(void)
     tc = harness_live_case(suite, "all", 120);
     tcase_add_test(tc, as_a_session_of_ones_own);
     tcase_add_test(tc, all_in_a_row);
+    tcase_add_test(tc, release_prints_nothing);
     return harness_main(suite);
 }
