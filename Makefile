@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# make [all] check check-all check-tls check-audit check-tsan demo bench format lint install uninstall clean deps
+# make [all] check check-all check-tls check-audit check-tsan soak demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
@@ -180,6 +180,11 @@ check-all: check
 check-audit: all $(tests_bin)
 	@PGLEND_AUDIT_ALL=1 PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' tests/run audit
 
+# Everything dies at random under load, and the history of who had which backend is judged; make check has 10 s of it.
+SOAK_SECONDS ?= 300
+soak: all $(BUILD)/tests/live_soak_test
+	@PGLEND_BUILD='$(abspath $(BUILD))' SANITIZE='$(SANITIZE)' SOAK_SECONDS='$(SOAK_SECONDS)' nice $(BUILD)/tests/live_soak_test
+
 demo bench: all $(BUILD)/have-demo
 	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/$@/run.sh
 
@@ -228,8 +233,8 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-audit demo bench format \
-        lint install uninstall clean deps force
+.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-audit soak demo bench \
+        format lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(audit_o) $(library_o) $(export_o) $(fixture_o) $(tests_bin:=.o))
