@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# make [all] check check-all check-tls check-audit check-tsan soak demo bench format lint install uninstall clean deps
+# make [all] check check-all check-tls check-audit check-tsan soak fuzz demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
@@ -137,7 +137,7 @@ comma = ,
 
 $(tests_bin:=.o) $(fixture_o): | $(BUILD)/have-check
 
-check: all $(tests_bin) $(if $(TEST),,check-tsan-small check-model-small)
+check: all $(tests_bin) $(if $(TEST),,check-tsan-small check-model-small fuzz-small)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
 	    tests/run $(if $(TEST),$(TEST),$(TESTS) $(TLS_SOME:%=%:tls))
 
@@ -184,6 +184,19 @@ check-audit: all $(tests_bin)
 SOAK_SECONDS ?= 300
 soak: all $(BUILD)/tests/live_soak_test
 	@PGLEND_BUILD='$(abspath $(BUILD))' SANITIZE='$(SANITIZE)' SOAK_SECONDS='$(SOAK_SECONDS)' nice $(BUILD)/tests/live_soak_test
+
+# libFuzzer, with its own objects: clang's, instrumented. Without clang's runtime it is skipped by name.
+FUZZ_SECONDS ?= 60
+FUZZERS    = $(filter-out stand,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
+fuzz_cli_o = $(filter-out %/pglend.o,$(cli_o)) $(audit_o)
+$(BUILD)/fuzz-%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/stand.o $(BUILD)/tests/daemon.a $(fuzz_cli_o) $(BUILD)/libpglend.a
+	$(link) -fsanitize=fuzzer -o $@ $(filter %.o,$^) $(BUILD)/tests/daemon.a $(BUILD)/libpglend.a $(libs_l)
+
+fuzzers: $(FUZZERS:%=$(BUILD)/fuzz-%)
+
+fuzz fuzz-small: | $(BUILD)/have-build
+	@$(if $(filter fuzz,$@),NO_INSTALL='$(NO_INSTALL)' sh .ci/deps fuzz || :)
+	@MAKE='$(MAKE)' tests/fuzz/run.sh '$(abspath $(BUILD))/fuzz' $(if $(filter fuzz,$@),$(FUZZ_SECONDS),5) $(FUZZERS)
 
 demo bench: all $(BUILD)/have-demo
 	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/$@/run.sh
@@ -233,8 +246,9 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-audit soak demo bench \
-        format lint install uninstall clean deps force
+.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-audit soak fuzz fuzz-small fuzzers demo \
+        bench format lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:
--include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(audit_o) $(library_o) $(export_o) $(fixture_o) $(tests_bin:=.o))
+-include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(audit_o) $(library_o) $(export_o) $(fixture_o) $(tests_bin:=.o) \
+         $(patsubst %.c,$(BUILD)/%.o,$(wildcard tests/fuzz/*.c)))

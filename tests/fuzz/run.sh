@@ -1,0 +1,45 @@
+#!/bin/sh
+# SPDX-License-Identifier: ISC
+#
+# run.sh BUILD SECONDS NAME... - build the fuzzers in BUILD and run each for SECONDS, from its corpus in the tree and what
+# earlier runs in this build found. Prints how many inputs were executed; exits 1 if one of them failed, and says where
+# that input is.
+set -u
+build=$1
+seconds=$2
+shift 2
+here=$(dirname "$0")
+
+if ! NO_INSTALL=1 sh "$here/../../.ci/deps" fuzz >/dev/null 2>&1; then
+    echo "fuzz: skipped, clang or its fuzzer's runtime (libclang-rt-dev) is not installed"
+    exit 0
+fi
+"${MAKE:-make}" --no-print-directory -s BUILD="$build" CC=clang SANITIZE=fuzzer-no-link,address,undefined CFLAGS='-O1 -g' \
+    fuzzers || exit 1
+
+# Leaks: programs end while their supervisor works on; its threads hold what they hold.
+export ASAN_OPTIONS=detect_leaks=0:abort_on_error=1 UBSAN_OPTIONS=print_stacktrace=1
+failed=0
+for name; do
+    log=$build/$name.log
+    case $name in
+    config) from="-dict=$here/json.dict $here/../config $here/../../config" ;;
+    admin) from="-dict=$here/json.dict $here/corpus/admin" ;;
+    *) from=$here/corpus/$name ;;
+    esac
+    mkdir -p "$build/corpus/$name"
+    # shellcheck disable=SC2086 # options, then directories
+    timeout $((seconds + 120)) nice "$build/fuzz-$name" -max_total_time="$seconds" -timeout=30 -rss_limit_mb=4096 \
+        -max_len=4096 -print_final_stats=1 -verbosity=0 -artifact_prefix="$build/$name-" \
+        "$build/corpus/$name" $from >"$log" 2>&1
+    status=$?
+    executed=$(sed -n 's/^stat::number_of_executed_units: *//p' "$log")
+    if [ $status -eq 0 ]; then
+        echo "fuzz $name: ${executed:-0} inputs executed in $seconds s"
+    else
+        failed=1
+        tail -c 6000 "$log"
+        echo "fuzz $name: FAILED with status $status; the input is $build/$name-*, the log $log"
+    fi
+done
+exit $failed
