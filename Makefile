@@ -194,9 +194,13 @@ $(BUILD)/fuzz-%: $(BUILD)/tests/fuzz/%.o $(BUILD)/tests/fuzz/stand.o $(BUILD)/te
 
 fuzzers: $(FUZZERS:%=$(BUILD)/fuzz-%)
 
-fuzz fuzz-small: | $(BUILD)/have-build
-	@$(if $(filter fuzz,$@),NO_INSTALL='$(NO_INSTALL)' sh .ci/deps fuzz || :)
-	@MAKE='$(MAKE)' tests/fuzz/run.sh '$(abspath $(BUILD))/fuzz' $(if $(filter fuzz,$@),$(FUZZ_SECONDS),5) $(FUZZERS)
+fuzz: all $(BUILD)/tests/live_fuzz_test
+	@NO_INSTALL='$(NO_INSTALL)' sh .ci/deps fuzz || :
+	@MAKE='$(MAKE)' tests/fuzz/run.sh '$(abspath $(BUILD))/fuzz' $(FUZZ_SECONDS) $(FUZZERS)
+	@PGLEND_BUILD='$(abspath $(BUILD))' FUZZ_SECONDS='$(FUZZ_SECONDS)' nice $(BUILD)/tests/live_fuzz_test
+
+fuzz-small: | $(BUILD)/have-build
+	@MAKE='$(MAKE)' tests/fuzz/run.sh '$(abspath $(BUILD))/fuzz' 5 $(FUZZERS)
 
 demo bench: all $(BUILD)/have-demo
 	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/$@/run.sh
