@@ -220,6 +220,7 @@ lint: | $(BUILD)/have-lint
 	cppcheck --quiet --std=c11 --enable=warning,performance,portability --inline-suppr --error-exitcode=1 \
 	    $(patsubst %,--suppress=%,$(cppcheck_off)) --library=./.cppcheck.cfg \
 	    -Iinclude -Iclient -Idaemon client daemon
+	.ci/analyze $(pq_c)
 
 pages  = $(wildcard daemon/*.[58] client/*.[13])
 units  = $(wildcard config/*.service)

@@ -8,6 +8,7 @@
 #include "export.h"
 
 #include <stdio.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -154,6 +155,7 @@ char *export_text(const json_t *pools)
     size_t length, i;
     FILE *out = open_memstream(&text, &length);
     json_t *pool;
+    bool ok;
 
     if (out == NULL)
         return NULL;
@@ -164,7 +166,8 @@ char *export_text(const json_t *pools)
             put_head(out, metrics[m].name, type_names[metrics[m].type], metrics[m].help);
         json_array_foreach(pools, i, pool) put_pool(out, &metrics[m], pool);
     }
-    if (ferror(out) || fclose(out) != 0) {
+    ok = ferror(out) == 0;
+    if (fclose(out) != 0 || !ok) {
         free(text);
         return NULL;
     }

@@ -138,7 +138,7 @@ static struct keeper_slot *kept_in(struct keeper_slot *slot)
 
 static void keep(struct child *c, const struct message *m, int fd)
 {
-    struct keeper_slot *slot = kept_in(&c->pool->slot[c->slot]);
+    struct keeper_slot *own = &c->pool->slot[c->slot], *slot = kept_in(own);
 
     if (slot != NULL) {
         slot->facts = strdup(m->text);
@@ -146,10 +146,10 @@ static void keep(struct child *c, const struct message *m, int fd)
     }
     if (slot == NULL || slot->facts == NULL || slot->peer == NULL) {
         (void)close(fd);
-        if (slot == c->pool->slot[c->slot].spare)
-            drop_spare(&c->pool->slot[c->slot]);
+        if (slot == own)
+            keeper_drop_backend(own);
         else
-            keeper_drop_backend(slot);
+            drop_spare(own);
         login_failed(c->keeper, c->pool->config->name, c->slot, LOGIN_FAILED_OTHER,
                      "the server closed the new session at once");
         return;
