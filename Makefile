@@ -124,9 +124,11 @@ deps:
 # ---- Tests. Live tests are what an application is: linked to the shared library. ----
 
 $(BUILD)/tests/daemon.a: $(filter-out %/main.o,$(daemon_o)) $(audit_o) $(BUILD)/client/nearest.o
+	@mkdir -p $(@D)
 	$(Q) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/tests/fixtures.a: $(fixture_o)
+	@mkdir -p $(@D)
 	$(Q) rm -f $@ && $(AR) rcs $@ $^
 
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/fixtures.a $(BUILD)/tests/daemon.a $(BUILD)/libpglend.a \
@@ -144,7 +146,7 @@ check: all $(tests_bin) $(if $(TEST),,check-tsan-small check-model-small fuzz-sm
 # The same tests where all sessions are encrypted: some in each check, the rest on request.
 TLS_SOME = live_borrow live_cancel
 TLS_REST = live_access live_audit live_daemon live_damage live_death live_health live_hostile live_lease live_secret \
-           live_stats live_steer live_token
+           live_stats live_steer live_supervisor live_token
 check-tls: all $(tests_bin)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
 	    tests/run $(patsubst %,%:tls,$(TLS_SOME) $(TLS_REST))

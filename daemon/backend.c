@@ -220,24 +220,7 @@ void backend_login_failed(struct backend *b)
 
 const char *backend_fact(const struct backend *b, const char *name, char *value, size_t size)
 {
-    size_t length = strlen(name), at = 0;
-    const char *line = b->facts;
-
-    for (; line != NULL; line = strchr(line, '\n')) {
-        line += *line == '\n';
-        if (strncmp(line, name, length) == 0 && line[length] == '=')
-            break;
-    }
-    if (line == NULL)
-        return NULL;
-    for (line += length + 1; *line != '\0' && *line != '\n' && at + 1 < size; line++) {
-        bool escaped = *line == '\\' && line[1] != '\0';
-
-        line += escaped;
-        value[at++] = escaped && *line == 'n' ? '\n' : *line;
-    }
-    value[at] = '\0';
-    return value;
+    return fact_value(b->facts, name, value, size);
 }
 
 /* ---- cancel ---- */

@@ -55,6 +55,13 @@ void log_tick(void);
 /* Start-up errors and broken invariants only: never reached by what the outside sends. Exits with STATUS. */
 _Noreturn void fatal(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
+/* facts.c: the start-up facts in a message's text, and in copies of it. False: no room. A NULL value says nothing */
+bool fact_add(struct message *m, const char *name, const char *value);
+/* VALUE, or NULL if FACTS (NULL: there are none) do not have it; cut to SIZE */
+const char *fact_value(const char *facts, const char *name, char *value, size_t size);
+/* the same, taken out of FACTS; for free(). NULL too where memory is out */
+char *fact_take(char *facts, const char *name);
+
 /* channel.c: messages between two of our processes over a SOCK_SEQPACKET pair, in the uv loop, never blocking */
 struct channel;
 /*

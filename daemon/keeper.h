@@ -15,11 +15,10 @@ struct child;
 struct keeper_slot {
     int fd;
     int32_t backend_pid;
-    uint32_t generation; /* of the last backend; grows by one with each */
-    uint64_t connected;  /* when it logged in; ns */
-    char *facts;         /* without the cancel key */
-    char *cancel_key;    /* hexadecimal; NULL: it could not be read */
-    char *peer; /* where the socket leads, a socket address as hexadecimal; a socket that was shut down forgets */
+    uint32_t generation;       /* of the last backend; grows by one with each */
+    uint64_t connected;        /* when it logged in; ns */
+    char *facts;               /* without the line of the cancel job */
+    char *cancel_job;          /* JSON, with the cancel key; NULL: that could not be read */
     struct keeper_slot *spare; /* logged in beside it, to follow it; only the backend's own members are used */
     struct child *login;       /* under way */
     bool cancel_lost;          /* one may still hit it: see message.h */

@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 static struct message out;
@@ -29,13 +28,12 @@ void keeper_drop_backend(struct keeper_slot *slot)
 {
     if (slot->fd != -1)
         (void)close(slot->fd);
-    if (slot->cancel_key != NULL)
-        explicit_bzero(slot->cancel_key, strlen(slot->cancel_key));
-    free(slot->cancel_key);
+    if (slot->cancel_job != NULL)
+        explicit_bzero(slot->cancel_job, strlen(slot->cancel_job));
+    free(slot->cancel_job);
     free(slot->facts);
-    free(slot->peer);
     slot->fd = -1;
-    slot->facts = slot->cancel_key = slot->peer = NULL;
+    slot->facts = slot->cancel_job = NULL;
     slot->cancel_lost = false;
 }
 
@@ -61,8 +59,7 @@ static void promote_spare(struct keeper_slot *slot)
     slot->generation = spare->generation;
     slot->connected = spare->connected;
     slot->facts = spare->facts;
-    slot->cancel_key = spare->cancel_key;
-    slot->peer = spare->peer;
+    slot->cancel_job = spare->cancel_job;
     slot->spare = NULL;
     free(spare);
 }
@@ -78,37 +75,6 @@ static void login_failed(struct keeper *k, const char *pool, uint32_t slot, uint
     message_make(&out, MESSAGE_LOGIN_FAILED, pool, slot, text);
     out.status = status;
     keeper_tell(k, &out, -1);
-}
-
-/* Take the line ".cancel_key=…" out of FACTS. Returns the key, NULL if there is none. */
-static char *take_cancel_key(char *facts)
-{
-    static const char name[] = ".cancel_key=";
-    char *line = strncmp(facts, name, sizeof name - 1) == 0 ? facts : strstr(facts, "\n.cancel_key="), *end, *key;
-
-    if (line == NULL)
-        return NULL;
-    line += *line == '\n';
-    end = strchrnul(line, '\n');
-    key = strndup(line + sizeof name - 1, (size_t)(end - line) - (sizeof name - 1));
-    end += *end == '\n';
-    memmove(line, end, strlen(end) + 1);
-    return key;
-}
-
-/* Where FD leads; NULL if it leads nowhere any more. */
-static char *peer_of(int fd)
-{
-    _Alignas(struct sockaddr_storage) unsigned char peer[sizeof(struct sockaddr_storage)] = {0};
-    socklen_t length = sizeof peer;
-    char *hex;
-
-    if (getpeername(fd, (struct sockaddr *)peer, &length) == -1 || length == 0 || length > sizeof peer)
-        return NULL;
-    hex = calloc(length, 2 + 1);
-    for (socklen_t i = 0; hex != NULL && i < length; i++)
-        (void)snprintf(hex + 2 * (size_t)i, 3, "%02x", peer[i]);
-    return hex;
 }
 
 static void send_backend(struct keeper *k, const struct keeper_pool *pool, uint32_t index,
@@ -140,21 +106,18 @@ static void keep(struct child *c, const struct message *m, int fd)
 {
     struct keeper_slot *own = &c->pool->slot[c->slot], *slot = kept_in(own);
 
-    if (slot != NULL) {
+    if (slot != NULL)
         slot->facts = strdup(m->text);
-        slot->peer = peer_of(fd);
-    }
-    if (slot == NULL || slot->facts == NULL || slot->peer == NULL) {
+    if (slot == NULL || slot->facts == NULL) {
         (void)close(fd);
         if (slot == own)
             keeper_drop_backend(own);
         else
             drop_spare(own);
-        login_failed(c->keeper, c->pool->config->name, c->slot, LOGIN_FAILED_OTHER,
-                     "the server closed the new session at once");
+        login_failed(c->keeper, c->pool->config->name, c->slot, LOGIN_FAILED_OTHER, "out of memory");
         return;
     }
-    slot->cancel_key = take_cancel_key(slot->facts);
+    slot->cancel_job = fact_take(slot->facts, FACT_CANCEL_JOB);
     slot->fd = fd;
     slot->backend_pid = m->backend_pid;
     slot->connected = clock_ns();

@@ -94,15 +94,15 @@ static struct child *idle_child(const struct keeper *k)
 
 static json_t *details_of(const struct keeper_pool *pool, const struct keeper_slot *slot)
 {
-    if (slot->cancel_key == NULL)
+    if (slot->cancel_job == NULL)
         return json_pack("{s:o, s:i}", "pool", config_pool_json(pool->config), "pid", (int)slot->backend_pid);
-    return json_pack("{s:s, s:i, s:s}", "peer", slot->peer, "pid", (int)slot->backend_pid, "key", slot->cancel_key);
+    return json_loads(slot->cancel_job, 0, NULL);
 }
 
 static int start(struct keeper *k, const struct cancel_wish *wish, char *error, size_t size)
 {
     const struct keeper_slot *slot = &wish->pool->slot[wish->slot];
-    bool by_query = slot->cancel_key == NULL;
+    bool by_query = slot->cancel_job == NULL;
     struct child *c = by_query ? NULL : idle_child(k);
 
     if (slot->fd == -1 || slot->generation != wish->generation) {

@@ -15,7 +15,6 @@
 #include <unistd.h>
 
 #include <libpq-fe.h>
-#include <openssl/ssl.h>
 
 #define TRACE_TEXT_MAX 262144
 
@@ -122,60 +121,6 @@ static PGconn *connect_to(const struct job *job, struct trace *trace)
     return conn;
 }
 
-/* One line of the facts, see message.h. False: no room. */
-static bool fact(struct message *m, const char *name, const char *value)
-{
-    size_t at = m->length;
-
-    if (value == NULL)
-        return true;
-    if (at + strlen(name) + 2 * strlen(value) + 3 > MESSAGE_TEXT_MAX)
-        return false;
-    at += (size_t)snprintf(m->text + at, MESSAGE_TEXT_MAX - at, "%s=", name);
-    for (; *value != '\0'; value++) {
-        if (*value == '\\' || *value == '\n')
-            m->text[at++] = '\\';
-        m->text[at++] = *value == '\n' ? 'n' : *value;
-    }
-    m->text[at++] = '\n';
-    m->text[at] = '\0';
-    m->length = (uint32_t)at;
-    return true;
-}
-
-/* What protects the session, and until when the server's certificate is good. */
-static bool tls_facts(struct message *m, PGconn *conn)
-{
-    SSL *ssl = PQsslStruct(conn, "OpenSSL");
-    X509 *certificate = SSL_get1_peer_certificate(ssl);
-    char text[512] = "", expires[24] = "";
-    struct tm tm;
-    bool fits;
-
-    if (certificate != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) == 1)
-        (void)snprintf(expires, sizeof expires, "%lld", (long long)timegm(&tm));
-    if (certificate != NULL)
-        (void)X509_NAME_oneline(X509_get_subject_name(certificate), text, sizeof text);
-    X509_free(certificate);
-    fits = fact(m, ".certificate", text) && fact(m, ".certificate_expires", expires);
-    (void)snprintf(text, sizeof text, "%s %s", SSL_get_version(ssl), SSL_get_cipher_name(ssl));
-    return fits && fact(m, ".tls", text);
-}
-
-static bool facts(struct message *m, PGconn *conn, const struct trace *trace)
-{
-    /* libpq's cancel requests are not encrypted before version 17: another session asks the server then. */
-    bool readable = trace->key[0] != '\0' && trace->backend_pid == PQbackendPID(conn) && !PQsslInUse(conn), fits = true;
-
-    for (size_t i = 0; i < trace->names; i++)
-        fits = fits && fact(m, trace->name[i], PQparameterStatus(conn, trace->name[i]));
-    fits = fits && fact(m, ".user", PQuser(conn)) && fact(m, ".dbname", PQdb(conn));
-    fits = fits && fact(m, ".host", PQhost(conn)) && fact(m, ".port", PQport(conn));
-    fits = fits && fact(m, ".cancel", readable ? "key" : "query");
-    fits = fits && (!PQsslInUse(conn) || tls_facts(m, conn));
-    return fits && (!readable || fact(m, ".cancel_key", trace->key));
-}
-
 /* In place of the session's own socket: what is lent, while this process stays as the session's relay. */
 static _Noreturn void stay(const struct job *job, PGconn *conn)
 {
@@ -205,9 +150,9 @@ static _Noreturn void hand_over(const struct job *job, const struct pool_config 
     }
     message_make(&answer, MESSAGE_BACKEND, job->name, 0, NULL);
     answer.backend_pid = PQbackendPID(conn);
-    if (!facts(&answer, conn, trace)) {
+    if (!login_facts(&answer, conn, trace, why, sizeof why)) {
         PQfinish(conn);
-        failed(job, LOGIN_FAILED_OTHER, "the server's parameters are longer than a message between processes");
+        failed(job, LOGIN_FAILED_OTHER, why);
     }
     explicit_bzero(trace, sizeof *trace);
     cleanse();

@@ -72,6 +72,18 @@ void ask_state(const struct job *job, PGconn *conn, struct message *answer);
 /* login_init.c: run the pool's init_query. False: why not is in WHY, and the session is of no use */
 bool init_session(PGconn *conn, const char *sql, const struct trace *trace, char *why, size_t size);
 
+/* login_facts.c: all that is said of the new session into M's text. False: why not is in WHY. */
+bool login_facts(struct message *m, PGconn *conn, const struct trace *trace, char *why, size_t size);
+
+/* cancel.c: wait for EVENTS of poll until UNTIL (ms of CLOCK_MONOTONIC): 0, or -1 with errno */
+int cancel_wait(int sock, short events, int64_t until);
+/*
+ * cancel_tls.c: speak TLS on SOCK, newly connected and non-blocking, as TLS says (the job's member "tls"), and send
+ * REQUEST. DONE: it is sent; else why not is in WHY.
+ */
+enum cancel_status cancel_tls(int sock, const json_t *tls, const unsigned char *request, size_t size, int64_t until,
+                              char *why, size_t why_size);
+
 /* relay.c: be the way between CONN's TLS session and LENT until one of the two ends */
 _Noreturn void relay_run(const struct job *job, PGconn *conn, int lent);
 

@@ -132,11 +132,16 @@ START_TEST(untrusted_server_is_refused)
 }
 END_TEST
 
-START_TEST(plaintext_server_is_refused)
+static void stop_encrypting(void)
 {
     postgres_run(harness_server(), "alter system set ssl = off");
     postgres_signal(harness_server(), SIGHUP);
     wait_until(strcmp(postgres_ask(harness_server(), "show ssl"), "off") == 0, 5);
+}
+
+START_TEST(plaintext_server_is_refused)
+{
+    stop_encrypting();
     start_with("'sslmode': 'require'");
     expect_refused("server does not support SSL, but SSL was required");
 }
@@ -280,6 +285,62 @@ START_TEST(killed_relay_is_a_dead_backend)
 }
 END_TEST
 
+/* ---- cancel requests ---- */
+
+static void expect_cancel(PGconn *conn, bool arrives)
+{
+    PGcancel *cancel = PQgetCancel(conn);
+    char error[256];
+    PGresult *result;
+
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(2)"), 1);
+    harness_sleep_ms(100);
+    (void)PQcancel(cancel, error, sizeof error);
+    result = PQgetResult(conn);
+    ck_assert_int_eq(PQresultStatus(result), arrives ? PGRES_FATAL_ERROR : PGRES_TUPLES_OK);
+    PQclear(result);
+    ck_assert_ptr_null(PQgetResult(conn));
+    PQfreeCancel(cancel);
+}
+
+/* By the key, which a login of its own would not need, and sent to nobody but the server that the session is with. */
+static const struct {
+    const char *served; /* in place of the right one; NULL: none, the server no longer encrypts */
+    const char *words;
+} imposters[] = {
+    {"elsewhere", "certificate is not for host \"127.0.0.1\""},
+    {"alone", "TLS handshake: self-signed certificate"},
+    {NULL, "does not speak TLS"},
+};
+
+START_TEST(cancel_is_encrypted)
+{
+    pglend *pool;
+    PGconn *conn;
+    json_t *pools;
+
+    start_good();
+    pools = pglendd_result(daemon_, "pools", NULL);
+    ck_assert_str_eq(json_string_value(json_object_get(json_array_get(pools, 0), "cancel")), "key");
+    json_decref(pools);
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    expect_cancel(conn, true);
+    if (imposters[_i].served != NULL) {
+        make_certificate("elsewhere", "ours", "DNS:elsewhere.example", 2);
+        make_authority("alone");
+        serve(imposters[_i].served);
+    } else {
+        stop_encrypting();
+    }
+    expect_cancel(conn, false);
+    ck_assert(pglendd_logged(daemon_, imposters[_i].words));
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* Much each way, in memory that does not grow. */
 START_TEST(bulk_goes_both_ways)
 {
@@ -332,5 +393,6 @@ int main(void)
     tcase_add_test(tc, shown_as_it_is);
     tcase_add_test(tc, killed_relay_is_a_dead_backend);
     tcase_add_test(tc, bulk_goes_both_ways);
+    tcase_add_loop_test(tc, cancel_is_encrypted, 0, (int)(sizeof imposters / sizeof imposters[0]));
     return harness_main(suite);
 }
