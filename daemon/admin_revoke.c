@@ -115,8 +115,8 @@ static void revoke_in_pool(struct admin_connection *c, struct pool *pool, const 
             json_decref(shown);
             continue;
         }
-        log_info("pool=%s slot=%u: lease of pid %d revoked by %s", pool->config->name, i,
-                 worker != NULL ? (int)worker->identity.pid : 0, by);
+        backend_log(&pool->backend[i], LOG_LEVEL_INFO, "lease of pid %d revoked by %s",
+                    worker != NULL ? (int)worker->identity.pid : 0, by);
         (void)json_array_append_new(c->result, shown);
     }
 }

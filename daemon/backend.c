@@ -38,16 +38,22 @@ const char *backend_state_name(const struct backend *b, uint64_t word)
 }
 
 /* Every line about a connection says which, and how old. */
-static void log_backend(const struct backend *b, const char *what)
+void backend_log(const struct backend *b, enum log_level level, const char *format, ...)
 {
-    log_info("pool=%s slot=%u generation=%u backend=%d: %s (age=%llus)", b->pool->config->name, b->slot, b->generation,
-             b->pid, what,
-             b->connected == 0 ? 0 : (unsigned long long)((clock_ns() - b->connected) / UINT64_C(1000000000)));
+    uint64_t age = b->connected == 0 ? 0 : (clock_ns() - b->connected) / UINT64_C(1000000000);
+    char what[1200];
+    va_list args;
+
+    va_start(args, format);
+    (void)vsnprintf(what, sizeof what, format, args);
+    va_end(args);
+    log_at(level, "pool=%s slot=%u generation=%u backend=%d: %s (age=%llus)", b->pool->config->name, b->slot,
+           b->generation, b->pid, what, (unsigned long long)age);
 }
 
 void backend_enter(struct backend *b, enum backend_phase phase)
 {
-    log_debug("pool=%s slot=%u: %s -> %s", b->pool->config->name, b->slot, phase_names[b->phase], phase_names[phase]);
+    backend_log(b, LOG_LEVEL_DEBUG, "%s -> %s", phase_names[b->phase], phase_names[phase]);
     syncing += (phase == BACKEND_SYNCING) - (b->phase == BACKEND_SYNCING);
     b->phase = phase;
     b->since = clock_ns();
@@ -101,7 +107,7 @@ void backend_watch(struct backend *b, int events)
         b->poll = calloc(1, sizeof *b->poll);
         if (b->poll == NULL || uv_poll_init_socket(&b->pool->supervisor->loop, b->poll, b->fd) != 0) {
             /* Not fatal: the borrower, or the next sweep's use of the slot, sees a dead backend too. */
-            log_warning("pool=%s slot=%u: cannot watch its socket", b->pool->config->name, b->slot);
+            backend_log(b, LOG_LEVEL_WARNING, "cannot watch its socket");
             free(b->poll);
             b->poll = NULL;
             return;
@@ -172,7 +178,7 @@ static void begin_session(struct backend *b, const struct message *m, int fd)
     take_facts(b, m, fd);
     atomic_store_explicit(&b->pool->segment.slot[b->slot].uses, 0, memory_order_relaxed);
     b->pool->cancel_by_query = backend_fact(b, ".cancel", how, sizeof how) != NULL && strcmp(how, "query") == 0;
-    log_backend(b, "connected");
+    backend_log(b, LOG_LEVEL_INFO, "connected");
     backend_ready(b);
 }
 
@@ -326,7 +332,7 @@ static void closed(struct backend *b)
         supervisor_tell(b->pool->supervisor, MESSAGE_FORGET, b->pool->config->name, b->slot, 0);
     }
     stats_count(&b->pool->segment, STATS_CLOSED);
-    log_backend(b, b->reason);
+    backend_log(b, LOG_LEVEL_INFO, "%s", b->reason);
     b->connected = 0;
     b->recycle = false;
     b->reason = NULL;

@@ -20,13 +20,24 @@
 
 static void start_waiting(struct keeper *k);
 
+static void log_failed(struct keeper *k, const char *name, uint32_t index, uint32_t generation, const char *text)
+{
+    const struct keeper_pool *pool = keeper_pool(k, name);
+    const struct keeper_slot *slot = pool != NULL && index < pool->slots ? &pool->slot[index] : NULL;
+    bool present = slot != NULL && slot->fd != -1 && slot->generation == generation;
+
+    log_warning("pool=%s slot=%u generation=%u backend=%d: cancel failed: %s (age=%llus)", name, index, generation,
+                present ? slot->backend_pid : 0, text,
+                present ? (unsigned long long)((clock_ns() - slot->connected) / UINT64_C(1000000000)) : 0);
+}
+
 static void cancelled(struct keeper *k, const char *pool, uint32_t slot, uint32_t generation, uint32_t status,
                       const char *text)
 {
     static struct message m;
 
     if (status != CANCEL_DONE && k->phase == KEEPER_SERVING)
-        log_warning("pool=%s slot=%u: cancel failed: %s", pool, slot, text);
+        log_failed(k, pool, slot, generation, text);
     message_make(&m, MESSAGE_CANCELLED, pool, slot, text);
     m.generation = generation;
     m.status = status;

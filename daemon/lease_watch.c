@@ -75,8 +75,7 @@ static void warn(struct backend *b, uint64_t word, uint64_t now, const struct se
         describe_session(state, session, sizeof session);
     else
         (void)snprintf(session, sizeof session, "; what its session does is not known: %.400s", why);
-    log_warning("pool=%s slot=%u generation=%u backend=%d: lease %s/%u/%llu is held for %llus by %s%s",
-                b->pool->config->name, b->slot, b->generation, b->pid, b->pool->config->name, b->slot,
+    backend_log(b, LOG_LEVEL_WARNING, "lease %s/%u/%llu is held for %llus by %s%s", b->pool->config->name, b->slot,
                 (unsigned long long)b->watch.lease, seconds(now - b->watch.since), holder, session);
     b->watch.warned = true;
 }
@@ -86,9 +85,8 @@ static void lease_is_over(struct backend *b, uint64_t now)
     const struct lease_watch *w = &b->watch;
 
     if (w->warned)
-        log_info("pool=%s slot=%u generation=%u backend=%d: lease %s/%u/%llu is over, after %llus",
-                 b->pool->config->name, b->slot, b->generation, b->pid, b->pool->config->name, b->slot,
-                 (unsigned long long)w->lease, seconds(now - w->since));
+        backend_log(b, LOG_LEVEL_INFO, "lease %s/%u/%llu is over, after %llus", b->pool->config->name, b->slot,
+                    (unsigned long long)w->lease, seconds(now - w->since));
     b->watch = (struct lease_watch){.asked_of = w->asked_of};
 }
 

@@ -144,6 +144,15 @@ static void log_line(enum log_level level, const char *format, va_list arguments
     errno = saved;
 }
 
+void log_at(enum log_level level, const char *format, ...)
+{
+    va_list arguments;
+
+    va_start(arguments, format);
+    log_line(level, format, arguments);
+    va_end(arguments);
+}
+
 #define LOG_FUNCTION(name, level)                                                                                      \
     void name(const char *format, ...)                                                                                 \
     {                                                                                                                  \

@@ -292,8 +292,7 @@ static void on_taken(void *context, uint32_t slot, unsigned flags, uint32_t work
     stats_count(&pool->segment, STATS_RECLAIMS);
     stats_lease_ended(b);
     if (b->phase == BACKEND_LENDABLE) {
-        log_info("pool=%s slot=%u generation=%u backend=%d: lease reclaimed", pool->config->name, slot, b->generation,
-                 b->pid);
+        backend_log(b, LOG_LEVEL_INFO, "lease reclaimed");
         audit_reclaimed(b, worker);
         backend_returned(b, flags);
     }

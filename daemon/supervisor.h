@@ -301,6 +301,9 @@ const char *backend_state_name(const struct backend *b, uint64_t word); /* as `p
 /* Value of fact NAME, NULL if there is none; copied into VALUE. */
 const char *backend_fact(const struct backend *b, const char *name, char *value, size_t size);
 /* For settle.c. */
+/* A line about B: pool, slot, generation and backend stand before what is said, the session's age behind it. */
+void backend_log(const struct backend *b, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
 void backend_enter(struct backend *b, enum backend_phase phase); /* what was timed is over */
 void backend_ready(struct backend *b); /* to be lent, or what else has been decided meanwhile */
 void backend_watch(struct backend *b, int events);

@@ -149,7 +149,7 @@ static void *write_many(void *argument)
 START_TEST(many_write_and_none_is_missing)
 {
     pthread_t thread[WRITERS];
-    uint64_t next[WRITERS] = {0}, total = 0, deadline = harness_now_ms() + 20000;
+    uint64_t next[WRITERS] = {0}, total = 0, deadline = harness_now_ms() + 60000;
     struct ring_entry event;
 
     for (uintptr_t i = 0; i < WRITERS; i++)
@@ -181,7 +181,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("ring");
-    TCase *ring = harness_case(suite, "ring", 30);
+    TCase *ring = harness_case(suite, "ring", 90);
 
     tcase_add_checked_fixture(ring, set_up, tear_down);
     tcase_add_test(ring, events_come_in_order_and_whole);
