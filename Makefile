@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# make [all] check check-all check-tls check-audit check-tsan soak fuzz demo bench format lint install uninstall clean deps
+# make [all] check check-all check-tls check-audit check-tsan soak fuzz coverage demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
@@ -187,6 +187,12 @@ SOAK_SECONDS ?= 300
 soak: all $(BUILD)/tests/live_soak_test
 	@PGLEND_BUILD='$(abspath $(BUILD))' SANITIZE='$(SANITIZE)' SOAK_SECONDS='$(SOAK_SECONDS)' nice $(BUILD)/tests/live_soak_test
 
+# Lines executed by the tests, a directory; TEST picks some of them.
+coverage: | $(BUILD)/have-check
+	@MAKE='$(MAKE)' tests/coverage/run.sh '$(abspath $(BUILD))/coverage' $(if $(TEST),$(TEST),$(TESTS) $(TLS_SOME:%=%:tls))
+
+coverage-tests: $(tests_bin)
+
 # libFuzzer, with its own objects: clang's, instrumented. Without clang's runtime it is skipped by name.
 FUZZ_SECONDS ?= 60
 FUZZERS    = $(filter-out stand,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
@@ -253,7 +259,7 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-audit soak fuzz fuzz-small fuzzers demo \
+.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-audit soak fuzz fuzz-small fuzzers coverage coverage-tests demo \
         bench format lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:
