@@ -122,6 +122,7 @@ deps:
 	@CC='$(CC)' NO_INSTALL='$(NO_INSTALL)' sh .ci/deps build check demo lint
 
 # ---- Tests. Live tests are what an application is: linked to the shared library. ----
+SHARED_TESTS = live_%
 
 $(BUILD)/tests/daemon.a: $(filter-out %/main.o,$(daemon_o)) $(audit_o) $(BUILD)/client/nearest.o
 	@mkdir -p $(@D)
@@ -133,7 +134,7 @@ $(BUILD)/tests/fixtures.a: $(fixture_o)
 
 $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/fixtures.a $(BUILD)/tests/daemon.a $(BUILD)/libpglend.a \
                        $(BUILD)/libpglend.so
-	$(link) -o $@ $(filter %.o,$^) $(BUILD)/tests/fixtures.a $(if $(filter live_%,$*),-L$(BUILD) -lpglend \
+	$(link) -o $@ $(filter %.o,$^) $(BUILD)/tests/fixtures.a $(if $(filter $(SHARED_TESTS),$*),-L$(BUILD) -lpglend \
 	    -Wl$(comma)-rpath$(comma)$(abspath $(BUILD))) $(BUILD)/tests/daemon.a $(BUILD)/libpglend.a $(test_l) $(libs_l)
 comma = ,
 

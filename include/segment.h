@@ -149,7 +149,7 @@ enum ring_mode {
     RING_UNRECORDED /* it begins unrecorded, and is counted: the trail is not written, and lending goes on */
 };
 
-struct segment_header {
+struct segment_header { /* NOLINT(clang-analyzer-optin.performance.Padding): lines of a cache are kept apart */
     uint64_t magic;
     uint64_t layout; /* of the sizes below: mismatched builds refuse each other */
     uint64_t size;

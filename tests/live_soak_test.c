@@ -229,7 +229,7 @@ START_TEST(everything_dies)
     start();
     before = take_sample();
     chaos = soak_chaos_start(&soak);
-    began = now = harness_now_ms();
+    began = harness_now_ms();
     while ((now = harness_now_ms()) - began < length) {
         bool calm = now - began > length / 2;
 

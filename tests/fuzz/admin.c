@@ -34,7 +34,7 @@ static void check_answers(const char *text, size_t length)
     }
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+int LLVMFuzzerInitialize(const int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;

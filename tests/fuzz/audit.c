@@ -29,7 +29,7 @@ static void remove_directory(void)
     (void)rmdir(directory);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+int LLVMFuzzerInitialize(const int *argc, char ***argv)
 {
     char parent[128], error[256] = "", *text = NULL, command[256];
 

@@ -69,7 +69,7 @@ static void keep_key(const unsigned char *answer, size_t length)
         memcpy(key, at + sizeof head, sizeof key);
 }
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+int LLVMFuzzerInitialize(const int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;

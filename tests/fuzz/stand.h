@@ -16,7 +16,7 @@
 #define STAND_BORROWERS 8
 #define STAND_POOL      "clinic"
 
-int LLVMFuzzerInitialize(int *argc, char ***argv);
+int LLVMFuzzerInitialize(const int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 /* Once. Ends the process if it cannot. */

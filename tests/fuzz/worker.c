@@ -194,7 +194,7 @@ static void (*const steps[])(struct peer *p, struct input *in) = {
     acquire, give,  write_anywhere, write_word,  serve, hang_up,
 };
 
-int LLVMFuzzerInitialize(int *argc, char ***argv)
+int LLVMFuzzerInitialize(const int *argc, char ***argv)
 {
     (void)argc;
     (void)argv;
