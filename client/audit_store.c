@@ -52,7 +52,7 @@ static bool place_make(char out[AUDIT_SECTOR], const struct audit_seal *seal)
 
 static bool place_parse(const char text[AUDIT_SECTOR + 1], struct audit_seal *seal)
 {
-    char head[AUDIT_HEX + 1], key[AUDIT_HEX + 1], check[AUDIT_HEX + 1], expected[AUDIT_HEX + 1];
+    char head[AUDIT_HEX + 1], key[AUDIT_HEX + 1], check[AUDIT_HEX + 1], expected[AUDIT_HEX + 1] = "";
     unsigned char hash[AUDIT_HASH];
     int length = 0;
     bool good;
