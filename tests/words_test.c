@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * words_test.c - the words of pglendd and of pglend audit: each row is a command, its exit status, and what it must say.
+ *
+ * Each runs in a directory of its own with the example of a trail in it: keys that pglend audit init made, no records.
+ */
+#include "harness.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+
+#define GOOD "'{\"pools\": {\"p\": {\"database\": {\"dbname\": \"d\"}}}}'"
+#define SETS                                                                                                           \
+    "'{\"pools\": {\"p\": {\"database\": {\"dbname\": \"d\"}, \"init_query\": \"set work_mem = 1\", "                  \
+    "\"reset\": \"full\"}}}'"
+#define TRAIL "$pglend audit init --key-out key trail >made; "
+#define ONES  "1111111111111111111111111111111111111111111111111111111111111111"
+
+static const struct {
+    const char *command;
+    int status;
+    const char *says;
+} rows[] = {
+    {"$pglendd --help", 0, "usage: pglendd [-c FILE] [--foreground]"},
+    {"$pglendd --version", 0, "pglendd "},
+    {"$pglendd --print-schema", 0, "\"properties\""},
+    {"$pglendd --print-manual", 0, ".It "},
+    {"echo " GOOD " >c; $pglendd -c c --check-config", 0, "c: good"},
+    {"echo " GOOD " >c; $pglendd --config c --print-config", 0, "\"dbname\": \"d\""},
+    {"echo " GOOD " >c; $pglendd -c c --print-config >d && $pglendd -c d --print-config | cmp - d", 0, ""},
+    {"echo " SETS " >c; $pglendd -c c --check-config", 0, "warning: what init_query of pool \"p\" SETs"},
+    {"echo '{' >c; $pglendd -c c --check-config", 2, "pglendd: c:"},
+    {"$pglendd -c none --check-config", 2, "none"},
+    {"$pglendd -c none --foreground", 2, "none"},
+    {"$pglendd --chekc-config", 2, "Try pglendd --help."},
+    {"$pglendd more", 2, "unexpected argument \"more\""},
+    {"exec -a 'pglendd: keeper' $pglendd", 2, "run pglendd"},
+    {"exec -a 'pglendd: login p' $pglendd 3<&-", 2, "has no channel to a keeper"},
+    {TRAIL "$pglend audit head trail", 1, "there is no"},
+    {TRAIL "$pglend audit verify --key key trail", 4, ""},
+    {TRAIL "$pglend audit verify --json --key key trail", 4, ""},
+    {TRAIL "$pglend audit verify trail", 4, "--key"},
+    {TRAIL "$pglend audit verify --key none trail", 4, "none"},
+    {TRAIL "$pglend audit verify --key key --anchor 1:2 trail", 2, "write SEQ:HASH"},
+    {TRAIL "$pglend audit verify --key key --anchor 1:" ONES " trail", 2, "shorter: the trail ends with record 0"},
+    {TRAIL "$pglend audit report --by nobody trail", 2, "nobody"},
+    {TRAIL "$pglend audit report --since soon trail", 2, "soon"},
+    {TRAIL "$pglend audit tail -n x trail", 2, "x"},
+    {TRAIL "$pglend audit init trail", 1, "trail"},
+    {"$pglend audit init --fips --key-out key fips && ls fips", 0, "signer.key"},
+    {"$pglend audit report none", 1, "cannot open the trail's directory none"},
+    {"$pglend audit", 2, ""},
+    {"$pglend audit frobnicate", 2, "frobnicate"},
+    {"$pglend audit head --key k trail", 2, "--key"},
+};
+
+/* Exit status; what it says on both outputs in TEXT. */
+static int run(const char *command, char *text, size_t size)
+{
+    char line[2048], here[256];
+    FILE *out;
+    int status;
+
+    (void)snprintf(here, sizeof here, "%s/words-XXXXXX", harness_directory());
+    ck_assert_ptr_nonnull(mkdtemp(here));
+    (void)snprintf(line, sizeof line, "cd '%s' && exec 2>&1; pglendd='%s'", here, harness_product("pglendd"));
+    (void)snprintf(line + strlen(line), sizeof line - strlen(line), " pglend='%s'; eval \"$WORDS\"",
+                   harness_product("pglend"));
+    ck_assert_int_eq(setenv("WORDS", command, 1), 0);
+    ck_assert_int_eq(setenv("LINE", line, 1), 0);
+    ck_assert_ptr_nonnull(out = popen("exec timeout 20 bash -c \"$LINE\"", "re"));
+    text[fread(text, 1, size - 1, out)] = '\0';
+    status = pclose(out);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+START_TEST(words)
+{
+    static char text[1 << 20];
+    int status = run(rows[_i].command, text, sizeof text);
+
+    ck_assert_msg(status == rows[_i].status && strstr(text, rows[_i].says) != NULL,
+                  "%s: status %d instead of %d, no \"%s\" in: %.2000s", rows[_i].command, status, rows[_i].status,
+                  rows[_i].says, text);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("words");
+    TCase *tc = harness_case(suite, "words", 30);
+
+    tcase_add_loop_test(tc, words, 0, sizeof rows / sizeof rows[0]);
+    return harness_main(suite);
+}
