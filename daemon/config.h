@@ -46,7 +46,10 @@ struct database_config {
     char *sslcert;
     char *sslkey;
     char *sslcrl;
+    char *sslcrldir;
+    bool sslsni;
     char *ssl_min_protocol_version;
+    char *ssl_max_protocol_version;
     char *channel_binding;
     char *target_session_attrs;
     char *application_name;      /* "": pglend:POOL */

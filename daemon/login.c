@@ -90,6 +90,7 @@ static _Noreturn void failed_to_connect(const struct job *job, const PGconn *con
         (void)snprintf(line + strlen(line), sizeof line - strlen(line),
                        ": set password_file or passfile of pool \"%s\"", job->name);
     }
+    login_why(line, sizeof line);
     failed(job, failure, line);
 }
 
@@ -196,6 +197,9 @@ int login_main(void)
         failed(&job, LOGIN_FAILED_OTHER, error);
     job_settle(&job);
     conninfo_environment(&pool->database);
+    login_why_watch();
+    if (!login_has_revoked(&pool->database, error, sizeof error))
+        failed(&job, LOGIN_FAILED_OTHER, error);
     if (conninfo_make(pool, password, conninfo, error, sizeof error) == -1)
         failed(&job, LOGIN_FAILED_OTHER, error);
     conn = connect_to(&job, &trace);

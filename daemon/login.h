@@ -72,6 +72,12 @@ void ask_state(const struct job *job, PGconn *conn, struct message *answer);
 /* login_init.c: run the pool's init_query. False: why not is in WHY, and the session is of no use */
 bool init_session(PGconn *conn, const char *sql, const struct trace *trace, char *why, size_t size);
 
+/* login_why.c: from now on remember why OpenSSL did not trust a server, and add that and what to do to a LINE of libpq */
+void login_why_watch(void);
+void login_why(char *line, size_t size);
+/* False, with a message: there is a list of revoked certificates to go by, and it cannot be read. */
+bool login_has_revoked(const struct database_config *database, char *error, size_t size);
+
 /* login_facts.c: all that is said of the new session into M's text. False: why not is in WHY. */
 bool login_facts(struct message *m, PGconn *conn, const struct trace *trace, char *why, size_t size);
 

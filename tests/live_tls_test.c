@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 static struct pglendd *daemon_;
+static const struct postgres *server_;
 
 /* ---- certificates ---- */
 
@@ -39,7 +40,8 @@ static void sh(const char *format, ...)
 
 static void make_authority(const char *name)
 {
-    sh("[ -e %s.crt ] || openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj '/CN=%s' -keyout %s.key -out %s.crt "
+    sh("[ -e %s.crt ] || openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2 -subj "
+       "'/CN=%s' -keyout %s.key -out %s.crt "
        ">%s.log 2>&1 && chmod 644 %s.crt",
        name, name, name, name, name, name);
 }
@@ -47,37 +49,64 @@ static void make_authority(const char *name)
 /* Signed by AUTHORITY for SUBJECT_ALT_NAME, good for DAYS from now. */
 static void make_certificate(const char *name, const char *authority, const char *alt, int days)
 {
-    sh("openssl req -newkey rsa:2048 -nodes -subj '/CN=%s' -keyout %s.key -out %s.csr >%s.log 2>&1 && "
+    sh("openssl req -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -subj '/CN=%s' -keyout %s.key -out %s.csr "
+       ">%s.log 2>&1 && "
        "printf 'subjectAltName=%s\\n' >%s.ext && openssl x509 -req -in %s.csr -CA %s.crt -CAkey %s.key "
        "-CAcreateserial -days %d -extfile %s.ext -out %s.crt >>%s.log 2>&1 && chmod 644 %s.crt",
        name, name, name, name, alt, name, name, authority, authority, days, name, name, name, name);
 }
 
+/* NAME.crl revokes certificate NAME, and the directory NAME.crls says so too. */
+static void revoke_certificate(const char *name, const char *authority)
+{
+    sh("printf '[ca]\\ndefault_ca=a\\n[a]\\ndatabase=%s.db\\ndefault_md=sha256\\ndefault_crl_days=2\\n' >%s.cnf && "
+       ": >%s.db && ca='openssl ca -config %s.cnf -cert %s.crt -keyfile %s.key' && $ca -revoke %s.crt >%s.log 2>&1 && "
+       "$ca -gencrl -out %s.crl >>%s.log 2>&1 && chmod 644 %s.crl && rm -rf %s.crls && mkdir -m 755 %s.crls && "
+       "cp -p %s.crl %s.crls && openssl rehash %s.crls",
+       name, name, name, name, authority, authority, name, name, name, name, name, name, name, name, name, name);
+}
+
+/* The server has this SETTING from now on, once what it reads has been read. */
+static void set(const char *setting, const char *value)
+{
+    char sql[512];
+
+    (void)snprintf(sql, sizeof sql, "alter system set %s = '%s'", setting, value);
+    postgres_run(server_, sql);
+    postgres_signal(server_, SIGHUP);
+    (void)snprintf(sql, sizeof sql, "show %s", setting);
+    wait_until(strcmp(postgres_ask(server_, sql), value) == 0, 5);
+}
+
 /* The server has certificate NAME from now on. */
 static void serve(const char *name)
 {
-    const struct postgres *server = harness_server();
-
     sh("install -m 600 %s.crt %s/data/server.crt && install -m 600 %s.key %s/data/server.key && chown "
        "--reference=%s/data "
        "%s/data/server.crt %s/data/server.key",
-       name, server->directory, name, server->directory, server->directory, server->directory, server->directory);
-    postgres_run(server, "alter system set ssl = on");
-    postgres_signal(server, SIGHUP);
-    wait_until(strcmp(postgres_ask(server, "show ssl"), "on") == 0, 5);
+       name, server_->directory, name, server_->directory, server_->directory, server_->directory, server_->directory);
+    set("ssl", "on");
     harness_sleep_ms(100); /* each session reads the files anew once the postmaster has */
+}
+
+/* Before each test: the server as the program started it. */
+static void as_it_was(void)
+{
+    server_ = harness_server();
+    postgres_run(server_, "alter system reset all");
+    postgres_signal(server_, SIGHUP);
 }
 
 static void start_with(const char *database)
 {
-    char overrides[1024];
+    char overrides[2048];
 
     (void)snprintf(
         overrides, sizeof overrides,
         "{'pools': {'clinic': {'size': {'min': 1, 'max': 2}, 'unavailable_after': '100ms', 'database': {'host': "
         "'127.0.0.1', %s}}}}",
         database);
-    daemon_ = pglendd_start(harness_server(), overrides);
+    daemon_ = pglendd_start(server_, overrides);
 }
 
 /* Not lent, and told why. */
@@ -89,30 +118,167 @@ static void expect_refused(const char *words)
     wait_until(pglendd_logged(daemon_, "login failed: "), 10);
     ck_assert_ptr_null(pglend_acquire(pool, 500));
     ck_assert_msg(strstr(pglend_errmessage(pool), words) != NULL, "no \"%s\" in: %s", words, pglend_errmessage(pool));
-    ck_assert_int_eq(postgres_sessions(harness_server()), 0);
+    ck_assert_int_eq(postgres_sessions(server_), 0);
     pglend_close(pool);
-    pglendd_stop(daemon_);
 }
 
-/* ---- servers that are not trusted ---- */
+/* ---- servers that are not trusted, or do not trust us ---- */
+
+static void no_more(void)
+{
+}
+
+static void is_revoked(void)
+{
+    revoke_certificate("revoked", "ours");
+}
+
+static void speaks_only_the_old(void)
+{
+    set("ssl_min_protocol_version", "TLSv1");
+    set("ssl_max_protocol_version", "TLSv1.1");
+}
+
+static void does_not_encrypt(void)
+{
+    set("ssl", "off");
+}
+
+static void wants_our_certificate(void)
+{
+    sh("install -m 644 ours.crt %s/data/ca.crt", server_->directory);
+    set("ssl_ca_file", "ca.crt");
+}
+
+#define VERIFIED "'sslmode': 'verify-full', 'sslrootcert': '$/ours.crt'"
 
 static const struct refusal {
     const char *served;          /* certificate */
     const char *authority, *alt; /* that signed it, for this; NULL: it is its own */
     int days;
-    const char *trusted; /* authority; NULL: the system's */
-    const char *words;
+    void (*more)(void);
+    const char *database; /* of the configuration; $ stands for the directory */
+    const char *words[2]; /* what is wrong, and what to do */
 } refusals[] = {
-    {"good", "ours", "IP:127.0.0.1", 2, "theirs", "certificate verify failed"},
-    {"elsewhere", "ours", "DNS:elsewhere.example", 2, "ours", "does not match host name \"127.0.0.1\""},
-    {"alone", NULL, NULL, 2, "ours", "certificate verify failed"},
-    {"unknown", "ours", "IP:127.0.0.1", 2, NULL, "certificate verify failed"},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     no_more,
+     "'sslmode': 'verify-full', 'sslrootcert': '$/theirs.crt'",
+     {"(unable to get local issuer certificate)", "name the file of the authority that signed it in sslrootcert"}},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     no_more,
+     "'sslmode': 'verify-full', 'sslrootcert': '/etc/ssl/certs/ca-certificates.crt'",
+     {"(unable to get local issuer certificate)", "name the file of the authority that signed it in sslrootcert"}},
+    {"elsewhere",
+     "ours",
+     "DNS:elsewhere.example",
+     2,
+     no_more,
+     VERIFIED,
+     {"does not match host name \"127.0.0.1\"", "write a name that the certificate has as host"}},
+    {"alone",
+     NULL,
+     NULL,
+     2,
+     no_more,
+     VERIFIED,
+     {"(self-signed certificate)", "or name the certificate itself in sslrootcert"}},
+    {"old", "ours", "IP:127.0.0.1", -1, no_more, VERIFIED, {"(certificate has expired)", "renew it on the server"}},
+    {"revoked",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     is_revoked,
+     VERIFIED ", 'sslcrl': '$/revoked.crl'",
+     {"(certificate revoked)", "give the server another one"}},
+    {"revoked",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     is_revoked,
+     VERIFIED ", 'sslcrldir': '$/revoked.crls'",
+     {"(certificate revoked)", "give the server another one"}},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     no_more,
+     VERIFIED ", 'sslcrldir': '$'",
+     {"(unable to get certificate CRL)", "has no list of the authority that signed it"}},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     no_more,
+     VERIFIED ", 'sslcrl': '$/none.crl'",
+     {"cannot read sslcrl", "nothing tells a revoked certificate from a good one"}},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     no_more,
+     VERIFIED ", 'sslcrl': '$/good.key'",
+     {"cannot read sslcrl", "nothing tells a revoked certificate from a good one"}},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     no_more,
+     VERIFIED ", 'sslcrldir': '$/none.crls'",
+     {"cannot look into sslcrldir", "No such file or directory"}},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     speaks_only_the_old,
+     VERIFIED,
+     {"tlsv1 alert protocol version", "let the server speak a newer TLS"}},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     no_more,
+     VERIFIED ", 'ssl_min_protocol_version': 'TLSv1', 'ssl_max_protocol_version': 'TLSv1.1'",
+     {"tlsv1 alert protocol version", "let the server speak a newer TLS"}},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     does_not_encrypt,
+     VERIFIED,
+     {"server does not support SSL, but SSL was required", "set \"ssl = on\" at the server"}},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     does_not_encrypt,
+     "'sslmode': 'require'",
+     {"server does not support SSL, but SSL was required", "set \"ssl = on\" at the server"}},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     wants_our_certificate,
+     VERIFIED ", 'user': 'clinic_certificate'",
+     {"connection requires a valid client certificate", "set sslcert and sslkey"}},
+    {"good",
+     "ours",
+     "IP:127.0.0.1",
+     2,
+     no_more,
+     VERIFIED ", 'user': 'clinic_md5', 'channel_binding': 'require'",
+     {"channel binding required", "let the server's pg_hba.conf ask for scram-sha-256"}},
 };
 
 START_TEST(untrusted_server_is_refused)
 {
     const struct refusal *row = &refusals[_i];
-    char database[512];
+    char database[1024], *to = database;
 
     make_authority("ours");
     make_authority("theirs");
@@ -121,29 +287,17 @@ START_TEST(untrusted_server_is_refused)
     else
         make_authority(row->served);
     serve(row->served);
-    if (row->trusted != NULL)
-        (void)snprintf(database, sizeof database, "'sslmode': 'verify-full', 'sslrootcert': '%s/%s.crt'",
-                       harness_directory(), row->trusted);
-    else
-        (void)snprintf(database, sizeof database,
-                       "'sslmode': 'verify-full', 'sslrootcert': '/etc/ssl/certs/ca-certificates.crt'");
+    row->more();
+    for (const char *from = row->database; *from != '\0'; from++)
+        if (*from == '$')
+            to += snprintf(to, 100, "%s", harness_directory());
+        else
+            *to++ = *from;
+    *to = '\0';
     start_with(database);
-    expect_refused(row->words);
-}
-END_TEST
-
-static void stop_encrypting(void)
-{
-    postgres_run(harness_server(), "alter system set ssl = off");
-    postgres_signal(harness_server(), SIGHUP);
-    wait_until(strcmp(postgres_ask(harness_server(), "show ssl"), "off") == 0, 5);
-}
-
-START_TEST(plaintext_server_is_refused)
-{
-    stop_encrypting();
-    start_with("'sslmode': 'require'");
-    expect_refused("server does not support SSL, but SSL was required");
+    for (int i = 0; i < 2; i++)
+        expect_refused(row->words[i]);
+    pglendd_stop(daemon_);
 }
 END_TEST
 
@@ -169,7 +323,7 @@ static _Noreturn void stand_between(int listener)
 {
     struct sockaddr_in server = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
 
-    server.sin_port = htons((uint16_t)harness_server()->port);
+    server.sin_port = htons((uint16_t)server_->port);
     for (;;) {
         int client = accept(listener, NULL, NULL), sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
         char request[64], yes[16] = "";
@@ -207,6 +361,8 @@ START_TEST(injected_bytes_are_refused)
                    harness_directory(), ntohs(address.sin_port));
     start_with(database);
     expect_refused("received unencrypted data after SSL response");
+    expect_refused("somebody on the way to the server may have put it there");
+    pglendd_stop(daemon_);
     worker_kill(&(struct worker_process){.pid = pid, .sock = listener}, SIGKILL);
 }
 END_TEST
@@ -331,10 +487,46 @@ START_TEST(cancel_is_encrypted)
         make_authority("alone");
         serve(imposters[_i].served);
     } else {
-        stop_encrypting();
+        does_not_encrypt();
     }
     expect_cancel(conn, false);
     ck_assert(pglendd_logged(daemon_, imposters[_i].words));
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* All that both sides may ask for, and that the cancel request is verified by too. */
+START_TEST(trusted_both_ways)
+{
+    char database[1024];
+    const char *in = harness_directory();
+    uid_t uid;
+    gid_t gid;
+    pglend *pool;
+    PGconn *conn;
+
+    make_authority("ours");
+    make_certificate("good", "ours", "IP:127.0.0.1", 2);
+    make_certificate("revoked", "ours", "IP:127.0.0.1", 2);
+    make_certificate("client", "ours", "DNS:client", 2);
+    revoke_certificate("revoked", "ours");
+    harness_unprivileged(&uid, &gid);
+    sh("chown %u client.key", (unsigned)uid); /* the login reads it as who it is then */
+    serve("good");
+    wants_our_certificate();
+    (void)snprintf(database, sizeof database,
+                   "'user': 'clinic_certificate', 'sslmode': 'verify-full', 'sslrootcert': '%s/ours.crt', 'sslcert': "
+                   "'%s/client.crt', 'sslkey': '%s/client.key', 'sslcrl': '%s/revoked.crl', 'sslcrldir': "
+                   "'%s/revoked.crls', 'sslsni': false, 'ssl_min_protocol_version': 'TLSv1.2', "
+                   "'ssl_max_protocol_version': 'TLSv1.2', 'channel_binding': 'require'",
+                   in, in, in, in, in);
+    start_with(database);
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    conn = pglend_acquire(pool, 10000);
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    expect_cancel(conn, true);
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
     pglend_close(pool);
     pglendd_stop(daemon_);
@@ -386,13 +578,15 @@ int main(void)
     Suite *suite = suite_create("live_tls");
     TCase *tc = harness_live_case(suite, "refused", 30);
 
+    tcase_add_checked_fixture(tc, as_it_was, NULL);
     tcase_add_loop_test(tc, untrusted_server_is_refused, 0, (int)(sizeof refusals / sizeof refusals[0]));
-    tcase_add_test(tc, plaintext_server_is_refused);
     tcase_add_test(tc, injected_bytes_are_refused);
     tc = harness_live_case(suite, "relay", 30);
+    tcase_add_checked_fixture(tc, as_it_was, NULL);
     tcase_add_test(tc, shown_as_it_is);
     tcase_add_test(tc, killed_relay_is_a_dead_backend);
     tcase_add_test(tc, bulk_goes_both_ways);
+    tcase_add_test(tc, trusted_both_ways);
     tcase_add_loop_test(tc, cancel_is_encrypted, 0, (int)(sizeof imposters / sizeof imposters[0]));
     return harness_main(suite);
 }

@@ -35,13 +35,15 @@ static const char hba[] = "local all    postgres      trust\n"
                           "local clinic clinic        scram-sha-256\n"
                           "host  clinic clinic_trust  127.0.0.1/32 trust\n"
                           "host  clinic clinic_md5    127.0.0.1/32 md5\n"
-                          "host  clinic clinic        127.0.0.1/32 scram-sha-256\n";
+                          "host  clinic clinic        127.0.0.1/32 scram-sha-256\n"
+                          "hostssl clinic clinic_certificate 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n";
 static const char ident[] = "anybody /^.*$ clinic_peer\n";
 static const char roles[] =
     "create role clinic_reader nologin;\n"
     "create role clinic login password 'correct horse ''battery\\ staple' in role clinic_reader;\n"
     "create role clinic_trust login;\n"
     "create role clinic_peer login;\n"
+    "create role clinic_certificate login password 'correct horse ''battery\\ staple';\n"
     "set password_encryption = md5;\n"
     "create role clinic_md5 login password 'correct horse ''battery\\ staple';\n"
     "create database clinic owner clinic;\n";

@@ -4,8 +4,8 @@
  * socket, run by an unprivileged account. It dies with the process that started it.
  *
  * Roles, for database clinic: "clinic" (scram-sha-256; its owner; may SET ROLE clinic_reader), "clinic_md5" (md5),
- * "clinic_trust", "clinic_peer" (any system user, on the socket). POSTGRES_PASSWORD is everybody's. "postgres" is the
- * superuser, trusted on the socket.
+ * "clinic_trust", "clinic_peer" (any system user, on the socket), "clinic_certificate" (scram-sha-256, with a client
+ * certificate, over TLS). POSTGRES_PASSWORD is everybody's. "postgres" is the superuser, trusted on the socket.
  */
 #ifndef PGLEND_TESTS_POSTGRES_H
 #define PGLEND_TESTS_POSTGRES_H
