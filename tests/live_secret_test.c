@@ -232,6 +232,25 @@ static void nowhere_in_process(pid_t pid)
     ck_assert_msg(hits == 0, "the password is %u times in %d, %s", hits, (int)pid, title);
 }
 
+/* They made the TLS sessions, and libpq's memory is still theirs. */
+static void nowhere_in_relays(const struct pglendd *d)
+{
+    int relays = 0;
+
+    for (int i = 0; i < LEASES; i++) {
+        char title[32];
+        pid_t relay;
+
+        (void)snprintf(title, sizeof title, "relay clinic/%d", i);
+        relay = pglendd_process(d, title);
+        if (relay == 0)
+            continue;
+        nowhere_in_process(relay);
+        relays++;
+    }
+    ck_assert_int_eq(relays, postgres_certificate() != NULL ? LEASES : 0);
+}
+
 /* Forked before there is a password: what it has of it, pglend gave it. */
 static int lease_and_stay(void *argument, int sock)
 {
@@ -290,6 +309,7 @@ START_TEST(password_is_nowhere)
     d = pglendd_start(server, overrides);
     ck_assert_int_eq(send(worker.sock, d->runtime_dir, sizeof d->runtime_dir, 0), sizeof d->runtime_dir);
     ck_assert_int_eq(hear(worker.sock, 20), 'h');
+    nowhere_in_relays(d);
     /* After a failed login, too: what libpq says of it goes to the log. */
     postgres_run(server, "alter role clinic nologin");
     postgres_run(server, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic'");
