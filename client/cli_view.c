@@ -36,14 +36,34 @@ static const struct cli_column pool_columns[] = {
     {"LAST ERROR", "last_error", CLI_TEXT},
 };
 
+/* What a pool's administrator should do something about. */
+static void put_warnings(FILE *out, const json_t *pool)
+{
+    static const struct {
+        const char *key, *words;
+    } rows[] = {
+        {"insecure", "the link to the server is not verified (allow_insecure)"},
+        {"certificate_due", "a certificate of the server ends soon, or has ended: the log says which"},
+    };
+    char name[256];
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (json_is_true(json_object_get(pool, rows[i].key)))
+            fprintf(out, "pool %s: %s\n", member(pool, "name", name), rows[i].words);
+}
+
 static void status_line(FILE *out, const json_t *status)
 {
+    const json_t *pools = json_object_get(status, "pools");
     char version[256], pid[256], audit[256], uptime[64];
 
     cli_duration(uptime, sizeof(uptime), json_number_value(json_object_get(status, "uptime_s")));
-    fprintf(out, "pglendd %s, pid %s, up %s, audit %s%s\n\n", member(status, "version", version),
+    fprintf(out, "pglendd %s, pid %s, up %s, audit %s%s\n", member(status, "version", version),
             member(status, "pid", pid), uptime, member(status, "audit", audit),
             json_is_true(json_object_get(status, "stopping")) ? ", shutting down" : "");
+    for (size_t i = 0; i < json_array_size(pools); i++)
+        put_warnings(out, json_array_get(pools, i));
+    fputc('\n', out);
 }
 
 const struct cli_view cli_view_status = {

@@ -48,6 +48,8 @@ static const struct metric {
      "When a login failed last; 0 if none has."},
     {"pglend_pool_database_up", GAUGE, "database_up", NULL, "1 while the pool is connected to its database."},
     {"pglend_pool_longest_lease_seconds", GAUGE, "longest_lease_s", NULL, "Age of the oldest lease that is out."},
+    {"pglend_certificate_expiry_timestamp_seconds", GAUGE, "certificate_expires_s", NULL,
+     "When the first of the certificates ends that the pool's servers showed."},
     {"pglend_pool_retire_postponed", GAUGE, "retire_postponed", NULL,
      "Sessions due for replacement that are kept because logins fail."},
 };

@@ -68,15 +68,15 @@ bool admin_report_pool(json_t *array, struct pool *pool)
     if (pool->last_error[0] != '\0')
         error = admin_text(pool->last_error, sizeof(pool->last_error));
     return json_array_append_new(
-               array,
-               json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:b, s:o}", "name",
-                         pool->config->name, "state", pool_state(pool), "mode_by", mode_by(pool), "min",
-                         (json_int_t)pool->steering.min, "max", (json_int_t)pool->steering.max, "total",
-                         (json_int_t)count.total, "idle", (json_int_t)count.idle, "leased", (json_int_t)count.leased,
-                         "connecting", (json_int_t)count.connecting, "waiting", (json_int_t)count.waiting, "workers",
-                         (json_int_t)pool->workers, "retire_postponed", (json_int_t)pool->retire_postponed, "cancel",
-                         pool->cancel_by_query ? "query" : "key", "last_error", error, "insecure",
-                         config_is_insecure(&pool->config->database), "differs", differences(pool))) == 0;
+               array, json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:b, s:b, s:o}",
+                                "name", pool->config->name, "state", pool_state(pool), "mode_by", mode_by(pool), "min",
+                                (json_int_t)pool->steering.min, "max", (json_int_t)pool->steering.max, "total",
+                                (json_int_t)count.total, "idle", (json_int_t)count.idle, "leased",
+                                (json_int_t)count.leased, "connecting", (json_int_t)count.connecting, "waiting",
+                                (json_int_t)count.waiting, "workers", (json_int_t)pool->workers, "retire_postponed",
+                                (json_int_t)pool->retire_postponed, "cancel", pool->cancel_by_query ? "query" : "key",
+                                "last_error", error, "insecure", config_is_insecure(&pool->config->database),
+                                "certificate_due", certificate_is_due(pool), "differs", differences(pool))) == 0;
 }
 
 bool admin_report_stats(json_t *array, struct pool *pool)
@@ -130,8 +130,8 @@ static void add_protection(json_t *object, const struct backend *b)
     json_object_set_new(object, "tls", admin_text(value, sizeof(value)));
     if (backend_fact(b, ".certificate", value, sizeof(value)) != NULL)
         json_object_set_new(object, "certificate", admin_text(value, sizeof(value)));
-    if (backend_fact(b, ".certificate_expires", value, sizeof(value)) != NULL && value[0] != '\0')
-        json_object_set_new(object, "certificate_expires", json_integer(strtoll(value, NULL, 10)));
+    if (b->certificate_expires != 0)
+        json_object_set_new(object, "certificate_expires", json_integer((json_int_t)b->certificate_expires));
 }
 
 static bool add_slot(json_t *array, const struct pool *pool, uint32_t i, uint64_t word)

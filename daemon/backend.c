@@ -145,6 +145,7 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     b->spoiled = false;
     free(b->facts);
     b->facts = strdup(m->text);
+    b->certificate_expires = certificate_of(b);
     atomic_store_explicit(&slot->generation, b->generation, memory_order_relaxed);
     atomic_store_explicit(&slot->backend_pid, b->pid, memory_order_relaxed);
 }

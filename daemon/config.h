@@ -82,7 +82,8 @@ struct pool_config {
     int64_t keepalive_ms;    /* 0: off */
     char *check_query;
     int64_t check_timeout_ms;
-    int64_t lease_warn_ms; /* this and the next three: 0: off */
+    int64_t certificate_warn_ms; /* 0: off, unless it has ended */
+    int64_t lease_warn_ms;       /* this and the next three: 0: off */
     int64_t lease_max_ms;
     int64_t lease_idle_max_ms;
     int64_t lease_idle_in_transaction_max_ms;

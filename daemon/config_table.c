@@ -237,6 +237,9 @@ const struct config_row config_row[] = {
      .help = "What it is asked. Empty: the empty query, which costs the server least. An error ends the session."},
     {"check_timeout", POOL_KEY(check_timeout_ms), .kind = &kind_duration, .fallback = "\"5s\"", .min = 1,
      .max = 10 * MINUTE, .help = "How long the server may take to answer before the session is replaced."},
+    {"certificate_warn", POOL_KEY(certificate_warn_ms), .kind = &kind_duration, .fallback = "\"14d\"",
+     .max = 3650 * DAY,
+     .help = "How long before its end a server's certificate is warned about, in status and once a day in the log."},
     {"lease_warn", POOL_KEY(lease_warn_ms), .kind = &kind_duration, .fallback = "\"60s\"", .max = DAY,
      .help = "A lease held longer is logged once, with its holder and what the session is doing, and again when it "
              "comes back. 0s: never."},

@@ -367,6 +367,7 @@ void pool_sweep(struct pool *pool)
     audit_swept(pool);
     steer_look(pool);
     lease_watch_look(pool);
+    certificate_look(pool);
     stats_tick(pool);
     health_look(pool);
     pool_balance(pool); /* a wait whose WANT went to a predecessor */

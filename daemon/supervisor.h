@@ -66,12 +66,13 @@ struct backend {
     int fd;
     uint32_t generation;
     int32_t pid;
-    uint64_t since;     /* phase entered; ns */
-    uint64_t connected; /* login done; ns */
-    char *facts;        /* as message.h has them, without the cancel key */
-    const char *reason; /* of closing: one fixed string a reason, listed in pglendd(8) */
-    bool recycle;       /* to be replaced, an administrator says */
-    unsigned held;      /* HELD: the flags its word had when it was idle */
+    uint64_t since;              /* phase entered; ns */
+    uint64_t connected;          /* login done; ns */
+    int64_t certificate_expires; /* of the server; s since 1970, 0: it showed none */
+    char *facts;                 /* as message.h has them, without the cancel key */
+    const char *reason;          /* of closing: one fixed string a reason, listed in pglendd(8) */
+    bool recycle;                /* to be replaced, an administrator says */
+    unsigned held;               /* HELD: the flags its word had when it was idle */
     struct replacement replacement;
     struct lease_watch watch;
 
@@ -135,8 +136,9 @@ struct pool {
     bool cancel_by_query; /* the cancel key could not be read */
     uint64_t logins;
     struct stats_rate rate;
-    struct stats_kept *kept;   /* of a segment that is being replaced; NULL: none */
-    uint32_t retire_postponed; /* sessions that are due, but whose replacements cannot log in */
+    struct stats_kept *kept;    /* of a segment that is being replaced; NULL: none */
+    int64_t certificate_warned; /* when its end was last logged; s since 1970 */
+    uint32_t retire_postponed;  /* sessions that are due, but whose replacements cannot log in */
 };
 
 /* A connection object that a worker is making for a slot. */
@@ -267,6 +269,12 @@ void stats_carry_on(struct pool *pool);          /* in the next one */
 void stats_lease_ended(const struct backend *b); /* one that nobody gave back */
 /* All of it as JSON; NULL: out of memory. */
 json_t *stats_json(const struct pool *pool);
+
+/* certificate.c: when the servers' certificates end: for one session, and the earliest of all; s since 1970, 0: none */
+int64_t certificate_of(const struct backend *b);
+int64_t certificate_expires(const struct pool *pool);
+bool certificate_is_due(const struct pool *pool); /* within certificate_warn */
+void certificate_look(struct pool *pool);         /* with each sweep: logs that once a day */
 
 /* lease_watch.c: leases that last: told of, and revoked; with each sweep */
 void lease_watch_look(struct pool *pool);

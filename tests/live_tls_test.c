@@ -97,16 +97,25 @@ static void as_it_was(void)
     postgres_signal(server_, SIGHUP);
 }
 
+/* For a configuration: the pool with DATABASE, where $ stands for the directory, and MORE beside it. Static. */
+static const char *overrides(const char *database, const char *more)
+{
+    static char text[4096];
+    int at = snprintf(text, sizeof text,
+                      "{'pools': {'clinic': {'size': {'min': 1, 'max': 2}, 'unavailable_after': '100ms', %s%s"
+                      "'database': {'host': '127.0.0.1', ",
+                      more, *more != '\0' ? ", " : "");
+
+    for (; *database != '\0'; database++)
+        at += snprintf(text + at, sizeof text - (size_t)at, "%.*s", *database == '$' ? 64 : 1,
+                       *database == '$' ? harness_directory() : database);
+    (void)snprintf(text + at, sizeof text - (size_t)at, "}}}}");
+    return text;
+}
+
 static void start_with(const char *database)
 {
-    char overrides[2048];
-
-    (void)snprintf(
-        overrides, sizeof overrides,
-        "{'pools': {'clinic': {'size': {'min': 1, 'max': 2}, 'unavailable_after': '100ms', 'database': {'host': "
-        "'127.0.0.1', %s}}}}",
-        database);
-    daemon_ = pglendd_start(server_, overrides);
+    daemon_ = pglendd_start(server_, overrides(database, ""));
 }
 
 /* Not lent, and told why. */
@@ -278,7 +287,6 @@ static const struct refusal {
 START_TEST(untrusted_server_is_refused)
 {
     const struct refusal *row = &refusals[_i];
-    char database[1024], *to = database;
 
     make_authority("ours");
     make_authority("theirs");
@@ -288,13 +296,7 @@ START_TEST(untrusted_server_is_refused)
         make_authority(row->served);
     serve(row->served);
     row->more();
-    for (const char *from = row->database; *from != '\0'; from++)
-        if (*from == '$')
-            to += snprintf(to, 100, "%s", harness_directory());
-        else
-            *to++ = *from;
-    *to = '\0';
-    start_with(database);
+    start_with(row->database);
     for (int i = 0; i < 2; i++)
         expect_refused(row->words[i]);
     pglendd_stop(daemon_);
@@ -357,8 +359,7 @@ START_TEST(injected_bytes_are_refused)
     ck_assert_int_ne(pid = fork(), -1);
     if (pid == 0)
         stand_between(listener);
-    (void)snprintf(database, sizeof database, "'sslmode': 'verify-full', 'sslrootcert': '%s/ours.crt', 'port': %d",
-                   harness_directory(), ntohs(address.sin_port));
+    (void)snprintf(database, sizeof database, VERIFIED ", 'port': %d", ntohs(address.sin_port));
     start_with(database);
     expect_refused("received unencrypted data after SSL response");
     expect_refused("somebody on the way to the server may have put it there");
@@ -371,14 +372,10 @@ END_TEST
 
 static void start_good(void)
 {
-    char database[256];
-
     make_authority("ours");
     make_certificate("good", "ours", "IP:127.0.0.1", 2);
     serve("good");
-    (void)snprintf(database, sizeof database, "'sslmode': 'verify-full', 'sslrootcert': '%s/ours.crt'",
-                   harness_directory());
-    start_with(database);
+    start_with(VERIFIED);
     wait_until(pglendd_count(daemon_, "idle") == 1, 10);
 }
 
@@ -500,8 +497,6 @@ END_TEST
 /* All that both sides may ask for, and that the cancel request is verified by too. */
 START_TEST(trusted_both_ways)
 {
-    char database[1024];
-    const char *in = harness_directory();
     uid_t uid;
     gid_t gid;
     pglend *pool;
@@ -516,17 +511,118 @@ START_TEST(trusted_both_ways)
     sh("chown %u client.key", (unsigned)uid); /* the login reads it as who it is then */
     serve("good");
     wants_our_certificate();
-    (void)snprintf(database, sizeof database,
-                   "'user': 'clinic_certificate', 'sslmode': 'verify-full', 'sslrootcert': '%s/ours.crt', 'sslcert': "
-                   "'%s/client.crt', 'sslkey': '%s/client.key', 'sslcrl': '%s/revoked.crl', 'sslcrldir': "
-                   "'%s/revoked.crls', 'sslsni': false, 'ssl_min_protocol_version': 'TLSv1.2', "
-                   "'ssl_max_protocol_version': 'TLSv1.2', 'channel_binding': 'require'",
-                   in, in, in, in, in);
-    start_with(database);
+    start_with(VERIFIED ", 'user': 'clinic_certificate', 'sslcert': '$/client.crt', 'sslkey': '$/client.key', "
+                        "'sslcrl': '$/revoked.crl', 'sslcrldir': '$/revoked.crls', 'sslsni': false, "
+                        "'ssl_min_protocol_version': 'TLSv1.2', 'ssl_max_protocol_version': 'TLSv1.2', "
+                        "'channel_binding': 'require'");
     pool = pglend_open(daemon_->runtime_dir, "clinic");
     conn = pglend_acquire(pool, 10000);
     ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
     expect_cancel(conn, true);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* ---- certificates that end, and others in their place ---- */
+
+static bool is_due(void)
+{
+    json_t *pools = pglendd_result(daemon_, "pools", NULL);
+    bool due = json_is_true(json_object_get(json_array_get(pools, 0), "certificate_due"));
+
+    json_decref(pools);
+    return due;
+}
+
+/* Lines of the log that have TEXT. */
+static unsigned logged(const char *text)
+{
+    FILE *f = fopen(daemon_->log, "re");
+    char line[4096];
+    unsigned count = 0;
+
+    ck_assert_ptr_nonnull(f);
+    while (fgets(line, sizeof line, f) != NULL)
+        count += strstr(line, text) != NULL;
+    (void)fclose(f);
+    return count;
+}
+
+START_TEST(certificate_that_ends_is_warned_about)
+{
+    start_good(); /* for two days */
+    ck_assert(is_due());
+    wait_until(logged("the server's certificate \"/CN=good\" ends on 20") == 1, 5);
+    harness_sleep_ms(2500); /* more sweeps, and no more warnings */
+    ck_assert_uint_eq(logged("the server's certificate"), 1);
+    pglendd_configure(daemon_, server_, overrides(VERIFIED, "'certificate_warn': '1d'"));
+    json_decref(pglendd_result(daemon_, "reload", NULL));
+    wait_until(!is_due(), 5);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* The subject of slot INDEX's certificate; "" while there is none. */
+static const char *subject(int index)
+{
+    static char text[64];
+    json_t *slots = pglendd_result(daemon_, "slots", NULL);
+    const char *found = json_string_value(json_object_get(json_array_get(slots, (size_t)index), "certificate"));
+
+    (void)snprintf(text, sizeof text, "%s", found != NULL ? found : "");
+    json_decref(slots);
+    return text;
+}
+
+/* The daemon is told nothing: each login reads the files as they are then. */
+START_TEST(files_changed_on_disk_serve_new_logins)
+{
+    pglend *pool;
+    PGconn *old, *new;
+
+    start_good();
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(old = pglend_acquire(pool, 5000));
+    make_authority("theirs");
+    make_certificate("newer", "theirs", "IP:127.0.0.1", 2);
+    sh("cp ours.crt was.crt && cat theirs.crt >ours.crt");
+    serve("newer");
+    new = pglend_acquire(pool, 10000);
+    ck_assert_msg(new != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_str_eq(subject(0), "/CN=good");
+    ck_assert_str_eq(subject(1), "/CN=newer");
+    ck_assert_int_eq(query_status(old), PGRES_TUPLES_OK);
+    ck_assert_int_eq(pglend_release(pool, old), PGLEND_OK);
+    ck_assert_int_eq(pglend_release(pool, new), PGLEND_OK);
+    json_decref(pglendd_result(daemon_, "recycle", NULL));
+    wait_until(strcmp(subject(0), "/CN=newer") == 0, 10);
+    sh("mv was.crt ours.crt");
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(certificate_revoked_on_disk_is_refused)
+{
+    pglend *pool;
+    PGconn *conn;
+
+    make_authority("ours");
+    make_certificate("good", "ours", "IP:127.0.0.1", 2);
+    make_certificate("revoked", "ours", "IP:127.0.0.1", 2);
+    revoke_certificate("revoked", "ours");
+    sh("cp -p revoked.crl now.crl");
+    serve("good");
+    start_with(VERIFIED ", 'sslcrl': '$/now.crl'");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
+    revoke_certificate("good", "ours");
+    sh("cp -p good.crl now.crl");
+    ck_assert_ptr_null(pglend_acquire(pool, 1000)); /* one more session */
+    ck_assert(pglendd_logged(daemon_, "(certificate revoked)"));
+    ck_assert_int_eq(query_status(conn), PGRES_TUPLES_OK);
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
     pglend_close(pool);
     pglendd_stop(daemon_);
@@ -587,6 +683,9 @@ int main(void)
     tcase_add_test(tc, killed_relay_is_a_dead_backend);
     tcase_add_test(tc, bulk_goes_both_ways);
     tcase_add_test(tc, trusted_both_ways);
+    tcase_add_test(tc, certificate_that_ends_is_warned_about);
+    tcase_add_test(tc, files_changed_on_disk_serve_new_logins);
+    tcase_add_test(tc, certificate_revoked_on_disk_is_refused);
     tcase_add_loop_test(tc, cancel_is_encrypted, 0, (int)(sizeof imposters / sizeof imposters[0]));
     return harness_main(suite);
 }
