@@ -20,6 +20,7 @@ struct keeper_slot {
     char *facts;               /* without the line of the cancel job */
     char *cancel_job;          /* JSON, with the cancel key; NULL: that could not be read */
     struct keeper_slot *spare; /* logged in beside it, to follow it; only the backend's own members are used */
+    struct child *relay;       /* the process behind its socket; NULL: none, or it has ended */
     struct child *login;       /* under way */
     bool cancel_lost;          /* one may still hit it: see message.h */
 };
@@ -130,7 +131,7 @@ struct child *child_start(struct keeper *k, const struct child_kind *kind, const
 /* Kill it if it still runs after MS. */
 void child_bound(struct child *c, uint64_t ms);
 void child_kill(struct child *c);
-/* It stays, and is nobody's concern any more: not waited for, not killed. */
+/* It stays, and is not waited for any more: keeper_relay_gone() is all that follows. */
 void child_detach(struct child *c);
 /*
  * Give it its JOB: TASK with the members of DETAILS (taken; NULL: none) and what every job has. -1 if that cannot be
@@ -144,6 +145,8 @@ void keeper_forget(struct keeper *k, const struct message *m);
 void keeper_hand_over_backends(struct keeper *k);
 void keeper_drop_backend(struct keeper_slot *slot);
 void keeper_drop_slot(struct keeper_slot *slot); /* and its spare */
+/* C, which had been detached, has ended. */
+void keeper_relay_gone(const struct child *c);
 /* The supervisor that asked is gone. */
 void keeper_forget_logins(struct keeper *k);
 

@@ -12,6 +12,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define RELAY_BOUND_MS 8000 /* longer than its farewell */
+
 static struct message out;
 
 /* The slot that M names; NULL if there is none. */
@@ -32,6 +34,10 @@ void keeper_drop_backend(struct keeper_slot *slot)
         explicit_bzero(slot->cancel_job, strlen(slot->cancel_job));
     free(slot->cancel_job);
     free(slot->facts);
+    /* It ends by itself, now that nobody has its socket. One that stands still would keep the session. */
+    if (slot->relay != NULL)
+        child_bound(slot->relay, RELAY_BOUND_MS);
+    slot->relay = NULL;
     slot->fd = -1;
     slot->facts = slot->cancel_job = NULL;
     slot->cancel_lost = false;
@@ -60,8 +66,19 @@ static void promote_spare(struct keeper_slot *slot)
     slot->connected = spare->connected;
     slot->facts = spare->facts;
     slot->cancel_job = spare->cancel_job;
+    slot->relay = spare->relay;
     slot->spare = NULL;
     free(spare);
+}
+
+void keeper_relay_gone(const struct child *c)
+{
+    struct keeper_slot *slot = &c->pool->slot[c->slot];
+
+    if (slot->relay == c)
+        slot->relay = NULL;
+    if (slot->spare != NULL && slot->spare->relay == c)
+        slot->spare->relay = NULL;
 }
 
 void keeper_drop_slot(struct keeper_slot *slot)
@@ -119,6 +136,7 @@ static void keep(struct child *c, const struct message *m, int fd)
     }
     slot->cancel_job = fact_take(slot->facts, FACT_CANCEL_JOB);
     slot->fd = fd;
+    slot->relay = m->status == BACKEND_RELAYED ? c : NULL;
     slot->backend_pid = m->backend_pid;
     slot->connected = clock_ns();
     /* 0 means "never had one" in the segment. */
@@ -141,9 +159,9 @@ static void login_receive(struct child *c, const struct message *m, int fd)
         else
             keeper_forget_password(c->pool);
         if (backend) {
-            keep(c, m, fd);
             if (m->status == BACKEND_RELAYED)
                 child_detach(c);
+            keep(c, m, fd);
             return;
         }
         login_failed(c->keeper, c->pool->config->name, c->slot, m->status, m->text);

@@ -53,6 +53,7 @@ static void on_exit_status(uv_process_t *process, int64_t status, int number)
         (void)snprintf(how, sizeof how, "exit status %lld", (long long)status);
     c->exited = true;
     if (c->channel == NULL) {
+        keeper_relay_gone(c);
         child_free(c);
         return;
     }

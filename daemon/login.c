@@ -8,6 +8,7 @@
  */
 #include "login.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -125,11 +126,17 @@ static PGconn *connect_to(const struct job *job, struct trace *trace)
 /* In place of the session's own socket: what is lent, while this process stays as the session's relay. */
 static _Noreturn void stay(const struct job *job, PGconn *conn)
 {
+    char why[160] = "";
     int pair[2];
 
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == -1) {
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == -1)
+        (void)snprintf(why, sizeof why, "cannot make the socket to lend: %s", strerror(errno));
+    else if (!relay_scrub(conn))
+        (void)snprintf(why, sizeof why, "cannot look for the password in memory, to wipe it: /proc/self/maps: %s",
+                       strerror(errno));
+    if (*why != '\0') {
         PQfinish(conn);
-        failed(job, LOGIN_FAILED_OTHER, "cannot make the socket to lend: too many files are open");
+        failed(job, LOGIN_FAILED_OTHER, why);
     }
     answer.status = BACKEND_RELAYED;
     if (channel_send_blocking(CHANNEL_FD, &answer, pair[1]) == -1)

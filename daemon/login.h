@@ -90,7 +90,9 @@ int cancel_wait(int sock, short events, int64_t until);
 enum cancel_status cancel_tls(int sock, const json_t *tls, const unsigned char *request, size_t size, int64_t until,
                               char *why, size_t why_size);
 
-/* relay.c: be the way between CONN's TLS session and LENT until one of the two ends */
+/* relay.c: wipe CONN's password from this process's memory; false, with errno: it cannot be looked through */
+bool relay_scrub(const PGconn *conn);
+/* be the way between CONN's TLS session and LENT until one of the two ends */
 _Noreturn void relay_run(const struct job *job, PGconn *conn, int lent);
 
 /* conninfo.c */

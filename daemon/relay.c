@@ -22,7 +22,7 @@
 #include <unistd.h>
 
 #define FLOW_SIZE   (4 * 16384) /* some of the largest records that TLS has (RFC 8446, section 5.1) */
-#define FAREWELL_MS 10000       /* for the server to end, once nobody is left on this side */
+#define FAREWELL_MS 5000        /* for the server to end, once nobody is left on this side */
 
 /* One way: bytes from AT to END are still to be written. */
 struct flow {
@@ -243,7 +243,7 @@ __attribute__((no_sanitize("address"))) static void scrub_region(volatile char *
     }
 }
 
-static void scrub(const PGconn *conn)
+bool relay_scrub(const PGconn *conn)
 {
     static char needle[PASSWORD_MAX], line[512];
     size_t length = strnlen(PQpass(conn), sizeof needle - 1);
@@ -262,6 +262,7 @@ static void scrub(const PGconn *conn)
     if (maps != NULL)
         (void)fclose(maps);
     explicit_bzero(needle, sizeof needle);
+    return maps != NULL;
 }
 
 /* ---- its life ---- */
@@ -287,7 +288,6 @@ void relay_run(const struct job *job, PGconn *conn, int lent)
     for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
         (void)signal(ignored[i], SIG_IGN);
     (void)prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
-    scrub(conn);
     (void)SSL_set_mode(r.ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_set_read_ahead(r.ssl, 1);
     pump(&r);

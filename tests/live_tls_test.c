@@ -438,6 +438,88 @@ START_TEST(killed_relay_is_a_dead_backend)
 }
 END_TEST
 
+/* The relay of slot INDEX. */
+static pid_t relay_of(int index)
+{
+    char title[32];
+
+    (void)snprintf(title, sizeof title, "relay clinic/%d", index);
+    return pglendd_process(daemon_, title);
+}
+
+static void stop_relay(pid_t relay)
+{
+    ck_assert_int_ne(relay, 0);
+    ck_assert_int_eq(kill(relay, SIGSTOP), 0);
+    wait_until(process_state(relay) == 'T', 5);
+}
+
+START_TEST(stopped_relay_fails_its_check)
+{
+    pid_t relay;
+
+    make_authority("ours");
+    make_certificate("good", "ours", "IP:127.0.0.1", 2);
+    serve("good");
+    daemon_ = pglendd_start(server_, overrides(VERIFIED, "'keepalive': '100ms', 'check_timeout': '1s'"));
+    wait_until((relay = relay_of(0)) != 0 && pglendd_count(daemon_, "idle") == 1, 10);
+    stop_relay(relay);
+    wait_until(pglendd_logged(daemon_, "check timed out"), 10);
+    wait_until(pglendd_count(daemon_, "idle") == 1 && relay_of(0) != relay, 15);
+    /* Nobody asks it to go on; it is ended, and its session with it. */
+    wait_until(process_state(relay) == 0, 30);
+    wait_until(postgres_sessions(server_) == 1, 10);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(stopped_relay_ends_its_lease)
+{
+    pglend *pool;
+    PGconn *conn;
+    pid_t relay;
+
+    make_authority("ours");
+    make_certificate("good", "ours", "IP:127.0.0.1", 2);
+    serve("good");
+    daemon_ = pglendd_start(server_, overrides(VERIFIED, "'lease_max': '2s'"));
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
+    relay = relay_of(0);
+    stop_relay(relay);
+    ck_assert_int_ne(query_status(conn), PGRES_TUPLES_OK); /* when it is revoked */
+    (void)pglend_release(pool, conn);
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
+    ck_assert_int_eq(query_status(conn), PGRES_TUPLES_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_int_eq(kill(relay, SIGKILL), 0);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* The reset's answer does not come. */
+START_TEST(stopped_relay_is_not_lent_again)
+{
+    pglend *pool;
+    PGconn *conn;
+    pid_t relay;
+
+    start_good();
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
+    relay = relay_of(0);
+    stop_relay(relay);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 20000));
+    ck_assert_int_eq(query_status(conn), PGRES_TUPLES_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_int_eq(kill(relay, SIGKILL), 0);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- cancel requests ---- */
 
 static void expect_cancel(PGconn *conn, bool arrives)
@@ -446,7 +528,7 @@ static void expect_cancel(PGconn *conn, bool arrives)
     char error[256];
     PGresult *result;
 
-    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(2)"), 1);
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(1)"), 1);
     harness_sleep_ms(100);
     (void)PQcancel(cancel, error, sizeof error);
     result = PQgetResult(conn);
@@ -617,6 +699,7 @@ START_TEST(certificate_revoked_on_disk_is_refused)
     serve("good");
     start_with(VERIFIED ", 'sslcrl': '$/now.crl'");
     pool = pglend_open(daemon_->runtime_dir, "clinic");
+    wait_until(pglendd_count(daemon_, "idle") == 1, 10);
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
     revoke_certificate("good", "ours");
     sh("cp -p good.crl now.crl");
@@ -677,10 +760,13 @@ int main(void)
     tcase_add_checked_fixture(tc, as_it_was, NULL);
     tcase_add_loop_test(tc, untrusted_server_is_refused, 0, (int)(sizeof refusals / sizeof refusals[0]));
     tcase_add_test(tc, injected_bytes_are_refused);
-    tc = harness_live_case(suite, "relay", 30);
+    tc = harness_live_case(suite, "relay", 60);
     tcase_add_checked_fixture(tc, as_it_was, NULL);
     tcase_add_test(tc, shown_as_it_is);
     tcase_add_test(tc, killed_relay_is_a_dead_backend);
+    tcase_add_test(tc, stopped_relay_fails_its_check);
+    tcase_add_test(tc, stopped_relay_ends_its_lease);
+    tcase_add_test(tc, stopped_relay_is_not_lent_again);
     tcase_add_test(tc, bulk_goes_both_ways);
     tcase_add_test(tc, trusted_both_ways);
     tcase_add_test(tc, certificate_that_ends_is_warned_about);
