@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -123,6 +124,23 @@ static PGconn *connect_to(const struct job *job, struct trace *trace)
     return conn;
 }
 
+/* Of what only the login needed; their memory reads as zeros from then on. */
+static void return_pages(void)
+{
+    static const struct {
+        char *from;
+        size_t length;
+    } rows[] = {{trace_text, sizeof trace_text}, {conninfo, sizeof conninfo}, {(char *)&answer, sizeof answer}};
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE);
+
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        size_t skip = (size_t)(-(uintptr_t)rows[i].from & (page - 1));
+
+        if (skip < rows[i].length)
+            (void)madvise(rows[i].from + skip, (rows[i].length - skip) & ~(page - 1), MADV_DONTNEED);
+    }
+}
+
 /* In place of the session's own socket: what is lent, while this process stays as the session's relay. */
 static _Noreturn void stay(const struct job *job, PGconn *conn)
 {
@@ -144,6 +162,7 @@ static _Noreturn void stay(const struct job *job, PGconn *conn)
     (void)close(pair[1]);
     (void)close(CHANNEL_FD);
     explicit_bzero(&answer, sizeof answer);
+    return_pages();
     relay_run(job, conn, pair[0]);
 }
 

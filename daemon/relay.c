@@ -11,6 +11,7 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <malloc.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <poll.h>
@@ -267,6 +268,17 @@ bool relay_scrub(const PGconn *conn)
 
 /* ---- its life ---- */
 
+/* A hundred relays are a hundred times this: what was for the handshake alone goes, hundreds of authorities perhaps. */
+static void shrink(const struct relay *r)
+{
+    X509_STORE *none = X509_STORE_new();
+
+    /* With no authority, a certificate that came later would be refused. */
+    if (none != NULL)
+        SSL_CTX_set_cert_store(SSL_get_SSL_CTX(r->ssl), none);
+    (void)malloc_trim(0);
+}
+
 void relay_run(const struct job *job, PGconn *conn, int lent)
 {
     static unsigned char down[FLOW_SIZE], up[FLOW_SIZE];
@@ -288,6 +300,7 @@ void relay_run(const struct job *job, PGconn *conn, int lent)
     for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
         (void)signal(ignored[i], SIG_IGN);
     (void)prctl(PR_SET_PDEATHSIG, 0, 0, 0, 0);
+    shrink(&r);
     (void)SSL_set_mode(r.ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_set_read_ahead(r.ssl, 1);
     pump(&r);

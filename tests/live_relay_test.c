@@ -1,0 +1,346 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_relay_test.c - a relay that dies, or stands still, is like a backend that does; cancel requests are as encrypted
+ * as the session; and whatever goes through one takes no more memory.
+ */
+#include "harness.h"
+#include "pglend.h"
+#include "tls.h"
+
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+START_TEST(shown_as_it_is)
+{
+    json_t *slots;
+    const json_t *slot;
+
+    tls_start_good("");
+    slots = pglendd_result(tls_daemon, "slots", NULL);
+    slot = json_array_get(slots, 0);
+    ck_assert_str_eq(json_string_value(json_object_get(slot, "mode")), "relay");
+    ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(slot, "tls")), "TLSv1.3 TLS_"));
+    ck_assert_str_eq(json_string_value(json_object_get(slot, "certificate")), "/CN=good");
+    ck_assert_int_gt(json_integer_value(json_object_get(slot, "certificate_expires")), time(NULL) + 86400);
+    ck_assert_int_ne(pglendd_process(tls_daemon, "relay clinic/0"), 0);
+    json_decref(slots);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
+static int query_status(PGconn *conn)
+{
+    PGresult *result = PQexec(conn, "select 1");
+    int status = (int)PQresultStatus(result);
+
+    PQclear(result);
+    return status;
+}
+
+START_TEST(killed_relay_is_a_dead_backend)
+{
+    pglend *pool;
+    PGconn *conn;
+    pid_t relay;
+
+    tls_start_good("");
+    pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    relay = pglendd_process(tls_daemon, "relay clinic/0");
+    ck_assert_int_eq(kill(relay, SIGKILL), 0); /* while it is idle */
+    wait_until(process_state(relay) == 0, 5);
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    ck_assert_int_eq(query_status(conn), PGRES_TUPLES_OK);
+    for (int i = 0; i < 2; i++) {
+        char title[32];
+
+        (void)snprintf(title, sizeof title, "relay clinic/%d", i);
+        relay = pglendd_process(tls_daemon, title);
+        if (relay != 0)
+            ck_assert_int_eq(kill(relay, SIGKILL), 0); /* while it is lent */
+        wait_until(relay == 0 || process_state(relay) == 0, 5);
+    }
+    ck_assert_int_ne(query_status(conn), PGRES_TUPLES_OK);
+    (void)pglend_release(pool, conn);
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    ck_assert_int_eq(query_status(conn), PGRES_TUPLES_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
+/* The relay of slot INDEX. */
+static pid_t relay_of(int index)
+{
+    char title[32];
+
+    (void)snprintf(title, sizeof title, "relay clinic/%d", index);
+    return pglendd_process(tls_daemon, title);
+}
+
+static void stop_relay(pid_t relay)
+{
+    ck_assert_int_ne(relay, 0);
+    ck_assert_int_eq(kill(relay, SIGSTOP), 0);
+    wait_until(process_state(relay) == 'T', 5);
+}
+
+START_TEST(stopped_relay_fails_its_check)
+{
+    pid_t relay;
+
+    tls_start_good("'keepalive': '100ms', 'check_timeout': '1s'");
+    wait_until((relay = relay_of(0)) != 0 && pglendd_count(tls_daemon, "idle") == 1, 10);
+    stop_relay(relay);
+    wait_until(pglendd_logged(tls_daemon, "check timed out"), 10);
+    wait_until(pglendd_count(tls_daemon, "idle") == 1 && relay_of(0) != relay, 15);
+    /* Nobody asks it to go on; it is ended, and its session with it. */
+    wait_until(process_state(relay) == 0, 30);
+    wait_until(postgres_sessions(tls_server) == 1, 10);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
+START_TEST(stopped_relay_ends_its_lease)
+{
+    pglend *pool;
+    PGconn *conn;
+    pid_t relay;
+
+    tls_start_good("'lease_max': '2s'");
+    pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
+    relay = relay_of(0);
+    stop_relay(relay);
+    ck_assert_int_ne(query_status(conn), PGRES_TUPLES_OK); /* when it is revoked */
+    (void)pglend_release(pool, conn);
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
+    ck_assert_int_eq(query_status(conn), PGRES_TUPLES_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_int_eq(kill(relay, SIGKILL), 0);
+    pglend_close(pool);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
+/* The reset's answer does not come. */
+START_TEST(stopped_relay_is_not_lent_again)
+{
+    pglend *pool;
+    PGconn *conn;
+    pid_t relay;
+
+    tls_start_good("");
+    pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
+    relay = relay_of(0);
+    stop_relay(relay);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 20000));
+    ck_assert_int_eq(query_status(conn), PGRES_TUPLES_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_int_eq(kill(relay, SIGKILL), 0);
+    pglend_close(pool);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
+/* ---- cancel requests ---- */
+
+static void expect_cancel(PGconn *conn, bool arrives)
+{
+    PGcancel *cancel = PQgetCancel(conn);
+    char error[256];
+    PGresult *result;
+
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(1)"), 1);
+    harness_sleep_ms(100);
+    (void)PQcancel(cancel, error, sizeof error);
+    result = PQgetResult(conn);
+    ck_assert_int_eq(PQresultStatus(result), arrives ? PGRES_FATAL_ERROR : PGRES_TUPLES_OK);
+    PQclear(result);
+    ck_assert_ptr_null(PQgetResult(conn));
+    PQfreeCancel(cancel);
+}
+
+/* By the key, which a login of its own would not need, and sent to nobody but the server that the session is with. */
+static const struct {
+    const char *served; /* in place of the right one; NULL: none, the server no longer encrypts */
+    const char *words;
+} imposters[] = {
+    {"elsewhere", "certificate is not for host \"127.0.0.1\""},
+    {"alone", "TLS handshake: self-signed certificate"},
+    {NULL, "does not speak TLS"},
+};
+
+START_TEST(cancel_is_encrypted)
+{
+    pglend *pool;
+    PGconn *conn;
+    json_t *pools;
+
+    tls_start_good("");
+    pools = pglendd_result(tls_daemon, "pools", NULL);
+    ck_assert_str_eq(json_string_value(json_object_get(json_array_get(pools, 0), "cancel")), "key");
+    json_decref(pools);
+    pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    expect_cancel(conn, true);
+    if (imposters[_i].served != NULL) {
+        tls_certificate("elsewhere", "ours", "DNS:elsewhere.example", 2);
+        tls_authority("alone");
+        tls_serve(imposters[_i].served);
+    } else {
+        tls_end();
+    }
+    expect_cancel(conn, false);
+    ck_assert(pglendd_logged(tls_daemon, imposters[_i].words));
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
+/* All that both sides may ask for, and that the cancel request is verified by too. */
+START_TEST(trusted_both_ways)
+{
+    uid_t uid;
+    gid_t gid;
+    pglend *pool;
+    PGconn *conn;
+
+    tls_authority("ours");
+    tls_certificate("good", "ours", "IP:127.0.0.1", 2);
+    tls_certificate("revoked", "ours", "IP:127.0.0.1", 2);
+    tls_certificate("client", "ours", "DNS:client", 2);
+    tls_revoke("revoked", "ours");
+    harness_unprivileged(&uid, &gid);
+    tls_shell("chown %u client.key", (unsigned)uid); /* the login reads it as who it is then */
+    tls_serve("good");
+    tls_wants_certificate();
+    tls_start(TLS_VERIFIED ", 'user': 'clinic_certificate', 'sslcert': '$/client.crt', 'sslkey': '$/client.key', "
+                           "'sslcrl': '$/revoked.crl', 'sslcrldir': '$/revoked.crls', 'sslsni': false, "
+                           "'ssl_min_protocol_version': 'TLSv1.2', 'ssl_max_protocol_version': 'TLSv1.2', "
+                           "'channel_binding': 'require'");
+    pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    conn = pglend_acquire(pool, 10000);
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    expect_cancel(conn, true);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
+/* ---- much of it ---- */
+
+#define BLOCK  65536
+#define BLOCKS 512 /* 32 MiB; a GiB in make check-bulk */
+
+#define RELAY_KIB_MAX  2048
+#define RELAY_KIB_MORE 256
+
+/* What PID has in memory and shares with nobody, KiB; 0: we may not look. */
+static long private_kib(pid_t pid)
+{
+    char path[64], line[256];
+    long sum = 0, kib;
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
+    f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (sscanf(line, "Private_Clean: %ld", &kib) == 1 || sscanf(line, "Private_Dirty: %ld", &kib) == 1)
+            sum += kib;
+    if (f != NULL)
+        (void)fclose(f);
+    return sum;
+}
+
+static void send_blocks(PGconn *conn, unsigned blocks)
+{
+    static char block[BLOCK];
+    PGresult *result;
+
+    memset(block, 'x', sizeof block);
+    block[sizeof block - 1] = '\n';
+    PQclear(PQexec(conn, "copy bulk from stdin"));
+    for (unsigned i = 0; i < blocks; i++)
+        ck_assert_int_eq(PQputCopyData(conn, block, sizeof block), 1);
+    ck_assert_int_eq(PQputCopyEnd(conn, NULL), 1);
+    while ((result = PQgetResult(conn)) != NULL)
+        PQclear(result);
+}
+
+static uint64_t receive_all(PGconn *conn)
+{
+    uint64_t got = 0;
+    PGresult *result;
+    char *row;
+    int length;
+
+    PQclear(PQexec(conn, "copy bulk to stdout"));
+    while ((length = PQgetCopyData(conn, &row, 0)) > 0) {
+        got += (uint64_t)length;
+        PQfreemem(row);
+    }
+    while ((result = PQgetResult(conn)) != NULL)
+        PQclear(result);
+    return got;
+}
+
+/* Each way, in memory that does not grow. */
+START_TEST(bulk_goes_both_ways)
+{
+    unsigned blocks = harness_rounds(BLOCKS);
+    long before, after;
+    char text[32];
+    pglend *pool;
+    PGconn *conn;
+
+    tls_start_good("");
+    pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    PQclear(PQexec(conn, "create temp table bulk(a text)"));
+    send_blocks(conn, 1);
+    ck_assert_uint_eq(receive_all(conn), BLOCK);
+    before = private_kib(relay_of(0));
+    send_blocks(conn, blocks - 1);
+    ck_assert_uint_eq(receive_all(conn), (uint64_t)blocks * BLOCK);
+    after = private_kib(relay_of(0));
+    ck_assert_int_eq(
+        (int)strtol(query(conn, "select count(*) from bulk where length(a) = 65535", text, sizeof text), NULL, 10),
+        (int)blocks);
+    if (getenv("SANITIZE") == NULL || *getenv("SANITIZE") == '\0') {
+        ck_assert_msg(after - before <= RELAY_KIB_MORE, "%ld KiB before, %ld KiB after", before, after);
+        ck_assert_msg(after <= RELAY_KIB_MAX, "a relay has %ld KiB", after);
+    }
+    printf("a relay's own memory: %ld KiB, after %u MiB each way %ld KiB\n", before, blocks / 16, after);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("live_relay");
+    TCase *tc = harness_live_case(suite, "relay", 60);
+
+    tcase_add_checked_fixture(tc, tls_begin, NULL);
+    tcase_add_test(tc, shown_as_it_is);
+    tcase_add_test(tc, killed_relay_is_a_dead_backend);
+    tcase_add_test(tc, stopped_relay_fails_its_check);
+    tcase_add_test(tc, stopped_relay_ends_its_lease);
+    tcase_add_test(tc, stopped_relay_is_not_lent_again);
+    tcase_add_loop_test(tc, cancel_is_encrypted, 0, (int)(sizeof imposters / sizeof imposters[0]));
+    tcase_add_test(tc, trusted_both_ways);
+    tc = harness_live_case(suite, "bulk", harness_rounds(30));
+    tcase_add_checked_fixture(tc, tls_begin, NULL);
+    tcase_add_test(tc, bulk_goes_both_ways);
+    return harness_main(suite);
+}
