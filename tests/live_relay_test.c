@@ -244,7 +244,7 @@ END_TEST
 #define RELAY_KIB_MAX  2048
 #define RELAY_KIB_MORE 256
 
-/* What PID has in memory and shares with nobody, KiB; 0: we may not look. */
+/* What PID has written to its memory, and shares with nobody, KiB; 0: we may not look. Pages of files cost nobody. */
 static long private_kib(pid_t pid)
 {
     char path[64], line[256];
@@ -254,7 +254,7 @@ static long private_kib(pid_t pid)
     (void)snprintf(path, sizeof path, "/proc/%d/smaps_rollup", (int)pid);
     f = fopen(path, "re");
     while (f != NULL && fgets(line, sizeof line, f) != NULL)
-        if (sscanf(line, "Private_Clean: %ld", &kib) == 1 || sscanf(line, "Private_Dirty: %ld", &kib) == 1)
+        if (sscanf(line, "Private_Dirty: %ld", &kib) == 1)
             sum += kib;
     if (f != NULL)
         (void)fclose(f);
