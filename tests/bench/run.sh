@@ -15,7 +15,7 @@ export BENCH_ROUNDS=${BENCH_ROUNDS:-9}
 if [ "${BENCH_QUICK:-0}" = 1 ]; then
     herd_workers=200
     idle_seconds=3
-    export BENCH_ROUNDS=5 BENCH_QUERIES=2000 BENCH_BATCHES=50 BENCH_SAMPLES=200 BENCH_CROWD_MS=300
+    export BENCH_ROUNDS=5 BENCH_QUERIES=2000 BENCH_BATCHES=50 BENCH_SAMPLES=200 BENCH_CROWD_MS=300 BENCH_TLS_MS=200
 fi
 
 # The head of both configurations.
@@ -29,14 +29,16 @@ head_of()
 EOF
 }
 
-# A pool: NAME SIZE RESET GUARD.
+# A pool: NAME SIZE RESET GUARD [AUTHORITY: encrypted, and verified with that file].
 pool()
 {
+    local tls=
+    [ -z "${5-}" ] || tls=", \"sslmode\": \"verify-full\", \"sslrootcert\": \"$5\""
     cat <<EOF
     "$1": {
       "database": { "host": "127.0.0.1", "port": $pg_port, "dbname": "postgres", "user": "postgres",
-                    "password_file": "$stage/bench.password" },
-      "size": { "min": $2, "max": $2 }, "reset": "$3", "guard": $4
+                    "password_file": "$stage/bench.password"$tls },
+      "size": { "min": $2, "max": $2 }, "reset": "$3", "guard": $4, "certificate_warn": "0s"
     }
 EOF
 }
@@ -50,7 +52,8 @@ $(head_of run)
 $(pool none 4 none true),
 $(pool unguarded 1 none false),
 $(pool full 1 full true),
-$(pool crowd 8 none true)
+$(pool crowd 8 none true),
+$(pool tls 8 none true "$stage/server.crt")
   }
 }
 EOF
@@ -58,7 +61,8 @@ EOF
 {
 $(head_of idle)
   "pools": {
-$(pool herd 100 none true)
+$(pool herd 100 none true),
+$(pool relays 100 none true "$stage/server.crt")
   }
 }
 EOF
@@ -68,18 +72,65 @@ bring_up()
 {
     local program
     stage_open bench
-    for program in query lease crowd herd; do
+    for program in query lease crowd herd tls; do
         stage_compile "$program" "$top/tests/bench/"{$program,bare,bench}.c
     done
-    stage_postgres max_connections=200
+    stage_postgres max_connections=400
     stage_password bench "$PGPASSWORD"
+    encrypt
+    start_bouncer
     write_configs
     stage_pglendd run
     export PGLEND_RUNTIME_DIR=$stage/run
-    export BENCH_CONNINFO="host=127.0.0.1 port=$pg_port dbname=postgres user=postgres"
-    for program in none unguarded full crowd; do
+    export BENCH_CONNINFO="host=127.0.0.1 port=$pg_port dbname=postgres user=postgres sslmode=disable"
+    export HOME=$stage # libpq looks there for a client's certificate
+    export BENCH_TLS="host=127.0.0.1 port=$pg_port dbname=postgres user=postgres sslmode=verify-full"
+    BENCH_TLS+=" sslrootcert=$stage/server.crt"
+    for program in none unguarded full crowd tls; do
         await_idle "$program"
     done
+}
+
+# The server has a certificate of its own making from now on, and speaks TLS to whoever asks for it.
+encrypt()
+{
+    local data=$stage/postgres/data
+    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=bench -addext subjectAltName=IP:127.0.0.1 \
+        -keyout "$stage/server.key" -out "$stage/server.crt" 2>"$stage/log/openssl" ||
+        stage_fail "openssl: $(tail -n 1 "$stage/log/openssl")"
+    chmod 644 "$stage/server.crt"
+    install -m 644 "$stage/server.crt" "$data/server.crt"
+    install -m 600 "$stage/server.key" "$data/server.key"
+    [ "$(id -u)" != 0 ] || chown "$stage_user:$stage_group" "$data/server.crt" "$data/server.key"
+    stage_sql <<<"alter system set ssl = on; select pg_reload_conf()" >/dev/null || stage_fail "cannot set ssl = on"
+    sleep 0.5
+}
+
+# PgBouncer between a Unix socket and the encrypted server, where it is installed; says how to reach it.
+start_bouncer()
+{
+    local directory=$stage/bouncer
+    command -v pgbouncer >/dev/null || return 0
+    mkdir -m 755 "$directory"
+    printf '"postgres" "%s"\n' "$PGPASSWORD" >"$directory/users"
+    cat >"$directory/ini" <<EOF
+[databases]
+postgres = host=127.0.0.1 port=$pg_port
+[pgbouncer]
+listen_addr =
+listen_port = 6432
+unix_socket_dir = $directory
+auth_type = trust
+auth_file = $directory/users
+pool_mode = session
+default_pool_size = 8
+server_tls_sslmode = verify-full
+server_tls_ca_file = $stage/server.crt
+EOF
+    [ "$(id -u)" != 0 ] || chown -R "$stage_user:$stage_group" "$directory"
+    stage_start bouncer pgbouncer "$directory/ini"
+    export BENCH_BOUNCER="host=$directory port=6432 dbname=postgres user=postgres"
+    sleep 1
 }
 
 # Wait until all slots of POOL are connected.
@@ -113,6 +164,22 @@ usage_of()
     awk '$1 == "voluntary_ctxt_switches:" { print $2 }' "/proc/$1/status"
 }
 
+# What a hundred relays have written to their memory, alone and together.
+measure_relays()
+{
+    local pid total=0 count=0 kib
+    await_idle relays
+    for pid in $(cat "/proc/$pglendd"/task/*/children); do
+        tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q '^pglendd: relay relays/' || continue
+        kib=$(awk '$1 == "Private_Dirty:" { print $2 }' "/proc/$pid/smaps_rollup" 2>/dev/null)
+        total=$((total + ${kib:-0}))
+        count=$((count + 1))
+    done
+    [ "$count" -gt 0 ] || stage_fail "there are no relays"
+    awk -v t="$total" -v n="$count" 'BEGIN { printf "relay_mib %.2f\nrelays_mib %.1f\n", t / n / 1024, t / 1024 }' \
+        >>"$stage/figures"
+}
+
 measure_herd()
 {
     local supervisor before after i
@@ -120,6 +187,7 @@ measure_herd()
     stage_pglendd idle
     export PGLEND_RUNTIME_DIR=$stage/idle
     await_idle herd
+    measure_relays
     mkfifo "$stage/end"
     stage_start herd bash -c "exec ./herd $herd_workers <end"
     exec 6>"$stage/end"
@@ -164,6 +232,7 @@ print_table()
     FNR == 1 { printf "%-34s %14s %14s\n", "FIGURE", "GOAL", "MEASURED" }
     NF == 1 && $1 != "" { print $1; next }
     NF > 1 {
+        if (!($2 in value)) { printf "%-34s %14s %14s\n", $1, "", "skipped"; next }
         have = value[$2] * $6
         want = $3 == "-" ? "" : goal($4) * ($4 ~ /[*]/ ? $6 : 1)
         verdict = $3 == "-" ? "" : ($3 == ">=" ? have >= want : have <= want) ? "ok" : "missed"
@@ -194,6 +263,21 @@ First use of a slot by a worker
   leases, most over least  | crowd_spread      | <= | 25                  | %   | 100
   wait, median             | crowd_wait_p50_us | -  |                     | ms  | 0.001
   wait, p99                | crowd_wait_p99_us | <= | 2*crowd_wait_p50_us | ms  | 0.001
+8 clients, encrypted: select 1
+  direct TLS               | tls_select_direct | -  |                     | /s  | 1
+  relay                    | tls_select_relay  | -  |                     | /s  | 1
+  ratio                    | tls_select_over_direct | >= | 0.8            |     | 1
+  PgBouncer                | tls_select_bouncer | - |                     | /s  | 1
+  relay to PgBouncer       | tls_select_over_bouncer | >= | 1.4           |     | 1
+8 clients, encrypted: COPY of 100 MB
+  direct TLS               | tls_copy_direct   | -  |                     | MB/s | 1
+  relay                    | tls_copy_relay    | -  |                     | MB/s | 1
+  ratio                    | tls_copy_over_direct | >= | 0.8              |     | 1
+  PgBouncer                | tls_copy_bouncer  | -  |                     | MB/s | 1
+  relay to PgBouncer       | tls_copy_over_bouncer | >= | 1.4             |     | 1
+100 relays
+  one, its own memory      | relay_mib         | <= | 2                   | MiB | 1
+  all                      | relays_mib        | -  |                     | MiB | 1
 Idle: 100 slots and so many workers
   workers attached         | herd_workers      | -  |                     |     | 1
   supervisor, resident     | herd_rss_mib      | <= | 16                  | MiB | 1
@@ -208,5 +292,6 @@ bring_up
 measure query
 measure lease
 measure crowd
+measure tls
 measure_herd
 print_table
