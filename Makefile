@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# make [all] check check-all check-tls check-bulk check-audit check-tsan soak fuzz coverage demo bench format lint install uninstall clean deps
+# make [all] check check-all check-tls check-wire check-bulk check-audit check-tsan soak fuzz coverage demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
@@ -179,6 +179,10 @@ check-model-small:
 check-all: export PGLEND_TEST_ROUNDS ?= 10
 check-all: check
 
+# No query and no cancel key over the network, as tcpdump sees it.
+check-wire: all $(tests_bin)
+	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' tests/run live_wire
+
 # A GiB each way through a relay, in constant memory.
 check-bulk: all $(tests_bin)
 	@CK_RUN_CASE=bulk PGLEND_TEST_ROUNDS=32 PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' \
@@ -265,7 +269,7 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-bulk check-audit soak fuzz fuzz-small fuzzers coverage coverage-tests demo \
+.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-wire check-bulk check-audit soak fuzz fuzz-small fuzzers coverage coverage-tests demo \
         bench format lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -1,0 +1,169 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_wire_test.c - what goes over the network of an encrypted pool says nothing: no query, no result, no cancel key.
+ *
+ * The packets are captured by tcpdump while every way to use a connection is gone. That the search would find them is
+ * shown on a pool without encryption. Only root may capture; without tcpdump it is skipped, by name.
+ */
+#include "harness.h"
+#include "pglend.h"
+#include "tls.h"
+#include "ways.h"
+
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define CANARY     "a patient's name 4711"
+#define CAPTURE_KB 16 /* at least so much is said */
+
+static const struct {
+    const char *what, *bytes;
+    size_t length;
+} telling[] = {
+    {"a query", "select", 6},
+    {"what was asked for", CANARY, sizeof CANARY - 1},
+    {"a cancel request", "\0\0\0\x10\x04\xd2\x16\x2e", 8},
+};
+
+static char path[128];
+
+/* True once it listens. */
+static bool start_capture(pid_t *capture)
+{
+    char filter[32], said[512] = "";
+    size_t have = 0;
+    int out[2];
+
+    (void)snprintf(path, sizeof path, "%s/capture", harness_directory());
+    (void)snprintf(filter, sizeof filter, "tcp port %d", tls_server->port);
+    ck_assert_int_eq(pipe2(out, O_CLOEXEC), 0);
+    ck_assert_int_ne(*capture = fork(), -1);
+    if (*capture == 0) {
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        (void)dup2(out[1], 2);
+        (void)execlp("tcpdump", "tcpdump", "-Z", "root", "-i", "lo", "-U", "--immediate-mode", "-B", "16384", "-w",
+                     path, filter, NULL);
+        _exit(127);
+    }
+    (void)close(out[1]);
+    while (strstr(said, "listening on") == NULL && have < sizeof said - 1) {
+        ssize_t got = read(out[0], said + have, sizeof said - 1 - have);
+
+        if (got <= 0)
+            break;
+        have += (size_t)got;
+        said[have] = '\0';
+    }
+    (void)close(out[0]);
+    return strstr(said, "listening on") != NULL;
+}
+
+static off_t captured(void)
+{
+    struct stat st;
+
+    return stat(path, &st) == 0 ? st.st_size : 0;
+}
+
+/* Are the bytes of row I in what was captured up to now? */
+static bool is_told(size_t i)
+{
+    size_t length = (size_t)captured();
+    char *bytes = malloc(length + 1);
+    FILE *f = fopen(path, "re");
+    bool found;
+
+    ck_assert(bytes != NULL && f != NULL);
+    length = fread(bytes, 1, length, f);
+    found = memmem(bytes, length, telling[i].bytes, telling[i].length) != NULL;
+    (void)fclose(f);
+    free(bytes);
+    return found;
+}
+
+/* The kernel hands packets over a little later. */
+static void await_rest(void)
+{
+    off_t before;
+
+    do {
+        before = captured();
+        harness_sleep_ms(500);
+    } while (captured() != before);
+    ck_assert_int_gt(before, CAPTURE_KB * 1024);
+}
+
+static void use_in_all_ways(void)
+{
+    pglend *pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    char text[64], error[256];
+    PGcancel *cancel;
+    PGconn *conn;
+
+    for (int i = 0; i < ways; i++) {
+        conn = pglend_acquire(pool, 10000);
+        ck_assert_msg(conn != NULL, "%s: %s", way[i].name, pglend_errmessage(pool));
+        if (!way[i].also_direct)
+            way[i].use(conn);
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    }
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
+    ck_assert_str_eq(query(conn, "select 'a patient''s name ' || 4711", text, sizeof text), CANARY);
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(10)"), 1);
+    harness_sleep_ms(100);
+    ck_assert_ptr_nonnull(cancel = PQgetCancel(conn));
+    ck_assert_int_eq(PQcancel(cancel, error, sizeof error), 1);
+    PQclear(PQgetResult(conn));
+    ck_assert_ptr_null(PQgetResult(conn));
+    PQfreeCancel(cancel);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+}
+
+START_TEST(nothing_is_told)
+{
+    bool encrypted = _i == 1;
+    pid_t capture;
+
+    if (geteuid() != 0 || system("command -v tcpdump >/dev/null") != 0) { /* NOLINT(cert-env33-c) */
+        printf("nothing_is_told: skipped, it takes root and tcpdump\n");
+        return;
+    }
+    tls_authority("ours");
+    tls_certificate("good", "ours", "IP:127.0.0.1", 2);
+    tls_serve("good");
+    if (!start_capture(&capture)) {
+        ck_assert_int_eq(waitpid(capture, NULL, 0), capture);
+        printf("nothing_is_told: skipped, tcpdump may not capture here\n");
+        return;
+    }
+    tls_start(encrypted ? TLS_VERIFIED : "'sslmode': 'disable'");
+    use_in_all_ways();
+    pglendd_stop(tls_daemon);
+    await_rest();
+    for (size_t i = 0; i < sizeof telling / sizeof telling[0]; i++)
+        if (encrypted)
+            ck_assert_msg(!is_told(i), "%s is in the clear", telling[i].what);
+        else
+            wait_until(is_told(i), 10);
+    ck_assert_int_eq(kill(capture, SIGINT), 0);
+    ck_assert_int_eq(waitpid(capture, NULL, 0), capture);
+}
+END_TEST
+
+int main(void)
+{
+    Suite *suite = suite_create("live_wire");
+    TCase *tc = harness_live_case(suite, "wire", 60);
+
+    tcase_add_checked_fixture(tc, tls_begin, NULL);
+    tcase_add_loop_test(tc, nothing_is_told, 0, 2);
+    return harness_main(suite);
+}
