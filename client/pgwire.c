@@ -101,8 +101,11 @@ static bool accept_message(struct reset_reader *r)
             return false;
         r->completed = true;
         return true;
-    case 'T':
     case 'D':
+        if (r->due && !r->discard_all && r->row != NULL)
+            r->row(r->context, r->body, r->body_length);
+        return r->due && !r->discard_all;
+    case 'T':
         return r->due && !r->discard_all;
     case 'I':
         if (!r->due || r->discard_all)

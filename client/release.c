@@ -105,6 +105,7 @@ static const char *why_lost(const struct attachment *at, uint32_t slot, uint64_t
         [LOST_IDLE] = ": it was idle for longer than the pool's lease_idle_max",
         [LOST_IDLE_IN_TRANSACTION] =
             ": it was idle in a transaction for longer than the pool's lease_idle_in_transaction_max",
+        [LOST_ROLE] = ": its server is no longer what the pool's target_session_attrs asks for",
     };
     uint64_t lost = atomic_load_explicit(&at->segment.slot[slot].lost, memory_order_relaxed);
 

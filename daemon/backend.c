@@ -146,6 +146,7 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     free(b->facts);
     b->facts = strdup(m->text);
     b->certificate_expires = certificate_of(b);
+    role_begin(b);
     atomic_store_explicit(&slot->generation, b->generation, memory_order_relaxed);
     atomic_store_explicit(&slot->backend_pid, b->pid, memory_order_relaxed);
 }
@@ -438,6 +439,10 @@ void backend_lend(struct backend *b)
 {
     if (b->phase != BACKEND_HELD)
         return;
+    if (role_is_due(b)) {
+        settle_ask(b, b->held, role_of(b->pool));
+        return;
+    }
     backend_enter(b, BACKEND_LENDABLE);
     lease_supply(&b->pool->segment, b->slot, b->held);
 }

@@ -29,6 +29,8 @@ struct access_config {
 
 #define PASSWORD_WORDS_MAX 32 /* of password_command */
 
+enum role_change { ROLE_CHANGE_RELEASE, ROLE_CHANGE_REVOKE };
+
 struct database_config {
     char *host; /* "": libpq's default, a Unix socket */
     char *port; /* text: "5432" or libpq's list "5432,5433"; a JSON integer is taken too */
@@ -52,6 +54,8 @@ struct database_config {
     char *ssl_max_protocol_version;
     char *channel_binding;
     char *target_session_attrs;
+    int64_t role_check_ms;       /* 0: off */
+    int64_t role_change;         /* enum role_change */
     char *application_name;      /* "": pglend:POOL */
     struct string_list settings; /* "name=value", from an object of strings */
     bool tcp_keepalives;

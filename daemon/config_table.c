@@ -33,6 +33,7 @@ static const char *const isolations[] = {"shared", NULL};
 static const char *const sslmodes[] = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full", NULL};
 static const char *const tls_versions[] = {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", NULL};
 static const char *const channel_bindings[] = {"disable", "prefer", "require", NULL};
+static const char *const role_changes[] = {[ROLE_CHANGE_RELEASE] = "release", [ROLE_CHANGE_REVOKE] = "revoke", NULL};
 static const char *const session_attrs[] = {"any",     "read-write",     "read-only", "primary",
                                             "standby", "prefer-standby", NULL};
 
@@ -163,6 +164,14 @@ const struct config_row config_row[] = {
     {"database.target_session_attrs", POOL_KEY(database.target_session_attrs), .kind = &kind_choice, .fallback = "\"\"",
      .names = session_attrs, .takes = TAKES_RECYCLE,
      .help = "Which of several hosts will do, as in libpq. Empty: any."},
+    {"database.role_check", POOL_KEY(database.role_check_ms), .kind = &kind_duration, .fallback = "\"5s\"", .max = DAY,
+     .help = "How often servers are asked whether they are still what target_session_attrs asks for, where that is "
+             "read-write, read-only, primary or standby. Idle sessions ask; where all of a server's are lent, a login "
+             "of its own does. Idle sessions of one that is not go at once. 0s: never."},
+    {"database.role_change", POOL_KEY(database.role_change), .kind = &kind_enum, .fallback = "\"release\"",
+     .names = role_changes,
+     .help = "What becomes of leases on a server that is not what was asked for any more. release: they go on, and "
+             "their sessions are replaced when they come back. revoke: they are taken away."},
     {"database.application_name", POOL_KEY(database.application_name), .kind = &kind_string, .fallback = "\"\"",
      .max = DATABASE_MAX, .takes = TAKES_RECYCLE,
      .help = "Name of the sessions in pg_stat_activity. Empty: pglend: and the pool's name."},
@@ -171,7 +180,9 @@ const struct config_row config_row[] = {
      .help = "Server settings of the sessions, sent at login, so that a reset comes back to them. A pool's object "
              "replaces that of the defaults."},
     {"database.tcp_keepalives", POOL_KEY(database.tcp_keepalives), .kind = &kind_boolean, .fallback = "true",
-     .takes = TAKES_RECYCLE, .help = "Let the kernel probe idle connections."},
+     .takes = TAKES_RECYCLE,
+     .help = "Let the kernel probe idle connections, often enough that one whose network is gone is noticed within "
+             "tcp_user_timeout."},
     {"database.tcp_user_timeout", POOL_KEY(database.tcp_user_timeout_ms), .kind = &kind_duration, .fallback = "\"30s\"",
      .max = DAY, .takes = TAKES_RECYCLE,
      .help = "How long sent data may stay unacknowledged before the connection is given up. 0s: the system's default."},

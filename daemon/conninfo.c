@@ -90,6 +90,17 @@ static int64_t seconds_a_host(const struct pool_config *pool, const char *hosts)
     return seconds / count < TIMEOUT_LEAST_S ? TIMEOUT_LEAST_S : seconds / count;
 }
 
+/*
+ * The kernel gives an idle connection up when nothing has come for the user timeout and a probe is out: probes begin in
+ * time for that. 0, the system's own times, where there is no timeout.
+ */
+static int64_t probe_seconds(int64_t user_timeout_ms, int64_t part)
+{
+    int64_t seconds = user_timeout_ms / 1000 / part;
+
+    return user_timeout_ms == 0 || seconds > 0 ? seconds : 1;
+}
+
 /* "-c name=value" each, blanks and backslashes escaped as the server's split of options wants it. */
 static int options_make(const struct string_list *settings, char options[OPTIONS_MAX])
 {
@@ -146,7 +157,7 @@ int conninfo_make(const struct pool_config *pool, const char *password, char con
     static char settings[OPTIONS_MAX];
     const struct database_config *d = &pool->database;
     PQconninfoOption *options = defaults(d->service);
-    char name[NAME_FIELD + 8], timeout[24], user_timeout[24];
+    char name[NAME_FIELD + 8], timeout[24], user_timeout[24], probe_after[24], probe_every[24];
     const char *hosts = *d->host != '\0' ? d->host : options == NULL ? "" : default_of(options, "host");
     int status = -1;
 
@@ -155,6 +166,8 @@ int conninfo_make(const struct pool_config *pool, const char *password, char con
     (void)snprintf(name, sizeof name, "pglend:%s", pool->name);
     (void)snprintf(timeout, sizeof timeout, "%lld", (long long)seconds_a_host(pool, hosts));
     (void)snprintf(user_timeout, sizeof user_timeout, "%lld", (long long)d->tcp_user_timeout_ms);
+    (void)snprintf(probe_after, sizeof probe_after, "%lld", (long long)probe_seconds(d->tcp_user_timeout_ms, 2));
+    (void)snprintf(probe_every, sizeof probe_every, "%lld", (long long)probe_seconds(d->tcp_user_timeout_ms, 6));
     {
         const struct ours ours[] = {
             {"service", d->service},
@@ -180,6 +193,8 @@ int conninfo_make(const struct pool_config *pool, const char *password, char con
             {"gssencmode", "disable"},
             {"connect_timeout", timeout},
             {"keepalives", d->tcp_keepalives ? "1" : "0"},
+            {"keepalives_idle", probe_after},
+            {"keepalives_interval", probe_every},
             {"tcp_user_timeout", user_timeout},
             {NULL, NULL},
         };

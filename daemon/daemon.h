@@ -83,6 +83,12 @@ int channel_receive_blocking(int sock, struct message *message, int *fd);
 /* Fill a message. TEXT may be NULL; it is cut at MESSAGE_TEXT_MAX - 1 bytes. */
 void message_make(struct message *m, enum message_verb verb, const char *pool, uint32_t slot, const char *text);
 
+/* login_role.c: what tells whether a server is what target_session_attrs ATTRS wants; NULL: any server is */
+struct role_question {
+    const char *sql, *answer; /* a statement of one row and column; what it says if so */
+};
+const struct role_question *role_question(const char *attrs);
+
 /* listening.c: accept on a socket, in the uv loop; out of descriptors it pauses instead of spinning */
 struct listening {
     uv_poll_t poll;

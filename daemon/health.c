@@ -70,7 +70,7 @@ static void check_idle(struct pool *pool, uint64_t now)
         uint64_t word = slot_word(&pool->segment, i);
 
         if (is_idle(b, word) && idle_for(b, now) >= every && now - b->checked >= every) {
-            settle_check(b, word);
+            settle_check(b, word, NULL);
             checking++;
         }
     }
@@ -181,6 +181,7 @@ void health_look(struct pool *pool)
     if (pool->steering.mode != POOL_ACTIVE || !pool->supervisor->serving)
         return;
     close_idle(pool, now);
+    role_look(pool);
     check_idle(pool, now);
     replace_old(pool, now);
 }

@@ -173,7 +173,7 @@ static const struct {
     {MESSAGE_LOGIN, keeper_login},         {MESSAGE_REPLACE, keeper_login}, {MESSAGE_CANCEL, keeper_cancel},
     {MESSAGE_FORGET, keeper_forget},       {MESSAGE_RELOAD, on_reload},     {MESSAGE_SHUTDOWN, on_shutdown},
     {MESSAGE_NEW_SEGMENT, on_new_segment}, {MESSAGE_SERVING, on_serving},   {MESSAGE_STOPPED, on_stopped},
-    {MESSAGE_STEERING, on_steering},       {MESSAGE_LOOK, keeper_look},
+    {MESSAGE_STEERING, on_steering},       {MESSAGE_LOOK, keeper_look},     {MESSAGE_PROBE, keeper_look},
 };
 
 static void supervisor_receive(struct child *c, const struct message *m, int fd)

@@ -175,7 +175,7 @@ void keeper_forget_cancels(struct keeper *k);
 /* For the next one: what may still come over the backend in slot INDEX of POOL. */
 enum cancel_status keeper_cancel_status(const struct keeper *k, const struct keeper_pool *pool, uint32_t index);
 
-/* keeper_look.c */
+/* keeper_look.c: LOOK and PROBE */
 void keeper_look(struct keeper *k, const struct message *m);
 void keeper_forget_looks(struct keeper *k);
 

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * keeper_look.c - have a look at what a lent backend does: exactly one LOOKED for each LOOK.
+ * keeper_look.c - have a look at what a backend does, or what its server is: exactly one answer for each request.
  *
  * By a login of its own, which the server counts for a moment beside the pool's sessions. Few at a time; whoever finds
  * all taken is told so, and asks again.
@@ -13,10 +13,60 @@
 
 static struct message out;
 
-static void looked(struct keeper *k, const char *pool, uint32_t slot, uint32_t generation, uint32_t status,
-                   const char *text)
+static void look_receive(struct child *c, const struct message *m, int fd);
+static void look_ended(struct child *c, const char *how);
+static json_t *look_details(const struct keeper_pool *pool, const struct keeper_slot *slot);
+static json_t *probe_details(const struct keeper_pool *pool, const struct keeper_slot *slot);
+
+/* What the supervisor may ask for, and the login's task for it. */
+static const struct look {
+    struct child_kind kind;
+    enum message_verb asked, answered;
+    const char *task;
+    json_t *(*details)(const struct keeper_pool *pool, const struct keeper_slot *slot);
+} looks[] = {
+    {{look_receive, look_ended}, MESSAGE_LOOK, MESSAGE_LOOKED, "look", look_details},
+    {{look_receive, look_ended}, MESSAGE_PROBE, MESSAGE_PROBED, "probe", probe_details},
+};
+#define LOOKS (sizeof looks / sizeof looks[0])
+
+/* NULL: C is none. */
+static const struct look *look_of(const struct child *c)
 {
-    message_make(&out, MESSAGE_LOOKED, pool, slot, text);
+    for (size_t i = 0; i < LOOKS; i++)
+        if (c->kind == &looks[i].kind)
+            return &looks[i];
+    return NULL;
+}
+
+static json_t *look_details(const struct keeper_pool *pool, const struct keeper_slot *slot)
+{
+    return json_pack("{s:o, s:i}", "pool", config_pool_json(pool->config), "pid", (int)slot->backend_pid);
+}
+
+/* To the very server that the backend is on, whatever that is by now. */
+static json_t *probe_details(const struct keeper_pool *pool, const struct keeper_slot *slot)
+{
+    const struct database_config *d = &pool->config->database;
+    char host[1024] = "", port[32] = "", address[128] = "";
+    json_t *json = config_pool_json(pool->config), *database = json_object_get(json, "database");
+
+    (void)fact_value(slot->facts, ".host", host, sizeof host);
+    (void)fact_value(slot->facts, ".port", port, sizeof port);
+    (void)fact_value(slot->facts, ".address", address, sizeof address);
+    /* Of one host alone another sslmode might follow than of all of them. */
+    if (*d->service == '\0')
+        (void)json_object_set_new(database, "sslmode", json_string(config_sslmode(d)));
+    (void)json_object_set_new(database, "host", json_string(host));
+    (void)json_object_set_new(database, "port", json_string(port));
+    (void)json_object_set_new(database, "target_session_attrs", json_string(""));
+    return json_pack("{s:o, s:s, s:s}", "pool", json, "attrs", d->target_session_attrs, "address", address);
+}
+
+static void answer(struct keeper *k, enum message_verb verb, const char *pool, uint32_t slot, uint32_t generation,
+                   uint32_t status, const char *text)
+{
+    message_make(&out, verb, pool, slot, text);
     out.generation = generation;
     out.status = status;
     keeper_tell(k, &out, -1);
@@ -24,35 +74,36 @@ static void looked(struct keeper *k, const char *pool, uint32_t slot, uint32_t g
 
 static void look_receive(struct child *c, const struct message *m, int fd)
 {
+    const struct look *look = look_of(c);
+
     if (fd != -1)
         (void)close(fd);
-    if (m->verb != MESSAGE_LOOKED || c->answered)
+    if (m->verb != look->answered || c->answered)
         return;
     c->answered = true;
     if (!c->abandoned)
-        looked(c->keeper, c->pool->config->name, c->slot, c->generation, m->status, m->text);
+        answer(c->keeper, look->answered, c->pool->config->name, c->slot, c->generation, m->status, m->text);
 }
 
 static void look_ended(struct child *c, const char *how)
 {
     if (!c->answered && !c->abandoned)
-        looked(c->keeper, c->pool->config->name, c->slot, c->generation, LOOK_FAILED,
+        answer(c->keeper, look_of(c)->answered, c->pool->config->name, c->slot, c->generation, LOOK_FAILED,
                c->timed_out ? "the server did not answer within login.timeout" : how);
 }
-
-static const struct child_kind look_kind = {look_receive, look_ended};
 
 static unsigned running(const struct keeper *k)
 {
     unsigned count = 0;
 
     for (const struct child *c = k->children; c != NULL; c = c->next)
-        count += c->kind == &look_kind;
+        count += look_of(c) != NULL;
     return count;
 }
 
 void keeper_look(struct keeper *k, const struct message *m)
 {
+    const struct look *look = m->verb == looks[0].asked ? &looks[0] : &looks[1];
     struct keeper_pool *pool = keeper_pool(k, m->pool);
     const struct keeper_slot *slot = pool != NULL && m->slot < pool->slots ? &pool->slot[m->slot] : NULL;
     char error[256] = "there is no such backend";
@@ -60,9 +111,10 @@ void keeper_look(struct keeper *k, const struct message *m)
     struct child *c = NULL;
 
     if (slot != NULL && slot->fd != -1 && !busy)
-        c = child_start(k, &look_kind, "login", pool->config->name, false, error, sizeof error);
+        c = child_start(k, &look->kind, "login", pool->config->name, false, error, sizeof error);
     if (c == NULL) {
-        looked(k, m->pool, m->slot, slot == NULL ? 0 : slot->generation, busy ? LOOK_BUSY : LOOK_FAILED, error);
+        answer(k, look->answered, m->pool, m->slot, slot == NULL ? 0 : slot->generation, busy ? LOOK_BUSY : LOOK_FAILED,
+               error);
         return;
     }
     c->pool = pool;
@@ -70,9 +122,7 @@ void keeper_look(struct keeper *k, const struct message *m)
     c->generation = slot->generation;
     child_bound(c, (uint64_t)pool->config->login_timeout_ms);
     /* Without a job it ends, and that is answered. */
-    if (child_give_job(
-            c, "look",
-            json_pack("{s:o, s:i}", "pool", config_pool_json(pool->config), "pid", (int)slot->backend_pid)) == -1)
+    if (child_give_job(c, look->task, look->details(pool, slot)) == -1)
         child_kill(c);
 }
 
@@ -80,6 +130,6 @@ void keeper_look(struct keeper *k, const struct message *m)
 void keeper_forget_looks(struct keeper *k)
 {
     for (struct child *c = k->children; c != NULL; c = c->next)
-        if (c->kind == &look_kind)
+        if (look_of(c) != NULL)
             c->abandoned = true;
 }

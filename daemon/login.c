@@ -46,6 +46,7 @@ static const struct {
     {"login", MESSAGE_LOGIN_FAILED, 0, NULL},
     {"cancel_query", MESSAGE_CANCELLED, CANCEL_NOT_SENT, ask_cancel},
     {"look", MESSAGE_LOOKED, LOOK_FAILED, ask_state},
+    {"probe", MESSAGE_PROBED, LOOK_FAILED, ask_role},
 };
 
 static size_t task_of(const struct job *job)
@@ -228,6 +229,8 @@ int login_main(void)
         failed(&job, LOGIN_FAILED_OTHER, error);
     if (conninfo_make(pool, password, conninfo, error, sizeof error) == -1)
         failed(&job, LOGIN_FAILED_OTHER, error);
+    if (!role_aim(&job, conninfo))
+        failed(&job, LOGIN_FAILED_OTHER, "the session's address cannot be connected to");
     conn = connect_to(&job, &trace);
     if (tasks[task_of(&job)].ask == NULL)
         hand_over(&job, pool, conn, &trace);

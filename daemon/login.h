@@ -65,9 +65,16 @@ void trace_parse(const char *text, size_t length, int libpq_version, struct trac
  */
 void trace_error(const char *verbose, char *line, size_t size, char sqlstate[6]);
 
+#define CONNINFO_MAX 32768
+
 /* login_ask.c: ask the server about the session of the job's pid; *ANSWER is what it said */
 void ask_cancel(const struct job *job, PGconn *conn, struct message *answer);
 void ask_state(const struct job *job, PGconn *conn, struct message *answer);
+
+/* login_role.c: a job may name an address: connect to that, whatever CONNINFO says. False: there cannot be such */
+bool role_aim(const struct job *job, char conninfo[CONNINFO_MAX]);
+/* Ask the server whether it is what the job's attrs want. */
+void ask_role(const struct job *job, PGconn *conn, struct message *answer);
 
 /* login_init.c: run the pool's init_query. False: why not is in WHY, and the session is of no use */
 bool init_session(PGconn *conn, const char *sql, const struct trace *trace, char *why, size_t size);
@@ -96,7 +103,6 @@ bool relay_scrub(const PGconn *conn);
 _Noreturn void relay_run(const struct job *job, PGconn *conn, int lent);
 
 /* conninfo.c */
-#define CONNINFO_MAX 32768
 /* The environment says nothing to libpq: no PG variable, HOME of the present user. */
 void conninfo_environment(const struct database_config *database);
 /* Every keyword that has a value, as one string. 0, or -1 with a message. */

@@ -123,7 +123,8 @@ bool login_facts(struct message *m, PGconn *conn, const struct trace *trace, cha
     for (size_t i = 0; i < trace->names; i++)
         fits = fits && fact_add(m, trace->name[i], PQparameterStatus(conn, trace->name[i]));
     fits = fits && fact_add(m, ".user", PQuser(conn)) && fact_add(m, ".dbname", PQdb(conn));
-    fits = fits && fact_add(m, ".host", PQhost(conn)) && fact_add(m, ".port", PQport(conn));
+    fits = fits && fact_add(m, ".host", PQhost(conn)) && fact_add(m, ".port", PQport(conn)) &&
+           fact_add(m, ".address", PQhostaddr(conn));
     fits = fits && fact_add(m, ".cancel", readable ? "key" : "query");
     fits = fits && (!PQsslInUse(conn) || add_protection(m, conn));
     fits = fits && (!readable || add_cancel(m, conn, peer, trace->key));

@@ -11,13 +11,16 @@
  *                          RELOADED (status 0: a CONFIG followed; else text says why not) · STOP (shut down)
  *                          STEERING (pool; text: as the supervisor sent it)
  *                          LOOKED (generation; LOOK_SEEN: text: JSON as login_ask.c makes it; else why it is not known)
+ *                          PROBED (generation; LOOK_SEEN: text "t", its server is still what was asked for, or "f"; else why
+ *                          it is not known)
  *                          PASSWORD_CHANGED (pool: the file of a password that was refused)
  *   supervisor ─► keeper   LOGIN · REPLACE (a login beside the slot's backend, which FORGET ends later) · CANCEL
  *                          STEERING (pool; text: what its successor must know; kept, not read)
  *                          FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT · SERVING · STOPPED
  *                          LOOK (what does the slot's backend do? answered by one LOOKED)
+ *                          PROBE (is its server still what was asked for? answered by one PROBED)
  *   keeper ─► login        JOB (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED
- *                                                                                   CANCELLED | LOOKED
+ *                                                                                   CANCELLED | LOOKED | PROBED
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
  *   keeper ─► cancel       JOB, one after the other               cancel ─► keeper  CANCELLED
  *   keeper ─► audit        JOB · STOP · AUDIT (fd: the supervisor's end; the other end to the supervisor, the same way)
@@ -61,6 +64,8 @@ enum message_verb {
     MESSAGE_STEERING,
     MESSAGE_LOOK,
     MESSAGE_LOOKED,
+    MESSAGE_PROBE,
+    MESSAGE_PROBED,
     MESSAGE_JOB = 64
 };
 
@@ -83,7 +88,7 @@ enum cancel_status { CANCEL_DONE, CANCEL_NOT_SENT, CANCEL_LOST, CANCEL_RUNNING }
 /* login ─► keeper, BACKEND. RELAYED: the process stays, for as long as the session lasts. */
 enum backend_status { BACKEND_PLAIN, BACKEND_RELAYED };
 
-/* LOOKED. BUSY: too many looks are under way. */
+/* LOOKED, PROBED. BUSY: too many looks are under way. */
 enum look_status { LOOK_SEEN, LOOK_FAILED, LOOK_BUSY };
 enum audit_state { AUDIT_STATE_OFF, AUDIT_STATE_ON, AUDIT_STATE_FAILING };
 
@@ -92,7 +97,7 @@ enum shutdown_mode { SHUTDOWN_GRACEFUL, SHUTDOWN_FAST };
 /*
  * BACKEND's text: start-up facts as NAME=VALUE lines, '\n'-separated ('\\' and '\n' in values escaped with '\\').
  * Names of ParameterStatus as the server sent them; names with a leading dot are the login's own: .user .dbname
- * .host .port .tls (protocol and cipher; absent: plain) .certificate .certificate_expires (s since 1970) .cancel ("key"
+ * .host .port .address (.host's, "" for a Unix socket) .tls (protocol and cipher; absent: plain) .certificate .certificate_expires (s since 1970) .cancel ("key"
  * or "query": whether the cancel key could be read) and, with a key, FACT_CANCEL_JOB: the details of a job "cancel" as
  * JSON, which the keeper keeps and never passes on to the supervisor.
  */

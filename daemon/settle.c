@@ -132,6 +132,17 @@ static void reset_input(struct backend *b, const unsigned char *bytes, size_t le
 
 /* ---- a sign of life ---- */
 
+/* A row: its number of columns, the length of the first, that. */
+static void take_role(void *context, const unsigned char *row, size_t length)
+{
+    struct backend *b = context;
+    size_t expected = strlen(b->question->answer);
+
+    b->role_told = true;
+    b->role_fits = length == 6 + expected && pg_get_int32(row + 2) == expected &&
+                   memcmp(row + 6, b->question->answer, expected) == 0;
+}
+
 static void ask_for_life(struct backend *b)
 {
     unsigned char bytes[SYNC_OUT_MAX];
@@ -139,25 +150,19 @@ static void ask_for_life(struct backend *b)
 
     b->asked = true;
     b->reader = (struct reset_reader){.due = true, .parameter = parameter_as_reported, .context = b};
-    pg_query(&out, b->pool->config->check_query);
+    if (b->question != NULL)
+        b->reader.row = take_role;
+    pg_query(&out, b->question != NULL ? b->question->sql : b->pool->config->check_query);
     queue(b, &out);
 }
 
-void settle_check(struct backend *b, uint64_t word)
+void settle_ask(struct backend *b, unsigned flags, const struct role_question *question)
 {
-    const struct slot *slot = &b->pool->segment.slot[b->slot];
-    uint64_t since = atomic_load_explicit(&slot->idle_since, memory_order_relaxed);
-    uint32_t uses = atomic_load_explicit(&slot->uses, memory_order_relaxed);
-
-    if (b->phase != BACKEND_LENDABLE || !lease_take(&b->pool->segment, b->slot, word, word_flags(word)))
-        return;
-    if (b->idle_uses != uses)
-        b->idle_since = since;
-    b->idle_uses = uses;
-    b->asked = false;
+    b->question = question;
+    b->asked = b->role_told = b->role_fits = false;
     b->out_length = b->out_sent = 0;
     backend_enter(b, BACKEND_CHECKING);
-    b->reader = (struct reset_reader){.due = (word_flags(word) & SLOT_RESET_PENDING) != 0,
+    b->reader = (struct reset_reader){.due = (flags & SLOT_RESET_PENDING) != 0,
                                       .discard_all = b->pool->config->reset == RESET_FULL,
                                       .parameter = parameter_as_reported,
                                       .context = b};
@@ -169,23 +174,45 @@ void settle_check(struct backend *b, uint64_t word)
         backend_time(b, (uint64_t)b->pool->config->check_timeout_ms);
 }
 
+void settle_check(struct backend *b, uint64_t word, const struct role_question *question)
+{
+    const struct slot *slot = &b->pool->segment.slot[b->slot];
+    uint64_t since = atomic_load_explicit(&slot->idle_since, memory_order_relaxed);
+    uint32_t uses = atomic_load_explicit(&slot->uses, memory_order_relaxed);
+
+    if (b->phase != BACKEND_LENDABLE || !lease_take(&b->pool->segment, b->slot, word, word_flags(word)))
+        return;
+    if (b->idle_uses != uses)
+        b->idle_since = since;
+    b->idle_uses = uses;
+    settle_ask(b, word_flags(word), question);
+}
+
+/* The server's parameters may have changed with its role, so that a wrong answer need not be a clean one. */
+static void check_ended(struct backend *b, bool clean)
+{
+    bool wrong = b->role_told && !b->role_fits;
+
+    if (wrong || !clean || (b->question != NULL && !b->role_told)) {
+        backend_close(b, wrong ? ROLE_REASON : "check failed");
+    } else {
+        /* Where it is a query of the administrator's own that is to be a sign of life, no other one is. */
+        if (b->question == NULL || *b->pool->config->check_query == '\0')
+            b->checked = clock_ns();
+        backend_ready(b);
+    }
+    if (b->role_told)
+        role_told(b, !wrong);
+}
+
 static void check_input(struct backend *b, const unsigned char *bytes, size_t length)
 {
-    switch (reset_reader_take(&b->reader, bytes, length)) {
-    case READER_MORE:
-        return;
-    case READER_BROKEN:
-        backend_close(b, "check failed");
-        return;
-    case READER_CLEAN:
-        break;
-    }
-    if (!b->asked) {
+    enum reader_state state = reset_reader_take(&b->reader, bytes, length);
+
+    if (state == READER_CLEAN && !b->asked)
         ask_for_life(b);
-        return;
-    }
-    b->checked = clock_ns();
-    backend_ready(b);
+    else if (state != READER_MORE)
+        check_ended(b, state == READER_CLEAN);
 }
 
 void settle_input(struct backend *b, const unsigned char *bytes, size_t length)

@@ -419,6 +419,9 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
     case MESSAGE_LOOKED:
         lease_watch_looked(b, m);
         break;
+    case MESSAGE_PROBED:
+        role_probed(b, m);
+        break;
     case MESSAGE_STEERING:
         steer_from_predecessor(pool, m->text);
         break;

@@ -79,7 +79,7 @@ struct backend {
     uv_poll_t *poll; /* NULL: not watched; freed when libuv has closed it */
     uv_timer_t timer;
     bool cancelling;    /* a cancel request for this generation is with the keeper */
-    bool spoiled;       /* one was lost: this session is lent no more */
+    bool spoiled;       /* one was lost, or its server is another now: this session is lent no more */
     unsigned cancels;   /* sent in this phase */
     uint64_t cancelled; /* when the first of them was known to be delivered; ns */
 
@@ -88,10 +88,14 @@ struct backend {
     struct position position;   /* while SYNCING */
     struct reset_reader reader; /* of the reset's answer, while RESETTING; of that and the check's, while CHECKING */
 
-    bool asked;          /* CHECKING: the reset's answer is read, the check's is due */
-    uint64_t checked;    /* when it last gave a sign of life; ns */
-    uint64_t idle_since; /* what its slot said before the check ... */
-    uint32_t idle_uses;  /* ... which holds while its slot still says this */
+    bool asked;                           /* CHECKING: the reset's answer is read, the check's is due */
+    const struct role_question *question; /* of that check; NULL: check_query */
+    bool role_told, role_fits;            /* what it has said; told only where it was asked */
+    uint64_t server;                      /* which it is on; equal numbers, equal servers */
+    uint64_t role_seen;                   /* when that was last known to be what was asked for; ns */
+    uint64_t checked;                     /* when it last gave a sign of life; ns */
+    uint64_t idle_since;                  /* what its slot said before the check ... */
+    uint32_t idle_uses;                   /* ... which holds while its slot still says this */
 };
 
 /* What administrators have told a pool, beside its configuration. A successor goes on with it. */
@@ -138,6 +142,9 @@ struct pool {
     struct stats_rate rate;
     struct stats_kept *kept;    /* of a segment that is being replaced; NULL: none */
     int64_t certificate_warned; /* when its end was last logged; s since 1970 */
+    bool role_probing;          /* one is under way */
+    bool role_unknown;          /* the last one failed, and the log has said so */
+    uint64_t role_probe_at;     /* none before; ns */
     uint32_t retire_postponed;  /* sessions that are due, but whose replacements cannot log in */
 };
 
@@ -262,6 +269,15 @@ void health_replaced(struct pool *pool); /* one was: the next of those that are 
  */
 bool revoke_lease(struct backend *b, uint64_t word, enum lost_reason why, const char *reason);
 
+/* role.c: is each server still what target_session_attrs asks for? */
+const struct role_question *role_of(const struct pool *pool); /* what they are asked; NULL: nothing */
+void role_begin(struct backend *b);                           /* a session has logged in: its facts are known */
+bool role_is_due(const struct backend *b);                    /* it has not been known for too long */
+void role_look(struct pool *pool);                            /* with each sweep */
+void role_told(struct backend *b, bool fits);                 /* an idle one has answered */
+void role_probed(struct backend *b, const struct message *m); /* a login has asked the server of B */
+#define ROLE_REASON "server changed its role"
+
 /* stats.c: what the segment has counted */
 void stats_tick(struct pool *pool);              /* with each sweep */
 void stats_keep(struct pool *pool);              /* before its segment is given up */
@@ -319,9 +335,11 @@ void backend_time(struct backend *b, uint64_t ms); /* the phase may end by time 
 unsigned backends_syncing(void);                   /* in all pools */
 
 /* settle.c: what is said to a session between two borrowers; it is lendable, or closed, in the end */
-void settle_begin(struct backend *b);                /* its borrower is gone: position, reset */
-void settle_again(struct backend *b);                /* a cancel may have hit the question itself */
-void settle_check(struct backend *b, uint64_t word); /* idle as WORD says: is it alive? */
+void settle_begin(struct backend *b); /* its borrower is gone: position, reset */
+void settle_again(struct backend *b); /* a cancel may have hit the question itself */
+/* Idle as WORD says: is it alive, and what does QUESTION (NULL: none) say? */
+void settle_check(struct backend *b, uint64_t word, const struct role_question *question);
+void settle_ask(struct backend *b, unsigned flags, const struct role_question *question); /* taken with these FLAGS */
 /* From the event loop: what was queued can be sent (false: the server is gone), LENGTH bytes came, the time is up. */
 bool settle_send(struct backend *b);
 void settle_input(struct backend *b, const unsigned char *bytes, size_t length);

@@ -41,6 +41,8 @@ struct reset_reader {
     bool completed;
     /* Asked for each ParameterStatus: is that what the borrowers believe? False makes the answer broken. */
     bool (*parameter)(void *context, const char *name, const char *value);
+    /* Told of each row that is allowed, LENGTH bytes of it, PG_BODY_MAX at most. NULL: of none. */
+    void (*row)(void *context, const unsigned char *row, size_t length);
     void *context;
 
     unsigned char head[5];

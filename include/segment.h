@@ -82,6 +82,7 @@ enum lost_reason {
     LOST_TOO_LONG,
     LOST_IDLE,
     LOST_IDLE_IN_TRANSACTION,
+    LOST_ROLE,
     LOST_REASONS
 };
 

@@ -28,7 +28,7 @@
 #define START_TRIES 5
 #define START_MS    60000U
 
-static const char hba[] = "local all    postgres      trust\n"
+static const char hba[] = "local all,replication postgres trust\n"
                           "local clinic clinic_trust  trust\n"
                           "local clinic clinic_md5    md5\n"
                           "local clinic clinic_peer   peer map=anybody\n"
@@ -230,8 +230,8 @@ static bool launch(struct postgres *s)
                               "-c",         "synchronous_commit=off",
                               "-c",         "full_page_writes=off",
                               "-c",         "autovacuum=off",
-                              "-c",         "max_wal_senders=0",
-                              "-c",         "wal_level=minimal",
+                              "-c",         s->replicates ? "max_wal_senders=5" : "max_wal_senders=0",
+                              "-c",         s->replicates ? "wal_level=replica" : "wal_level=minimal",
                               "-c",         "jit=off",
                               "-c",         postgres_certificate() != NULL ? "ssl=on" : "jit=off",
                               "-c",         "log_line_prefix=%m [%p] %u ",
@@ -244,20 +244,23 @@ static bool launch(struct postgres *s)
     return false;
 }
 
-struct postgres *postgres_start(int max_connections)
+/* A server without data yet. */
+static struct postgres *prepare(int max_connections)
 {
     struct postgres *s = calloc(1, sizeof *s);
-    char from[96];
 
     ck_assert_ptr_nonnull(s);
     s->max_connections = max_connections > 0 ? max_connections : 100;
-    (void)snprintf(from, sizeof from, "%s/data", template());
     (void)snprintf(s->directory, sizeof s->directory, "%s/p-XXXXXX", harness_directory());
     ck_assert_ptr_nonnull(mkdtemp(s->directory));
     ck_assert_int_eq(chmod(s->directory, 0755), 0);
     if (geteuid() == 0)
         ck_assert_int_eq(chown(s->directory, account()->pw_uid, account()->pw_gid), 0);
-    run((char *[]){"cp", "-a", "--reflink=auto", from, s->directory, NULL}, NULL, "/dev/null");
+    return s;
+}
+
+static struct postgres *start(struct postgres *s)
+{
     /* Between finding a port free and taking it, somebody else may. */
     for (int i = 0; i < START_TRIES; i++) {
         s->port = free_port();
@@ -266,6 +269,65 @@ struct postgres *postgres_start(int max_connections)
     }
     ck_abort_msg("PostgreSQL does not start: see %s/log", s->directory);
     return NULL;
+}
+
+static struct postgres *start_copy(struct postgres *s)
+{
+    char from[96];
+
+    (void)snprintf(from, sizeof from, "%s/data", template());
+    run((char *[]){"cp", "-a", "--reflink=auto", from, s->directory, NULL}, NULL, "/dev/null");
+    return start(s);
+}
+
+struct postgres *postgres_start(int max_connections)
+{
+    return start_copy(prepare(max_connections));
+}
+
+/* ---- primary and standby ---- */
+
+struct postgres *postgres_start_primary(void)
+{
+    struct postgres *s = prepare(0);
+
+    s->replicates = true;
+    return start_copy(s);
+}
+
+struct postgres *postgres_start_standby(const struct postgres *primary)
+{
+    struct postgres *s = prepare(0);
+    char basebackup[PATH_MAX], data[96], log[96], port[16];
+
+    s->replicates = true;
+    (void)snprintf(basebackup, sizeof basebackup, "%s", program("pg_basebackup"));
+    (void)snprintf(data, sizeof data, "%s/data", s->directory);
+    (void)snprintf(log, sizeof log, "%s/log", s->directory);
+    (void)snprintf(port, sizeof port, "%d", primary->port);
+    run((char *[]){basebackup, "-h", (char *)primary->directory, "-p", port, "-U", "postgres", "-D", data, "-X",
+                   "stream", "-c", "fast", "-R", "--no-sync", NULL},
+        NULL, log);
+    return start(s);
+}
+
+void postgres_promote(const struct postgres *standby)
+{
+    ck_assert_str_eq(postgres_ask(standby, "select pg_promote(true, 60)"), "t");
+}
+
+void postgres_demote(const struct postgres *server, const struct postgres *primary)
+{
+    char path[128], line[256];
+
+    (void)snprintf(path, sizeof path, "%s/data/standby.signal", server->directory);
+    write_file(path, "", "w");
+    if (geteuid() == 0)
+        ck_assert_int_eq(chown(path, account()->pw_uid, account()->pw_gid), 0);
+    (void)snprintf(path, sizeof path, "%s/data/postgresql.auto.conf", server->directory);
+    (void)snprintf(line, sizeof line, "primary_conninfo = 'host=%s port=%d user=postgres'\n", primary->directory,
+                   primary->port);
+    write_file(path, line, "a");
 }
 
 void postgres_stop(struct postgres *s, const char *mode)

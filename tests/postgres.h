@@ -26,11 +26,20 @@ struct postgres {
     char directory[64]; /* of data, log and Unix socket; also the host to connect to */
     int port;
     int max_connections;
-    pid_t pid; /* 0: not running */
+    bool replicates; /* a primary or a standby */
+    pid_t pid;       /* 0: not running */
 };
 
 /* MAX_CONNECTIONS 0: 100. Fails the test, or ends the program outside one. */
 struct postgres *postgres_start(int max_connections);
+/* One that has, or may have, a standby. */
+struct postgres *postgres_start_primary(void);
+/* A copy of PRIMARY that streams from it; sessions can read when this returns. */
+struct postgres *postgres_start_standby(const struct postgres *primary);
+/* Make a standby a primary; takes writes when this returns. */
+void postgres_promote(const struct postgres *standby);
+/* SERVER, which is not running, begins as PRIMARY's standby next time. */
+void postgres_demote(const struct postgres *server, const struct postgres *primary);
 /* "smart", "fast" or "immediate", as pg_ctl says it; waits for the end. */
 void postgres_stop(struct postgres *server, const char *mode);
 /* Start it again on the same data and port. */
