@@ -182,7 +182,7 @@ const struct config_row config_row[] = {
     {"database.tcp_keepalives", POOL_KEY(database.tcp_keepalives), .kind = &kind_boolean, .fallback = "true",
      .takes = TAKES_RECYCLE,
      .help = "Let the kernel probe idle connections, often enough that one whose network is gone is noticed within "
-             "tcp_user_timeout."},
+             "tcp_user_timeout. Without it libpq does not set that either."},
     {"database.tcp_user_timeout", POOL_KEY(database.tcp_user_timeout_ms), .kind = &kind_duration, .fallback = "\"30s\"",
      .max = DAY, .takes = TAKES_RECYCLE,
      .help = "How long sent data may stay unacknowledged before the connection is given up. 0s: the system's default."},

@@ -14,7 +14,8 @@
 #include <libpq-fe.h>
 
 #define OPTIONS_MAX     16384
-#define TIMEOUT_LEAST_S 2 /* libpq takes less for 2 */
+#define TIMEOUT_LEAST_S 2     /* libpq takes less for 2 */
+#define PROBE_MOST_S    32767 /* tcp(7) */
 
 static char nothing[] = "";
 
@@ -92,13 +93,18 @@ static int64_t seconds_a_host(const struct pool_config *pool, const char *hosts)
 
 /*
  * The kernel gives an idle connection up when nothing has come for the user timeout and a probe is out: probes begin in
- * time for that. 0, the system's own times, where there is no timeout.
+ * time for that. "", the system's own times, where there is no timeout.
  */
-static int64_t probe_seconds(int64_t user_timeout_ms, int64_t part)
+static void probe_seconds(int64_t user_timeout_ms, int64_t part, char text[24])
 {
     int64_t seconds = user_timeout_ms / 1000 / part;
 
-    return user_timeout_ms == 0 || seconds > 0 ? seconds : 1;
+    text[0] = '\0';
+    if (user_timeout_ms != 0)
+        (void)snprintf(text, 24, "%lld",
+                       (long long)(seconds < 1              ? 1
+                                   : seconds > PROBE_MOST_S ? PROBE_MOST_S
+                                                            : seconds));
 }
 
 /* "-c name=value" each, blanks and backslashes escaped as the server's split of options wants it. */
@@ -166,8 +172,8 @@ int conninfo_make(const struct pool_config *pool, const char *password, char con
     (void)snprintf(name, sizeof name, "pglend:%s", pool->name);
     (void)snprintf(timeout, sizeof timeout, "%lld", (long long)seconds_a_host(pool, hosts));
     (void)snprintf(user_timeout, sizeof user_timeout, "%lld", (long long)d->tcp_user_timeout_ms);
-    (void)snprintf(probe_after, sizeof probe_after, "%lld", (long long)probe_seconds(d->tcp_user_timeout_ms, 2));
-    (void)snprintf(probe_every, sizeof probe_every, "%lld", (long long)probe_seconds(d->tcp_user_timeout_ms, 6));
+    probe_seconds(d->tcp_user_timeout_ms, 2, probe_after);
+    probe_seconds(d->tcp_user_timeout_ms, 6, probe_every);
     {
         const struct ours ours[] = {
             {"service", d->service},
