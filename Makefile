@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: ISC
-# make [all] check check-all check-tls check-wire check-bulk check-audit check-tsan soak fuzz coverage demo bench format lint install uninstall clean deps
+# make [all] check check-all check-tls check-wire check-bulk check-audit check-tsan check-steady soak fuzz coverage demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
@@ -203,6 +203,11 @@ coverage: | $(BUILD)/have-check
 
 coverage-tests: $(tests_bin)
 
+# Nothing goes wrong for an hour, with short lives and every timer of a pool at work; make check has 12 s of it.
+STEADY_SECONDS ?= 3600
+check-steady: all $(BUILD)/tests/live_steady_test
+	@PGLEND_BUILD='$(abspath $(BUILD))' SANITIZE='$(SANITIZE)' STEADY_SECONDS='$(STEADY_SECONDS)' nice $(BUILD)/tests/live_steady_test
+
 # libFuzzer, with its own objects: clang's, instrumented. Without clang's runtime it is skipped by name.
 FUZZ_SECONDS ?= 60
 FUZZERS    = $(filter-out stand,$(patsubst tests/fuzz/%.c,%,$(wildcard tests/fuzz/*.c)))
@@ -269,7 +274,7 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-wire check-bulk check-audit soak fuzz fuzz-small fuzzers coverage coverage-tests demo \
+.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-wire check-bulk check-audit check-steady soak fuzz fuzz-small fuzzers coverage coverage-tests demo \
         bench format lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:
