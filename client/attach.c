@@ -161,7 +161,8 @@ static struct attachment *attachment_new(pglend *p, int sock, uint32_t worker, i
     if (segment_map(&segment, segment_fd) == -1) {
         (void)error_set(p, errno == EPROTO ? PGLEND_MISMATCH : PGLEND_SYSTEM,
                         "cannot map the shared memory of pool \"%s\": %s", p->name,
-                        errno == EPROTO ? "it was made by another version of pglend" : strerror(errno));
+                        errno == EPROTO ? "another version of pglend made it: install matching versions"
+                                        : strerror(errno));
         return NULL;
     }
     at = calloc(1, sizeof *at + segment.slots * sizeof(struct loan *));
