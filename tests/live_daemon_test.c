@@ -165,6 +165,78 @@ START_TEST(database_down_and_up_again)
 }
 END_TEST
 
+#define WAITERS 16
+
+static int acquire_when_back(void *argument, int sock)
+{
+    pglend *pool = open_pool();
+    PGconn *conn = NULL;
+
+    (void)argument;
+    say(sock, 'h');
+    while (conn == NULL) {
+        conn = pglend_acquire(pool, 2000);
+        if (conn == NULL)
+            harness_sleep_ms(20);
+    }
+    one(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    return 0;
+}
+
+/* Logins that are under way, as ps shows them. */
+static int logins_running(void)
+{
+    pid_t child[64];
+    size_t count = process_children(daemon_->pid, child, 64);
+    char title[256];
+    int running = 0;
+
+    for (size_t i = 0; i < count; i++) {
+        process_title(child[i], title);
+        running += strncmp(title, "pglendd: login", 14) == 0;
+    }
+    return running;
+}
+
+/* A crowd waits for it: the pool is full soon after, and the server is not stormed. */
+START_TEST(database_back_is_not_stormed)
+{
+    struct postgres *server = postgres_start(0);
+    struct worker_process waiter[WAITERS];
+    uint64_t back;
+    int most = 0;
+
+    daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'min': 8, 'max': 8}, 'unavailable_after': '500ms', "
+                                    "'login': {'parallel': 2, 'backoff_max': '250ms'}}}}");
+    wait_until(pglendd_count(daemon_, "idle") == 8, 10);
+    postgres_stop(server, "immediate");
+    for (int i = 0; i < WAITERS; i++) {
+        worker_fork(&waiter[i], acquire_when_back, NULL);
+        ck_assert_int_eq(hear(waiter[i].sock, 10), 'h');
+    }
+    harness_sleep_ms(1500);
+    postgres_resume(server);
+    back = harness_now_ms();
+    do {
+        int running = logins_running();
+
+        most = running > most ? running : most;
+        ck_assert_int_le(pglendd_count(daemon_, "connecting"), 2);
+        ck_assert_uint_lt(harness_now_ms() - back, 15000);
+    } while (pglendd_count(daemon_, "total") < 8);
+    printf("full again %llu ms after the database was back, %d logins at a time\n",
+           (unsigned long long)(harness_now_ms() - back), most);
+    /* One that has answered may still be there, ending, while the next begins. */
+    ck_assert_int_le(most, 4);
+    for (int i = 0; i < WAITERS; i++)
+        ck_assert_int_eq(worker_wait(&waiter[i], 15), 0);
+    pglendd_stop(daemon_);
+    postgres_free(server);
+}
+END_TEST
+
 START_TEST(starts_while_the_database_is_down)
 {
     struct postgres *server = postgres_start(0);
@@ -342,6 +414,7 @@ int main(void)
     tcase_add_test(restart, keeper_killed_and_started_again);
     tcase_add_test(restart, graceful_shutdown_waits_for_leases);
     tcase_add_test(database, database_down_and_up_again);
+    tcase_add_test(database, database_back_is_not_stormed);
     tcase_add_test(database, starts_while_the_database_is_down);
     tcase_add_loop_test(mistake, mistake_hurts_nobody_else, 0, (int)(sizeof mistakes / sizeof mistakes[0]));
     return harness_main(suite);
