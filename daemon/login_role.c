@@ -52,7 +52,7 @@ void ask_role(const struct job *job, PGconn *conn, struct message *answer)
     const char *attrs = json_string_value(json_object_get(job->json, "attrs"));
     const struct role_question *question = role_question(attrs == NULL ? "" : attrs);
     PGresult *result = question == NULL ? NULL : PQexec(conn, question->sql);
-    bool answered = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
+    bool answered = question != NULL && PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1;
     char line[2048], sqlstate[6];
 
     trace_error(PQresultErrorMessage(result), line, sizeof line, sqlstate);
