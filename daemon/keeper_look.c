@@ -30,13 +30,18 @@ static const struct look {
 };
 #define LOOKS (sizeof looks / sizeof looks[0])
 
-/* NULL: C is none. */
-static const struct look *look_of(const struct child *c)
+static bool is_look(const struct child *c)
 {
     for (size_t i = 0; i < LOOKS; i++)
         if (c->kind == &looks[i].kind)
-            return &looks[i];
-    return NULL;
+            return true;
+    return false;
+}
+
+/* Of C, which is one: its kind stands first in the row. */
+static const struct look *look_of(const struct child *c)
+{
+    return (const struct look *)c->kind;
 }
 
 static json_t *look_details(const struct keeper_pool *pool, const struct keeper_slot *slot)
@@ -97,7 +102,7 @@ static unsigned running(const struct keeper *k)
     unsigned count = 0;
 
     for (const struct child *c = k->children; c != NULL; c = c->next)
-        count += look_of(c) != NULL;
+        count += is_look(c);
     return count;
 }
 
@@ -130,6 +135,6 @@ void keeper_look(struct keeper *k, const struct message *m)
 void keeper_forget_looks(struct keeper *k)
 {
     for (struct child *c = k->children; c != NULL; c = c->next)
-        if (look_of(c) != NULL)
+        if (is_look(c))
             c->abandoned = true;
 }
