@@ -274,6 +274,8 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
     }
     if (known)
         (void)close(who->pidfd);
+    /* Before the welcome: from then on it borrows, and says in the audit trail who it is by this record. */
+    record_write(w);
     answer.welcome.worker = w->index;
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
     if (wire_send(fd, WIRE_WELCOME, &answer, pool->segment_fd, MSG_DONTWAIT) == -1 ||
@@ -287,7 +289,6 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
     w->handles_open++;
     w->sock_poll.data = w;
     (void)uv_poll_start(&w->sock_poll, UV_READABLE, on_worker_message);
-    record_write(w);
     return true;
 }
 
