@@ -256,13 +256,26 @@ void audit_worker_left(const struct worker *w)
 
 /* The lease's name, as pglend_lease_id() says it. */
 #define LEASE_NAME_MAX (NAME_FIELD + 40)
-static void set_lease(struct audit_values *values, const struct backend *b, char name[LEASE_NAME_MAX])
+static void set_lease(struct audit_values *values, const struct backend *b, uint64_t version, char name[LEASE_NAME_MAX])
 {
-    const struct slot *slot = &b->pool->segment.slot[b->slot];
-
-    (void)snprintf(name, LEASE_NAME_MAX, "%s/%u/%llu", b->pool->config->name, b->slot,
-                   (unsigned long long)atomic_load_explicit(&slot->lease, memory_order_relaxed));
+    (void)snprintf(name, LEASE_NAME_MAX, "%s/%u/%llu", b->pool->config->name, b->slot, (unsigned long long)version);
     audit_set_text(values, AUDIT_FIELD_LEASE, name);
+}
+
+/* As the worker said it, a moment after the lease had begun. */
+static uint64_t said_version(const struct backend *b)
+{
+    return atomic_load_explicit(&b->pool->segment.slot[b->slot].lease, memory_order_relaxed);
+}
+
+/*
+ * Of the lease that was just taken back: the word is one version further. A worker that died at once has not said its
+ * version, and what stands there is the lease before; a mark, which takes a version too, comes later.
+ */
+static uint64_t taken_version(const struct backend *b, unsigned flags)
+{
+    return (flags & (SLOT_RETIRE | SLOT_CANCELLING)) != 0 ? said_version(b)
+                                                          : word_version(slot_word(&b->pool->segment, b->slot)) - 1;
 }
 
 void audit_revoked(const struct backend *b, uint64_t word, const char *reason)
@@ -274,7 +287,7 @@ void audit_revoked(const struct backend *b, uint64_t word, const char *reason)
     char name[LEASE_NAME_MAX];
 
     audit_values_backend(&values, b);
-    set_lease(&values, b, name);
+    set_lease(&values, b, said_version(b), name);
     if (borrower < pool->segment.borrowers) {
         worker = (uint32_t)(atomic_load(&pool->segment.borrower[borrower].owner) & 0xffff) - 1;
         if (worker < pool->segment.borrowers && pool->worker[worker] != NULL)
@@ -288,7 +301,7 @@ void audit_revoked(const struct backend *b, uint64_t word, const char *reason)
     audit_event(pool->supervisor, AUDIT_LEASE_REVOKED, &values);
 }
 
-void audit_reclaimed(const struct backend *b, uint32_t worker)
+void audit_reclaimed(const struct backend *b, uint32_t worker, unsigned flags)
 {
     const struct departed *gone = b->pool->departed;
     struct audit_values values = {0};
@@ -297,7 +310,7 @@ void audit_reclaimed(const struct backend *b, uint32_t worker)
     while (gone != NULL && gone->index != worker)
         gone = gone->next;
     audit_values_backend(&values, b);
-    set_lease(&values, b, name);
+    set_lease(&values, b, taken_version(b, flags), name);
     if (gone != NULL)
         audit_values_peer(&values, &gone->identity, gone->exe);
     audit_set_text(&values, AUDIT_FIELD_REASON, gone != NULL ? "its worker has ended" : "its slot was damaged");

@@ -293,7 +293,7 @@ static void on_taken(void *context, uint32_t slot, unsigned flags, uint32_t work
     stats_lease_ended(b);
     if (b->phase == BACKEND_LENDABLE) {
         backend_log(b, LOG_LEVEL_INFO, "lease reclaimed");
-        audit_reclaimed(b, worker);
+        audit_reclaimed(b, worker, flags);
         backend_returned(b, flags);
     }
 }

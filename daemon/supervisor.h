@@ -251,7 +251,7 @@ bool audit_settled(const struct supervisor *s);
 void audit_look(struct supervisor *s); /* once a second: what leases do while the trail is not written */
 /* W has ended: the next sweep takes its leases back, and says so. */
 void audit_worker_left(const struct worker *w);
-void audit_reclaimed(const struct backend *b, uint32_t worker);
+void audit_reclaimed(const struct backend *b, uint32_t worker, unsigned flags);
 /* The lease that WORD, the slot's, says was ended by the supervisor. */
 void audit_revoked(const struct backend *b, uint64_t word, const char *reason);
 void audit_swept(struct pool *pool);                      /* forget who left */
