@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: ISC
-# make [all] check check-all check-tls check-wire check-bulk check-audit check-tsan check-steady soak fuzz coverage demo bench format lint install uninstall clean deps
+# make [all] check check-all check-tls check-wire check-bulk check-audit check-tsan check-steady check-crash soak fuzz
+#      coverage demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
@@ -49,7 +50,12 @@ EXPORT  = $(patsubst client/%.c,%,$(wildcard client/export*.c)) cli_send cli_pri
 LIBRARY = $(filter-out $(CLI) $(AUDIT) $(EXPORT) nearest,$(patsubst client/%.c,%,$(wildcard client/*.c)))
 DAEMON  = $(patsubst daemon/%.c,%,$(wildcard daemon/*.c))
 TESTS   = $(patsubst tests/%_test.c,%,$(wildcard tests/*_test.c))
-FIXTURE = $(filter-out %_test,$(patsubst tests/%.c,%,$(wildcard tests/*.c)))
+FIXTURE = $(filter-out %_test,$(patsubst tests/%.c,%,$(wildcard tests/*.c tests/crash/*.c)))
+# They know the registers and the breakpoint instruction of one processor.
+ifneq ($(shell uname -m),x86_64)
+TESTS   := $(filter-out live_crash%,$(TESTS))
+FIXTURE := $(filter-out crash/%,$(FIXTURE))
+endif
 
 shared_o  = $(SHARED:%=$(BUILD)/client/%.o)
 audit_o   = $(AUDIT:%=$(BUILD)/client/%.o)
@@ -225,6 +231,15 @@ fuzz: all $(BUILD)/tests/live_fuzz_test
 fuzz-small: | $(BUILD)/have-build
 	@MAKE='$(MAKE)' tests/fuzz/run.sh '$(abspath $(BUILD))/fuzz' 5 $(FUZZERS)
 
+# A process killed, and stopped, at every point of its way: all of them, where make check has half a second a script.
+CRASH_TESTS = live_crash live_crash_daemon
+check-crash: export CRASH_SECONDS ?= 0
+check-crash: export CRASH_LANES ?= 8
+check-crash: all $(tests_bin)
+	@start=$$(date +%s); failed=0; for test in $(CRASH_TESTS); do \
+	    PGLEND_BUILD='$(abspath $(BUILD))' $(BUILD)/tests/$${test}_test || failed=1; \
+	done; echo "check-crash: $$(($$(date +%s) - start)) s"; exit $$failed
+
 demo bench: all $(BUILD)/have-demo
 	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/$@/run.sh
 
@@ -274,8 +289,9 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-all check-model check-model-small check-tsan check-tsan-small check-tls check-wire check-bulk check-audit check-steady soak fuzz fuzz-small fuzzers coverage coverage-tests demo \
-        bench format lint install uninstall clean deps force
+.PHONY: all check check-all check-audit check-bulk check-crash check-model check-model-small check-steady check-tls check-tsan \
+        check-tsan-small check-wire soak fuzz fuzz-small fuzzers coverage coverage-tests demo bench format lint install \
+        uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(audit_o) $(library_o) $(export_o) $(fixture_o) $(tests_bin:=.o) \

@@ -1,0 +1,179 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * campaign.c - try the points of some scripts, in several lanes at once: each with a pglendd of its own on the one
+ * PostgreSQL.
+ *
+ * The hard thing is to spend a bounded time well: where not all points are tried, those that are lie evenly over the
+ * script, and the same ones are tried in each run. A lane goes through its points in strides of the golden section.
+ */
+#include "crash/crash.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+
+#define FAILURES_MAX 5 /* of a lane: then it gives up */
+#define LANES_MAX    16
+/* The trail waits a second for each entry of its ring that a dead worker had begun. */
+#define TRAIL_SECONDS 120
+
+struct tally {
+    _Atomic unsigned points, tried, missed, failed, longest_ms;
+};
+
+struct lane {
+    const struct campaign *campaign;
+    struct tally *tally; /* one a script, shared by the lanes */
+    unsigned lane, lanes;
+};
+
+static double setting(const char *name, double otherwise)
+{
+    const char *text = getenv(name);
+
+    return text != NULL && *text != '\0' ? strtod(text, NULL) : otherwise;
+}
+
+/* For each script in each lane; 0: as long as it takes. */
+static double seconds_each(void)
+{
+    return setting("CRASH_SECONDS", 0.5);
+}
+
+double campaign_bound(void)
+{
+    return seconds_each() > 0 ? 120 + 20 * seconds_each() : 7200;
+}
+
+static size_t common_divisor(size_t a, size_t b)
+{
+    while (b != 0) {
+        size_t rest = a % b;
+
+        a = b;
+        b = rest;
+    }
+    return a;
+}
+
+/* About the golden section of COUNT, and without a common divisor: it comes by all of them. */
+static size_t stride_of(size_t count)
+{
+    size_t stride = (size_t)((double)count * 0.618);
+
+    while (stride > 1 && common_divisor(count, stride) != 1)
+        stride--;
+    return stride > 0 ? stride : 1;
+}
+
+static void report(const struct script *script, const struct code *code, const struct point *point, enum fault fault,
+                   const char *why)
+{
+    char where[256];
+
+    if (point->kind == INSTRUCTION)
+        code_name(code, point->offset, where);
+    else
+        (void)snprintf(where, sizeof where, "system call stop");
+    printf("%s, %s at %s, time %u: %s\n", script->name, fault == KILL ? "killed" : "stopped", where, point->nth, why);
+    (void)fflush(stdout);
+}
+
+static void count(struct tally *tally, const struct scene *scene, bool reached, bool ok)
+{
+    tally->tried++;
+    tally->missed += !reached;
+    tally->failed += !ok;
+    if (scene->longest_ms > tally->longest_ms)
+        tally->longest_ms = scene->longest_ms;
+}
+
+/* The lane's share of one script. False: it gave up. */
+static bool run_script(const struct lane *lane, struct scene *scene, const struct script *script, struct tally *tally)
+{
+    const struct campaign *c = lane->campaign;
+    unsigned every = (unsigned)setting("CRASH_EVERY", 1), failures = 0;
+    double seconds = seconds_each();
+    struct trace trace = {0};
+    uint64_t until;
+    size_t all, count_, stride;
+
+    c->record(scene, script, &trace);
+    all = trace.points * (script->stops ? FAULTS : 1);
+    if (lane->lane == 0)
+        tally->points = (unsigned)all;
+    count_ = all / lane->lanes;
+    stride = stride_of(count_);
+    until = harness_now_ms() + (uint64_t)(seconds * 1000);
+    for (size_t i = 0; i < count_ / (every > 0 ? every : 1) && failures < FAILURES_MAX; i++) {
+        size_t index = i * stride % count_ * lane->lanes + lane->lane;
+        const struct point *point = &trace.point[index % trace.points];
+        enum fault fault = index < trace.points ? KILL : STOP;
+        bool reached = false, ok;
+
+        if (seconds > 0 && harness_now_ms() >= until)
+            break;
+        scene->longest_ms = 0;
+        ok = c->attempt(scene, script, point, fault, &reached);
+        count(tally, scene, reached, ok);
+        if (ok)
+            continue;
+        report(script, c->code, point, fault, scene->why);
+        failures++;
+        scene_abandon(scene);
+        scene_open(scene, c);
+    }
+    trace_free(&trace);
+    return failures < FAILURES_MAX;
+}
+
+static int run_lane(void *argument, int sock)
+{
+    const struct lane *lane = argument;
+    const struct campaign *c = lane->campaign;
+    struct scene scene;
+
+    (void)sock;
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
+    scene_open(&scene, c);
+    for (size_t i = 0; i < c->scripts; i++)
+        if (!run_script(lane, &scene, &c->script[i], &lane->tally[i]))
+            break;
+    ck_assert_msg(!c->audited || scene_comes_true(&scene, trail_balances, TRAIL_SECONDS), "%s: %s", c->name, scene.why);
+    scene_close(&scene);
+    return 0;
+}
+
+void campaign_run(const struct campaign *campaign)
+{
+    size_t size = campaign->scripts * sizeof(struct tally);
+    struct tally *tally = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct worker_process worker[LANES_MAX];
+    struct lane lane[LANES_MAX];
+    unsigned lanes = (unsigned)setting("CRASH_LANES", 2), failed = 0, reached = 0;
+    uint64_t start = harness_now_ms();
+
+    ck_assert_ptr_ne(tally, MAP_FAILED);
+    ck_assert(lanes > 0 && lanes <= LANES_MAX);
+    for (unsigned i = 0; i < lanes; i++) {
+        lane[i] = (struct lane){.campaign = campaign, .tally = tally, .lane = i, .lanes = lanes};
+        worker_fork(&worker[i], run_lane, &lane[i]);
+    }
+    for (unsigned i = 0; i < lanes; i++)
+        ck_assert_int_eq(worker_wait(&worker[i], campaign_bound()), 0);
+    for (size_t i = 0; i < campaign->scripts; i++) {
+        const struct tally *t = &tally[i];
+
+        printf("%-28s %6u points, %6u tried, %4u not come by, %u failed, slots back within %u ms\n",
+               campaign->script[i].name, t->points, t->tried, t->missed, t->failed, t->longest_ms);
+        failed += t->failed;
+        reached += t->tried - t->missed;
+    }
+    printf("%s: %u s\n", campaign->name, (unsigned)((harness_now_ms() - start) / 1000));
+    ck_assert_uint_eq(failed, 0);
+    ck_assert_msg(reached > 0, "%s: no point was reached", campaign->name);
+    (void)munmap(tally, size);
+}

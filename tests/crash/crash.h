@@ -1,0 +1,190 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * crash.h - kill or stop a process at a chosen point of its way, and look at what is left.
+ *
+ * A point is either an instruction (the nth time that the process comes by an address of the code under test) or a
+ * system call (its nth stop at the entry to one or at its end). A script is first recorded, single-stepped, which tells
+ * its points; then each point is tried in a process of its own.
+ */
+#ifndef PGLEND_CRASH_H
+#define PGLEND_CRASH_H
+
+#include "harness.h"
+#include "pglendd.h"
+#include "segment.h"
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+/* ---- code.c: the code under test ---- */
+
+struct function {
+    uint64_t from, to; /* as in the file: an address less the base that it is mapped at */
+    char name[56];
+};
+
+struct code {
+    char file[256];
+    struct function *function; /* by address */
+    size_t functions;
+};
+
+/* The functions of FILE; OBJECT not NULL: only those that it brought into FILE. Fails the test. */
+void code_load(struct code *code, const char *file, const char *object);
+void code_free(struct code *code);
+/* Where PID has FILE mapped; 0: nowhere. */
+uint64_t code_base(const struct code *code, pid_t pid);
+/* The function that OFFSET is in, NULL: none. */
+const struct function *code_function(const struct code *code, uint64_t offset);
+/* "lease_try+0x1c, client/lease.c:271" */
+void code_name(const struct code *code, uint64_t offset, char text[256]);
+
+/* ---- trace.c: a process under ptrace ---- */
+
+enum point_kind { INSTRUCTION, SYSTEM_CALL };
+
+struct point {
+    enum point_kind kind;
+    uint32_t nth;    /* time, from 1 */
+    uint64_t offset; /* of an instruction */
+};
+
+struct trace {
+    struct point *point;
+    size_t points, size;
+};
+void trace_free(struct trace *trace);
+
+struct breakpoint {
+    uint64_t at;
+    unsigned char byte; /* what is there without it */
+};
+
+struct tracee {
+    pid_t pid;
+    const struct code *code;
+    uint64_t base;
+    int memory; /* /proc/PID/mem */
+    struct breakpoint *breakpoint;
+    size_t breakpoints, size;
+    uint64_t until_ms; /* of the run */
+    bool ended;
+    int status; /* as waitpid() says */
+};
+
+/* ENDED: the process ended first. TIME_UP: not within its time; it has been stopped. */
+enum reached { REACHED, ENDED, TIME_UP };
+
+/* PID is stopped when this returns. False: it may not be traced, or has ended. */
+bool tracee_seize(struct tracee *t, pid_t pid, const struct code *code);
+/* Single-step through the code under test until it ends or LIMIT_MS are over; adds the instructions to TRACE. */
+enum reached tracee_record(struct tracee *t, struct trace *trace, unsigned limit_ms);
+/* The same for system calls. */
+enum reached tracee_record_calls(struct tracee *t, struct trace *trace, unsigned limit_ms);
+/* Run to POINT; REACHED: it is stopped there. */
+enum reached tracee_run(struct tracee *t, const struct point *point, unsigned limit_ms);
+/* Let it go on untraced, or KILL_IT where it stands. */
+void tracee_free(struct tracee *t, bool kill_it);
+
+/* ---- mate.c: other workers of the pool, at a test's command ---- */
+
+struct mate {
+    struct worker_process process;
+};
+
+struct mate_answer {
+    int status; /* PGLEND_OK, or why it failed */
+    int backend;
+    unsigned ms;
+    char error[200];
+};
+
+enum mate_command {
+    MATE_ACQUIRE = 'a',
+    MATE_RELEASE = 'r',
+    MATE_RELEASE_WHEN_WANTED = 'w' /* as soon as somebody waits, or the next command comes */
+};
+
+void mate_start(struct mate *mate, const struct pglendd *d);
+void mate_tell(struct mate *mate, enum mate_command command);
+/* The answer to the last command. False: none within SECONDS. */
+bool mate_hear(struct mate *mate, struct mate_answer *answer, double seconds);
+void mate_stop(struct mate *mate);
+
+/* ---- check.c: the invariants, from outside ---- */
+
+#define MATES        2 /* and as many slots */
+#define MATE_SECONDS 8 /* deadline of their acquires */
+
+struct campaign;
+
+struct scene {
+    char name[32]; /* of its sessions */
+    struct pglendd *daemon;
+    pid_t supervisor;
+    struct segment segment;
+    struct mate mate[MATES];
+    struct mate_answer answer[MATES];
+    PGconn *superuser; /* past pglend */
+    size_t supervisor_descriptors, keeper_descriptors;
+    unsigned longest_ms; /* that an acquire took */
+    char why[600];       /* the invariant that failed */
+};
+
+/* The segment of pool clinic. */
+void scene_map(const struct pglendd *d, struct segment *segment);
+bool somebody_waits_in(const struct segment *segment);
+
+/* Start a pglendd whose pool has as many slots as there are mates, and the mates. */
+void scene_open(struct scene *scene, const struct campaign *campaign);
+void scene_close(struct scene *scene);
+void scene_abandon(struct scene *scene); /* the same where nothing can be expected of it */
+/* All mates do COMMAND; or hear one's answer. False: WHY. */
+bool scene_mates(struct scene *scene, enum mate_command command);
+bool scene_hear(struct scene *scene, int mate);
+/* After a fault: all slots serve, each is one session that nobody else has, and nothing is left over. False: WHY. */
+bool scene_holds(struct scene *scene);
+/* Does IS come true within SECONDS? */
+bool scene_comes_true(struct scene *scene, bool (*is)(struct scene *scene), double seconds);
+/* One borrower gets a session while another process stands still. False: WHY. */
+bool scene_serves(struct scene *scene);
+
+/* ---- trail.c: the audit trail ---- */
+
+/* Make one; SETTINGS: members of the configuration. */
+void trail_begin(char *settings, size_t size);
+/* Every lease that began has ended once. False: WHY. */
+bool trail_balances(struct scene *scene);
+
+/* ---- campaign.c: all points of some scripts, in several lanes ---- */
+
+enum fault { KILL, STOP, FAULTS };
+
+struct script {
+    const char *name;
+    bool stops;             /* each point is tried with STOP too */
+    const void *parameters; /* for record() and attempt() */
+};
+
+struct campaign {
+    const char *name;
+    const char *pool; /* more members of its configuration: ", 'key': …" */
+    bool audited;
+    const struct code *code;
+    const struct script *script;
+    size_t scripts;
+    void (*record)(struct scene *scene, const struct script *script, struct trace *trace);
+    /* False: WHY. *REACHED: it came by the point. */
+    bool (*attempt)(struct scene *scene, const struct script *script, const struct point *point, enum fault fault,
+                    bool *reached);
+};
+
+/*
+ * $CRASH_SECONDS (0.5) for each script, 0: until all points have been tried; of these, each $CRASH_EVERY-th (1), in
+ * $CRASH_LANES (2) lanes. Prints what was tried; fails the test if a point failed, or none was reached.
+ */
+void campaign_run(const struct campaign *campaign);
+double campaign_bound(void); /* seconds that a test of it may take */
+
+#endif

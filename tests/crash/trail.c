@@ -1,0 +1,107 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * trail.c - an audit trail for a scene, and invariant I5: each lease that began has one end.
+ *
+ * The hard thing: the audit process writes what it reads a moment later, and a trail that is written may end in half a
+ * line; so what is asked of it is waited for.
+ */
+#include "crash/crash.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static char directory[128];
+
+void trail_begin(char *settings, size_t size)
+{
+    char command[600];
+    uid_t uid;
+    gid_t gid;
+
+    (void)snprintf(directory, sizeof directory, "%s/trail-XXXXXX", harness_directory());
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    harness_unprivileged(&uid, &gid);
+    ck_assert_int_eq(chown(directory, uid, gid), 0);
+    (void)snprintf(command, sizeof command, "timeout 20 %s audit init --key-out %s.key %s 2>/dev/null",
+                   harness_product("pglend"), directory, directory);
+    ck_assert_msg(system(command) == 0, "failed: %s", command);
+    (void)snprintf(settings, size, ", 'audit': {'directory': '%s', 'window': '5ms'}", directory);
+}
+
+static json_t *read_trail(void)
+{
+    char command[400];
+    json_t *records;
+    FILE *report;
+
+    (void)snprintf(command, sizeof command, "timeout 60 %s audit report --json %s 2>/dev/null",
+                   harness_product("pglend"), directory);
+    ck_assert_ptr_nonnull(report = popen(command, "re"));
+    records = json_loadf(report, 0, NULL);
+    (void)pclose(report);
+    return records;
+}
+
+enum { BEGIN, END, RECLAIMED, REVOKED, EVENTS, PID = EVENTS, OTHERS };
+
+static void note(json_t *leases, const json_t *record)
+{
+    static const char *const events[EVENTS] = {"lease.begin", "lease.end", "lease.reclaimed", "lease.revoked"};
+    const char *event = json_string_value(json_object_get(record, "event"));
+    const char *lease = json_string_value(json_object_get(record, "lease"));
+    json_int_t pid = json_integer_value(json_object_get(record, "pid"));
+    json_t *counts = json_object_get(leases, lease);
+
+    for (size_t i = 0; i < EVENTS && lease != NULL; i++) {
+        if (strcmp(event, events[i]) != 0)
+            continue;
+        if (counts == NULL)
+            json_object_set_new(leases, lease, counts = json_pack("[iiiiIi]", 0, 0, 0, 0, pid, 0));
+        if (json_integer_value(json_array_get(counts, PID)) != pid)
+            json_array_set_new(counts, OTHERS, json_integer(pid));
+        json_array_set_new(counts, i, json_integer(json_integer_value(json_array_get(counts, i)) + 1));
+    }
+}
+
+/* It is one process's; began and has one end; or was reclaimed before or after its worker had said all of that: pglend-audit(5). */
+static bool is_right(const json_t *counts)
+{
+    json_int_t n[OTHERS + 1];
+
+    for (size_t i = 0; i <= OTHERS; i++)
+        n[i] = json_integer_value(json_array_get(counts, i));
+    if (n[BEGIN] > 1 || n[END] > n[BEGIN] || n[RECLAIMED] > 1 || n[REVOKED] > 1 || n[OTHERS] != 0)
+        return false;
+    return n[END] + n[RECLAIMED] + n[REVOKED] > 0;
+}
+
+bool trail_balances(struct scene *scene)
+{
+    json_t *records = read_trail(), *leases = json_object(), *record, *counts;
+    bool right = true;
+    const char *lease;
+    size_t i;
+
+    json_array_foreach(records, i, record) note(leases, record);
+    json_object_foreach(leases, lease, counts)
+    {
+        char *text = is_right(counts) ? NULL : json_dumps(counts, JSON_COMPACT);
+
+        if (text == NULL)
+            continue;
+        (void)snprintf(scene->why, sizeof scene->why,
+                       "I5: lease %s [begins, ends, reclaimed, revoked, pid, another's pid] %s", lease, text);
+        free(text);
+        right = false;
+    }
+    if (json_object_size(leases) == 0) {
+        (void)snprintf(scene->why, sizeof scene->why, "I5: the trail has no lease at all");
+        right = false;
+    }
+    json_decref(leases);
+    json_decref(records);
+    return right;
+}
