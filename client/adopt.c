@@ -214,17 +214,24 @@ bool adopt_arm(struct loan *loan)
     return true;
 }
 
-void adopt_disarm(struct loan *loan)
+bool adopt_disarm(struct loan *loan)
 {
-    if (loan->conn != NULL && PQsocket(loan->conn) == loan->socket && loan->socket != -1)
-        (void)dup3(adopt_dead_socket(), loan->socket, O_CLOEXEC);
+    bool away = loan->conn == NULL || loan->socket == -1 || PQsocket(loan->conn) != loan->socket;
+
     loan->armed = false;
+    while (!away && dup3(adopt_dead_socket(), loan->socket, O_CLOEXEC) == -1)
+        if (errno != EINTR && errno != EBUSY) {
+            /* Whoever has it next must have it alone: better nobody has. */
+            (void)shutdown(loan->socket, SHUT_RDWR);
+            return false;
+        }
+    return true;
 }
 
 void adopt_free(struct loan *loan)
 {
     if (loan->conn != NULL) {
-        adopt_disarm(loan);
+        (void)adopt_disarm(loan);
         loan->state = LOAN_ENDING;
         PQfinish(loan->conn);
     }

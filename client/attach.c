@@ -392,7 +392,7 @@ static bool is_connected(const struct attachment *at)
     char byte;
     ssize_t got = recv(at->sock, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
 
-    return !at->greeting && (got > 0 || (got == -1 && errno == EAGAIN));
+    return !at->greeting && (got > 0 || (got == -1 && (errno == EAGAIN || errno == EINTR)));
 }
 
 bool attachment_has_supervisor(struct attachment *at)

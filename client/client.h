@@ -62,9 +62,10 @@ struct loan {
  */
 bool adopt_shell(struct loan *loan, const char *runtime_dir, const struct wire_backend *backend, uint64_t until,
                  char *message, size_t size);
-bool adopt_arm(struct loan *loan);    /* the lent socket under the PGconn; false: the PGconn is no longer whole */
-void adopt_disarm(struct loan *loan); /* a dead one; touches only what is still the PGconn's */
-void adopt_free(struct loan *loan);   /* disarm, PQfinish, close */
+bool adopt_arm(struct loan *loan); /* the lent socket under the PGconn; false: the PGconn is no longer whole */
+/* A dead one; touches only what is still the PGconn's. False: it could not, and the session has been shut down. */
+bool adopt_disarm(struct loan *loan);
+void adopt_free(struct loan *loan); /* disarm, PQfinish, close */
 
 enum rest { AT_REST, IN_TRANSACTION, CHANGED, BUSY, WRECKED };
 enum rest adopt_rest(struct loan *loan, bool all_parameters);

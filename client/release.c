@@ -132,8 +132,10 @@ static enum lease_end give_back(struct loan *loan, const struct policy *policy, 
     uint64_t since = atomic_load_explicit(&at->segment.slot[slot].since, memory_order_relaxed);
     enum lease_end end;
 
-    if (policy->guard || fate >= HAND_OVER || !reusable)
-        adopt_disarm(loan);
+    if ((policy->guard || fate >= HAND_OVER || !reusable) && !adopt_disarm(loan)) {
+        fate = REPLACE;
+        reusable = false;
+    }
     note_end(loan, fate == REPLACE || !reusable);
     put_away(loan, fate <= KEEP_RESETTING && reusable);
     stats_held(&at->segment, slot, since < now ? now - since : 0);
