@@ -87,12 +87,21 @@ static void drop_queue(struct channel *c)
     c->last = &c->first;
 }
 
-/* Both ends see the channel end; ours is told by the event loop, never from within a send. */
+/*
+ * Both ends see the channel end; ours is told by the event loop, never from within a send. WHY NULL: the other end has
+ * gone, of which nothing need be said here.
+ */
 static void channel_break(struct channel *c, const char *why)
 {
-    log_error("channel: %s: broken off", why);
+    if (why != NULL)
+        log_error("channel: %s: broken off", why);
     drop_queue(c);
     (void)shutdown(c->sock, SHUT_RDWR);
+}
+
+static const char *why_broken(int error)
+{
+    return error == EPIPE || error == ECONNRESET ? NULL : strerror(error);
 }
 
 static void channel_gone(struct channel *c)
@@ -140,7 +149,7 @@ static void send_queued(struct channel *c)
 
         if (wire_send_packet(c->sock, o->packet, o->length, o->fd, MSG_DONTWAIT) == -1) {
             if (!send_later(errno))
-                drop_queue(c); /* the other end is gone: receiving says so */
+                channel_break(c, why_broken(errno));
             return;
         }
         c->first = o->next;
@@ -218,8 +227,8 @@ void channel_send(struct channel *c, const struct message *m, int fd)
         return;
     if (c->first != NULL || send_later(errno))
         enqueue(c, m, fd);
-    else if (errno != EPIPE && errno != ECONNRESET)
-        channel_break(c, strerror(errno));
+    else
+        channel_break(c, why_broken(errno));
 }
 
 static void channel_closed(uv_handle_t *handle)
