@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-# make [all] check check-all check-tls check-wire check-bulk check-audit check-tsan check-steady check-crash soak fuzz
-#      coverage demo bench format lint install uninstall clean deps
+# make [all] check check-all check-tls check-wire check-bulk check-audit check-tsan check-steady check-crash check-faults
+#      soak fuzz coverage demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
@@ -53,7 +53,7 @@ TESTS   = $(patsubst tests/%_test.c,%,$(wildcard tests/*_test.c))
 FIXTURE = $(filter-out %_test,$(patsubst tests/%.c,%,$(wildcard tests/*.c tests/crash/*.c)))
 # They know the registers and the breakpoint instruction of one processor.
 ifneq ($(shell uname -m),x86_64)
-TESTS   := $(filter-out live_crash%,$(TESTS))
+TESTS   := $(filter-out live_crash% live_faults,$(TESTS))
 FIXTURE := $(filter-out crash/%,$(FIXTURE))
 endif
 
@@ -143,6 +143,13 @@ $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/fixtures.a $(BUILD
 	$(link) -o $@ $(filter %.o,$^) $(BUILD)/tests/fixtures.a $(if $(filter $(SHARED_TESTS),$*),-L$(BUILD) -lpglend \
 	    -Wl$(comma)-rpath$(comma)$(abspath $(BUILD))) $(BUILD)/tests/daemon.a $(BUILD)/libpglend.a $(test_l) $(libs_l)
 comma = ,
+
+# Preloaded into everything that a test of faults starts. A sanitizer keeps its own malloc.
+$(BUILD)/tests/faults.so: tests/faults/faults.c tests/faults/faults.h $(BUILD)/flags | $(BUILD)/have-build
+	@mkdir -p $(@D)
+	$(Q) $(CC) -std=gnu11 -D_GNU_SOURCE -Itests $(WARN) -O2 -g -fPIC -shared $(if $(SANITIZE),-DFAULTS_WITHOUT_MALLOC) -o $@ $<
+
+$(BUILD)/tests/live_faults_test: $(BUILD)/tests/faults.so
 
 $(tests_bin:=.o) $(fixture_o): | $(BUILD)/have-check
 
@@ -240,6 +247,10 @@ check-crash: all $(tests_bin)
 	    PGLEND_BUILD='$(abspath $(BUILD))' $(BUILD)/tests/$${test}_test || failed=1; \
 	done; echo "check-crash: $$(($$(date +%s) - start)) s"; exit $$failed
 
+# Every call that can fail fails.
+check-faults: all $(tests_bin)
+	@FAULT_SECONDS=$${FAULT_SECONDS:-0} PGLEND_BUILD='$(abspath $(BUILD))' $(BUILD)/tests/live_faults_test
+
 demo bench: all $(BUILD)/have-demo
 	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/$@/run.sh
 
@@ -289,9 +300,9 @@ uninstall:
 clean:
 	rm -rf $(BUILD)
 
-.PHONY: all check check-all check-audit check-bulk check-crash check-model check-model-small check-steady check-tls check-tsan \
-        check-tsan-small check-wire soak fuzz fuzz-small fuzzers coverage coverage-tests demo bench format lint install \
-        uninstall clean deps force
+.PHONY: all check check-all check-audit check-bulk check-crash check-faults check-model check-model-small check-steady \
+        check-tls check-tsan check-tsan-small check-wire soak fuzz fuzz-small fuzzers coverage coverage-tests demo bench \
+        format lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(audit_o) $(library_o) $(export_o) $(fixture_o) $(tests_bin:=.o) \

@@ -8,7 +8,6 @@
  * process beside them, does its part; not everything happens at the same place each time.
  */
 #include "crash/crash.h"
-#include "pglend.h"
 
 #include <signal.h>
 #include <stdio.h>
@@ -20,13 +19,6 @@
 #define STEPS_MS 800U /* where it is single-stepped */
 #define STOP_MS  50U
 
-struct act {
-    int (*prepare)(const struct scene *scene);
-    int (*play)(const struct scene *scene);
-    int status;   /* of its process: what must come out */
-    bool crowded; /* the mates hold all slots meanwhile */
-};
-
 enum target { SUPERVISOR, KEEPER };
 
 struct part {
@@ -35,96 +27,7 @@ struct part {
     enum point_kind kind;
 };
 
-struct actor {
-    const struct scene *scene;
-    const struct act *act;
-};
-
 static struct code lease_code;
-static pglend *pool;
-static PGconn *conn;
-
-/* ---- what happens ---- */
-
-static int nothing(const struct scene *scene)
-{
-    (void)scene;
-    return 0;
-}
-
-static int acquire(const struct scene *scene)
-{
-    pool = pglend_open(scene->daemon->runtime_dir, "clinic");
-    conn = pglend_acquire(pool, 20000);
-    return conn != NULL ? 0 : 1;
-}
-
-static int borrow(const struct scene *scene)
-{
-    char text[16];
-
-    if (acquire(scene) != 0)
-        return 1;
-    (void)query(conn, "select 1", text, sizeof text);
-    if (pglend_release(pool, conn) != PGLEND_OK)
-        return 2;
-    pglend_close(pool);
-    return 0;
-}
-
-static int die_with_it(const struct scene *scene)
-{
-    (void)scene;
-    PQclear(PQexec(conn, "begin; create temp table mine (i int)"));
-    (void)raise(SIGKILL);
-    return 1;
-}
-
-static int die_waiting(const struct scene *scene)
-{
-    (void)signal(SIGALRM, SIG_DFL);
-    (void)ualarm(50000, 0);
-    return acquire(scene);
-}
-
-static int prepare_superuser(const struct scene *scene)
-{
-    (void)scene;
-    conn = postgres_connect(harness_server(), "postgres");
-    return 0;
-}
-
-static int end_a_session(const struct scene *scene)
-{
-    const char *const name[] = {scene->name};
-
-    PQclear(PQexecParams(conn,
-                         "select pg_terminate_backend(pid) from pg_stat_activity where application_name = $1 limit 1",
-                         1, NULL, name, NULL, NULL, 0));
-    PQfinish(conn);
-    return 0;
-}
-
-/* Its answer is lost where the supervisor is; the keeper is told by signal too. */
-static int reload(const struct scene *scene)
-{
-    (void)kill(scene->daemon->pid, SIGHUP);
-    return 0;
-}
-
-static const struct act grant = {nothing, borrow, 0, false}, reclaim = {acquire, die_with_it, 128 + SIGKILL, false},
-                        waiter = {nothing, die_waiting, 128 + SIGALRM, true},
-                        login = {prepare_superuser, end_a_session, 0, false}, reloading = {nothing, reload, 0, false};
-
-static int act_alone(void *argument, int sock)
-{
-    const struct actor *actor = argument;
-    int status = actor->act->prepare(actor->scene);
-
-    say(sock, status == 0 ? 'r' : 'x');
-    (void)hear(sock, 60);
-    _exit(actor->act->play(actor->scene));
-}
 
 /* ---- around it ---- */
 
@@ -158,55 +61,49 @@ static bool succeed(struct scene *scene, enum target target)
 }
 
 /* The actor stands before its part, and the target is traced. */
-static bool raise_curtain(struct scene *scene, struct actor *actor, const struct part *part,
-                          struct worker_process *worker, struct tracee *tracee)
+static bool raise_curtain(struct scene *scene, struct actor *actor, const struct part *part, struct tracee *tracee)
 {
-    *actor = (struct actor){.scene = scene, .act = part->act};
-    worker_fork(worker, act_alone, actor);
-    if (hear(worker->sock, 30) != 'r')
-        return fails(scene, "I4: the actor cannot begin, process", (int)worker->pid);
-    if (part->act->crowded && !scene_mates(scene, MATE_ACQUIRE))
+    if (!actor_start(actor, part->act, scene))
         return false;
     ck_assert(tracee_seize(tracee, part->target == SUPERVISOR ? scene->supervisor : scene->daemon->pid, &lease_code));
-    say(worker->sock, 'g');
+    actor_go(actor);
     return true;
 }
 
-/* The actor has ended as it should, and the mates are free again. */
-static bool ends_well(struct scene *scene, const struct part *part, struct worker_process *worker)
+static bool ends_well(struct actor *actor)
 {
-    int status = worker_wait(worker, 40);
+    int status;
 
-    if (status != part->act->status)
-        return fails(scene, "I4: the actor ended with status", status);
-    return !part->act->crowded || scene_mates(scene, MATE_RELEASE);
+    if (!actor_ends(actor, &status))
+        return false;
+    return status == actor->act->status || fails(actor->scene, "I4: the actor ended with status", status);
 }
 
 static bool attempt(struct scene *scene, const struct script *script, const struct point *point, enum fault fault,
                     bool *reached)
 {
     const struct part *part = script->parameters;
-    struct worker_process worker;
     struct tracee tracee;
     struct actor actor;
     bool killed, ok;
 
-    if (!raise_curtain(scene, &actor, part, &worker, &tracee)) {
-        worker_kill(&worker, SIGKILL);
+    if (!raise_curtain(scene, &actor, part, &tracee))
         return false;
-    }
     *reached = tracee_run(&tracee, point, LIMIT_MS) == REACHED;
     if (*reached && fault == STOP)
         harness_sleep_ms(STOP_MS);
     killed = *reached && fault == KILL;
     if (part->target == KEEPER) {
-        ok = ends_well(scene, part, &worker);
+        if (!killed)
+            tracee_free(&tracee, false);
+        ok = ends_well(&actor);
         ok = (!killed || succeed(scene, KEEPER)) && ok;
-        tracee_free(&tracee, false);
+        if (killed)
+            tracee_free(&tracee, false);
     } else {
         tracee_free(&tracee, killed);
         ok = !killed || succeed(scene, SUPERVISOR);
-        ok = ends_well(scene, part, &worker) && ok;
+        ok = ends_well(&actor) && ok;
     }
     return ok && scene_holds(scene);
 }
@@ -214,25 +111,26 @@ static bool attempt(struct scene *scene, const struct script *script, const stru
 static void record(struct scene *scene, const struct script *script, struct trace *trace)
 {
     const struct part *part = script->parameters;
-    struct worker_process worker;
     struct tracee tracee;
     struct actor actor;
 
-    ck_assert_msg(raise_curtain(scene, &actor, part, &worker, &tracee), "%s", scene->why);
+    ck_assert_msg(raise_curtain(scene, &actor, part, &tracee), "%s", scene->why);
     if (part->kind == INSTRUCTION)
         ck_assert_int_eq(tracee_record(&tracee, trace, STEPS_MS), TIME_UP);
     else
         ck_assert_int_eq(tracee_record_calls(&tracee, trace, LIMIT_MS), TIME_UP);
     tracee_free(&tracee, false);
-    ck_assert_msg(ends_well(scene, part, &worker) && scene_holds(scene), "%s", scene->why);
+    ck_assert_msg(ends_well(&actor) && scene_holds(scene), "%s", scene->why);
 }
 
 /* ---- campaigns ---- */
 
 static const struct part parts[] = {
-    {&grant, SUPERVISOR, SYSTEM_CALL},   {&grant, SUPERVISOR, INSTRUCTION},  {&reclaim, SUPERVISOR, SYSTEM_CALL},
-    {&reclaim, SUPERVISOR, INSTRUCTION}, {&waiter, SUPERVISOR, SYSTEM_CALL}, {&waiter, SUPERVISOR, INSTRUCTION},
-    {&login, SUPERVISOR, SYSTEM_CALL},   {&login, SUPERVISOR, INSTRUCTION},  {&reloading, SUPERVISOR, SYSTEM_CALL},
+    {&act_grant, SUPERVISOR, SYSTEM_CALL},   {&act_grant, SUPERVISOR, INSTRUCTION},
+    {&act_reclaim, SUPERVISOR, SYSTEM_CALL}, {&act_reclaim, SUPERVISOR, INSTRUCTION},
+    {&act_waiter, SUPERVISOR, SYSTEM_CALL},  {&act_waiter, SUPERVISOR, INSTRUCTION},
+    {&act_login, SUPERVISOR, SYSTEM_CALL},   {&act_login, SUPERVISOR, INSTRUCTION},
+    {&act_reload, SUPERVISOR, SYSTEM_CALL},
 };
 static const struct script supervisor_scripts[] = {
     {"grant", true, &parts[0]},       {"grant, client/lease.c", true, &parts[1]},
@@ -242,7 +140,7 @@ static const struct script supervisor_scripts[] = {
     {"reload", true, &parts[8]},
 };
 static const struct part keeper_parts[] = {
-    {&reclaim, KEEPER, SYSTEM_CALL}, {&login, KEEPER, SYSTEM_CALL}, {&reloading, KEEPER, SYSTEM_CALL}};
+    {&act_reclaim, KEEPER, SYSTEM_CALL}, {&act_login, KEEPER, SYSTEM_CALL}, {&act_reload, KEEPER, SYSTEM_CALL}};
 static const struct script keeper_scripts[] = {
     {"keeper: reclaim", true, &keeper_parts[0]},
     {"keeper: login", true, &keeper_parts[1]},

@@ -130,6 +130,14 @@ static bool run_script(const struct lane *lane, struct scene *scene, const struc
     return failures < FAILURES_MAX;
 }
 
+/* $CRASH_ONLY: part of the names of the scripts to run. */
+static bool is_wanted(const struct script *script)
+{
+    const char *only = getenv("CRASH_ONLY");
+
+    return only == NULL || strstr(script->name, only) != NULL;
+}
+
 static int run_lane(void *argument, int sock)
 {
     const struct lane *lane = argument;
@@ -140,7 +148,7 @@ static int run_lane(void *argument, int sock)
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     scene_open(&scene, c);
     for (size_t i = 0; i < c->scripts; i++)
-        if (!run_script(lane, &scene, &c->script[i], &lane->tally[i]))
+        if (is_wanted(&c->script[i]) && !run_script(lane, &scene, &c->script[i], &lane->tally[i]))
             break;
     ck_assert_msg(!c->audited || scene_comes_true(&scene, trail_balances, TRAIL_SECONDS), "%s: %s", c->name, scene.why);
     scene_close(&scene);
@@ -155,6 +163,7 @@ void campaign_run(const struct campaign *campaign)
     struct lane lane[LANES_MAX];
     unsigned lanes = (unsigned)setting("CRASH_LANES", 2), failed = 0, reached = 0;
     uint64_t start = harness_now_ms();
+    bool wanted = false;
 
     ck_assert_ptr_ne(tally, MAP_FAILED);
     ck_assert(lanes > 0 && lanes <= LANES_MAX);
@@ -167,6 +176,9 @@ void campaign_run(const struct campaign *campaign)
     for (size_t i = 0; i < campaign->scripts; i++) {
         const struct tally *t = &tally[i];
 
+        if (!is_wanted(&campaign->script[i]))
+            continue;
+        wanted = true;
         printf("%-28s %6u points, %6u tried, %4u not come by, %u failed, slots back within %u ms\n",
                campaign->script[i].name, t->points, t->tried, t->missed, t->failed, t->longest_ms);
         failed += t->failed;
@@ -174,6 +186,6 @@ void campaign_run(const struct campaign *campaign)
     }
     printf("%s: %u s\n", campaign->name, (unsigned)((harness_now_ms() - start) / 1000));
     ck_assert_uint_eq(failed, 0);
-    ck_assert_msg(reached > 0, "%s: no point was reached", campaign->name);
+    ck_assert_msg(reached > 0 || !wanted, "%s: no point was reached", campaign->name);
     (void)munmap(tally, size);
 }

@@ -56,6 +56,11 @@ static bool words_are_at_rest(struct scene *scene)
 {
     const struct segment *s = &scene->segment;
 
+    /* Another run of pglendd, or a supervisor that found the old one damaged, has made another. */
+    if (atomic_load(&s->header->retired) != 0) {
+        segment_unmap(&scene->segment);
+        scene_map(scene->daemon, &scene->segment);
+    }
     for (uint32_t i = 0; i < s->slots; i++) {
         uint64_t word = slot_word(s, i);
 

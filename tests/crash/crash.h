@@ -150,6 +150,28 @@ bool scene_comes_true(struct scene *scene, bool (*is)(struct scene *scene), doub
 /* One borrower gets a session while another process stands still. False: WHY. */
 bool scene_serves(struct scene *scene);
 
+/* ---- act.c: what happens meanwhile ---- */
+
+struct act {
+    int (*prepare)(const struct scene *scene);
+    int (*play)(const struct scene *scene);
+    int status;   /* of the process, or its signal: what must come out */
+    bool crowded; /* the mates hold all slots meanwhile */
+};
+/* A new worker borrows; one dies with a lease; one dies waiting; a session ends; the configuration is read again. */
+extern const struct act act_grant, act_reclaim, act_waiter, act_login, act_reload;
+
+struct actor {
+    struct scene *scene;
+    const struct act *act;
+    struct worker_process process;
+};
+/* It stands before its part. False: WHY. */
+bool actor_start(struct actor *actor, const struct act *act, struct scene *scene);
+void actor_go(struct actor *actor);
+/* Its exit status, or signal; the mates are free again. False: WHY. */
+bool actor_ends(struct actor *actor, int *status);
+
 /* ---- trail.c: the audit trail ---- */
 
 /* Make one; SETTINGS: members of the configuration. */
@@ -182,7 +204,7 @@ struct campaign {
 
 /*
  * $CRASH_SECONDS (0.5) for each script, 0: until all points have been tried; of these, each $CRASH_EVERY-th (1), in
- * $CRASH_LANES (2) lanes. Prints what was tried; fails the test if a point failed, or none was reached.
+ * $CRASH_LANES (2) lanes; $CRASH_ONLY: part of the names of the scripts to try. Prints what was tried; fails the test if a point failed, or none was reached.
  */
 void campaign_run(const struct campaign *campaign);
 double campaign_bound(void); /* seconds that a test of it may take */

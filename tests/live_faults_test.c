@@ -1,0 +1,379 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * live_faults_test.c - each call of libpglend, of libpq under it, of supervisor and keeper into libc and other libraries
+ * fails in each way that it can: once, and from then on for ever. A worker gets its connection or a clear error, leaks
+ * nothing, and can borrow again as soon as calls succeed; no process crashes; everybody else is served.
+ *
+ * The hard thing: the program is preloaded with faults.so itself, and executes itself for that; so the calls of a forked
+ * worker are known by number before they fail.
+ */
+#include "crash/crash.h"
+#include "faults/faults.h"
+#include "pglend.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define ERRORS_MAX    8
+#define END_SECONDS   30
+#define ACQUIRE_MS    300
+#define ACT_MS        250
+#define FAILURES_MOST 20
+#define OF_A_PLACE    4  /* calls that fail each by itself: in a loop the fifth is like the fourth */
+#define UNCLEAR       50 /* how the worker ends: an error without a word */
+#define UNUSABLE      51 /* calls succeed again, and it cannot borrow */
+
+static struct fault_control *control;
+
+static const int errors[FAILINGS][ERRORS_MAX] = {
+    [MEMORY] = {ENOMEM},
+    [DESCRIPTOR] = {EMFILE, ENFILE, ENOMEM},
+    [CONNECTING] = {ECONNREFUSED, EAGAIN, EINTR},
+    [SENDING] = {EPIPE, EAGAIN, EINTR, ENOBUFS, ETOOMANYREFS, SHORT},
+    [RECEIVING] = {ECONNRESET, EAGAIN, EINTR, ENOMEM, SHORT},
+    [WAITING] = {EINTR, ENOMEM},
+    [STORING] = {ENOSPC, EIO, EINTR, SHORT},
+    [ASKING] = {EIO},
+    [SPAWNING] = {EAGAIN, ENOMEM, EMFILE},
+    [LIBRARY] = {ENOMEM},
+};
+
+/* ---- what a worker does ---- */
+
+struct play {
+    bool used;  /* it has had a connection before */
+    bool dirty; /* it gives back a session in a transaction */
+};
+
+static const char *runtime_dir;
+
+static bool is_clear(const pglend *pool)
+{
+    return pglend_errcode(pool) != PGLEND_OK && pglend_errmessage(pool)[0] != '\0';
+}
+
+static int borrow(pglend *pool, const struct play *play, int timeout_ms)
+{
+    pid_t armed = atomic_load(&control->pid);
+    PGconn *conn = pglend_acquire(pool, timeout_ms);
+
+    if (conn == NULL)
+        return is_clear(pool) ? 0 : UNCLEAR;
+    /* What libpq makes of failures in the application's own calls is between the two of them. */
+    atomic_store(&control->pid, 0);
+    PQclear(PQexec(conn, play->dirty ? "begin; create temp table mine (i int)" : "select 1"));
+    atomic_store(&control->pid, armed);
+    return pglend_release(pool, conn) == PGLEND_OK || is_clear(pool) ? 0 : UNCLEAR;
+}
+
+static int work(void *argument, int sock)
+{
+    const struct play *play = argument;
+    pglend *pool = pglend_open(runtime_dir, "clinic");
+    int status = 0;
+    PGconn *conn;
+
+    (void)sock;
+    if (play->used)
+        status = borrow(pool, play, 10000);
+    if (status == 0) {
+        atomic_store(&control->pid, getpid());
+        status = borrow(pool, play, ACQUIRE_MS);
+        atomic_store(&control->pid, 0);
+    }
+    if (status == 0 && (conn = pglend_acquire(pool, 10000)) != NULL) {
+        PGresult *result = PQexec(conn, "select 1");
+
+        status = PQresultStatus(result) == PGRES_TUPLES_OK ? pglend_release(pool, conn) : UNUSABLE;
+        PQclear(result);
+    } else if (status == 0) {
+        (void)fprintf(stderr, "cannot borrow again: %s\n", pglend_errmessage(pool));
+        status = UNUSABLE;
+    }
+    pglend_close(pool);
+    return status;
+}
+
+/* ---- one fault ---- */
+
+/* Who is hit while what happens. */
+struct subject {
+    const char *name;
+    bool (*survives)(struct scene *scene, const struct subject *subject); /* false: WHY */
+    const struct play *play;                                              /* of a worker */
+    const struct act *act;                                                /* beside supervisor or keeper */
+    bool keeper;
+};
+
+static void arm(uint32_t nth, int error, bool for_ever)
+{
+    control->nth = nth;
+    control->error = error;
+    control->for_ever = for_ever;
+    control->hits = control->calls = 0;
+}
+
+static const char *say_error(int error)
+{
+    return error == SHORT ? "one byte" : strerrorname_np(error);
+}
+
+static void say_call(const struct fault_call *call, char text[400])
+{
+    static const char *const file[] = {"libpglend.so.0", NULL, "pglendd", NULL};
+    struct code code;
+    char place[256];
+
+    (void)snprintf(place, sizeof place, "%s", call->module == MODULE_LIBPQ ? "libpq" : "libuv");
+    if (file[call->module] != NULL) {
+        code_load(&code, harness_product(file[call->module]), NULL);
+        code_name(&code, call->offset - 1, place);
+        code_free(&code);
+    }
+    (void)snprintf(text, 400, "%s from %s", call->function, place);
+}
+
+static bool worker_survives(struct scene *scene, const struct subject *subject)
+{
+    struct worker_process worker;
+    int status = -1;
+
+    runtime_dir = scene->daemon->runtime_dir;
+    worker_fork(&worker, work, (void *)(uintptr_t)subject->play);
+    for (uint64_t until = harness_now_ms() + END_SECONDS * 1000; status == -1 && harness_now_ms() < until;)
+        if (waitpid(worker.pid, &status, WNOHANG) == 0)
+            status = -1, harness_sleep_ms(1);
+    if (status == -1)
+        worker_kill(&worker, SIGKILL);
+    else
+        (void)close(worker.sock);
+    if (status == 0)
+        return scene_holds(scene);
+    (void)snprintf(scene->why, sizeof scene->why, "the worker %s, status %#x",
+                   status == -1              ? "had not ended in time"
+                   : status == UNCLEAR << 8  ? "was told nothing"
+                   : status == UNUSABLE << 8 ? "could not borrow again"
+                   : (status & 0x7f) != 0    ? "crashed"
+                                             : "failed",
+                   (unsigned)status);
+    return false;
+}
+
+static bool fails(struct scene *scene, const char *what, int number)
+{
+    (void)snprintf(scene->why, sizeof scene->why, "%s %d", what, number);
+    return false;
+}
+
+/* No process of pglendd has crashed; a supervisor may have ended with an error, and have a successor. */
+static bool daemon_is_whole(struct scene *scene)
+{
+    static const char *const crashes[] = {"signal 4 ", "signal 6 ", "signal 7 ", "signal 8 ", "signal 11 "};
+
+    if (process_state(scene->daemon->pid) == 'Z')
+        return fails(scene, "the keeper has ended, process", (int)scene->daemon->pid);
+    for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
+        if (pglendd_logged(scene->daemon, crashes[i]))
+            return fails(scene, crashes[i], 0);
+    scene->supervisor = pglendd_process(scene->daemon, "supervisor");
+    return scene->supervisor != 0 || fails(scene, "there is no supervisor under process", (int)scene->daemon->pid);
+}
+
+/* Calls fail while the act goes on, and succeed again before it must have come to its end. */
+static bool daemon_survives(struct scene *scene, const struct subject *subject)
+{
+    struct actor actor;
+    int status;
+
+    if (!actor_start(&actor, subject->act, scene))
+        return false;
+    atomic_store(&control->pid, subject->keeper ? scene->daemon->pid : scene->supervisor);
+    actor_go(&actor);
+    harness_sleep_ms(ACT_MS);
+    atomic_store(&control->pid, 0);
+    if (!actor_ends(&actor, &status) || !scene_comes_true(scene, daemon_is_whole, 5))
+        return false;
+    if (status != subject->act->status && status != 1) /* an error, and told */
+        return fails(scene, "the actor ended with status", status);
+    return scene_holds(scene);
+}
+
+/* ---- all of them ---- */
+
+static const struct campaign shared = {.name = "shared", .pool = ""};
+
+struct tally {
+    unsigned tried, hit, failed, places;
+};
+
+/* How many calls before the Nth came from its place. */
+static unsigned earlier_ones(const struct fault_call *call, size_t n)
+{
+    unsigned earlier = 0;
+
+    for (size_t i = 0; i < n; i++)
+        earlier += call[i].offset == call[n].offset && call[i].module == call[n].module;
+    return earlier;
+}
+
+static void try_call(struct scene *scene, const struct subject *subject, const struct fault_call *call, uint32_t nth,
+                     struct tally *tally, uint64_t until)
+{
+    char where[400];
+
+    for (int i = 0; i < ERRORS_MAX && errors[call->failing][i] != 0; i++)
+        for (int for_ever = 0; for_ever < 2 && (until == 0 || harness_now_ms() < until); for_ever++) {
+            arm(nth, errors[call->failing][i], for_ever != 0);
+            tally->tried++;
+            if (subject->survives(scene, subject)) {
+                tally->hit += control->hits > 0;
+                continue;
+            }
+            tally->failed++;
+            say_call(call, where);
+            printf("%s, call %u: %s: %s %s: %s\n", subject->name, nth, where, say_error(errors[call->failing][i]),
+                   for_ever ? "for ever" : "once", scene->why);
+            (void)fflush(stdout);
+            scene_abandon(scene);
+            scene_open(scene, &shared);
+        }
+}
+
+/* One call of each place, as far as SECONDS reach; without a bound (0) some of each. */
+static void try_all(struct scene *scene, const struct subject *subject, double seconds)
+{
+    uint64_t until = seconds > 0 ? harness_now_ms() + (uint64_t)(seconds * 1000) : 0;
+    struct tally tally = {0};
+    struct fault_call *call;
+    uint32_t calls;
+
+    arm(0, 0, false);
+    ck_assert_msg(subject->survives(scene, subject), "%s: %s", subject->name, scene->why);
+    calls = control->calls;
+    ck_assert(calls > 0 && calls < CALLS_MAX);
+    call = malloc(calls * sizeof *call);
+    ck_assert_ptr_nonnull(call);
+    memcpy(call, control->call, calls * sizeof *call);
+    for (uint32_t n = 0; n < calls; n++)
+        tally.places += earlier_ones(call, n) == 0;
+    for (uint32_t i = 0; i < calls && tally.failed < FAILURES_MOST && (until == 0 || harness_now_ms() < until); i++) {
+        uint32_t n = (uint32_t)((uint64_t)i * 7919 % calls);
+
+        if (earlier_ones(call, n) < (seconds > 0 ? 1 : OF_A_PLACE))
+            try_call(scene, subject, &call[n], n + 1, &tally, until);
+    }
+    free(call);
+    printf("%-26s %5u calls from %3u places, %5u faults tried, %5u met, %u failed\n", subject->name, calls,
+           tally.places, tally.tried, tally.hit, tally.failed);
+    ck_assert_uint_eq(tally.failed, 0);
+    ck_assert_uint_gt(tally.hit, 0);
+}
+
+static double seconds_each(void)
+{
+    const char *text = getenv("FAULT_SECONDS");
+
+    return text != NULL ? strtod(text, NULL) : 1;
+}
+
+static const struct play first = {false, false}, again = {true, false}, dirty = {true, true};
+static const struct subject workers[] = {
+    {.name = "worker: first acquire", .survives = worker_survives, .play = &first},
+    {.name = "worker: acquire", .survives = worker_survives, .play = &again},
+    {.name = "worker: in a transaction", .survives = worker_survives, .play = &dirty},
+};
+static const struct subject daemons[] = {
+    {.name = "supervisor: grant", .survives = daemon_survives, .act = &act_grant},
+    {.name = "supervisor: reclaim", .survives = daemon_survives, .act = &act_reclaim},
+    {.name = "supervisor: dead waiter", .survives = daemon_survives, .act = &act_waiter},
+    {.name = "supervisor: login", .survives = daemon_survives, .act = &act_login},
+    {.name = "supervisor: reload", .survives = daemon_survives, .act = &act_reload},
+    {.name = "keeper: login", .survives = daemon_survives, .act = &act_login, .keeper = true},
+    {.name = "keeper: reload", .survives = daemon_survives, .act = &act_reload, .keeper = true},
+};
+
+static void run(const struct subject *subject)
+{
+    const char *only = getenv("FAULT_ONLY"); /* part of the names of those to try */
+    struct scene scene;
+
+    if (only != NULL && strstr(subject->name, only) == NULL)
+        return;
+    scene_open(&scene, &shared);
+    try_all(&scene, subject, seconds_each());
+    scene_close(&scene);
+}
+
+START_TEST(worker)
+{
+    control->module[MODULE_LIBRARY] = control->module[MODULE_LIBPQ] = true;
+    run(&workers[_i]);
+}
+END_TEST
+
+START_TEST(supervisor_and_keeper)
+{
+    control->module[MODULE_DAEMON] = control->module[MODULE_LIBUV] = true;
+    run(&daemons[_i]);
+}
+END_TEST
+
+/* ---- the preloaded object ---- */
+
+/* Execute this program again with it. */
+static void preload(char **argv)
+{
+    const char *build = getenv("PGLEND_BUILD"), *asan = getenv("ASAN_OPTIONS");
+    char options[512], file[] = "/tmp/pglend-faults-XXXXXX", object[4096];
+    int fd = mkostemp(file, O_CLOEXEC);
+
+    (void)snprintf(object, sizeof object, "%s/tests/faults.so", build != NULL ? build : "build");
+    /* A sanitizer wants to come first; its own functions are behind ours then, and as good. */
+    (void)snprintf(options, sizeof options, "%s%sverify_asan_link_order=0", asan != NULL ? asan : "",
+                   asan != NULL ? ":" : "");
+    if (setenv("ASAN_OPTIONS", options, 1) == -1 || fd == -1 || ftruncate(fd, sizeof(struct fault_control)) == -1 ||
+        fchmod(fd, 0666) == -1 || setenv(FAULTS_FILE, file, 1) == -1 || setenv("LD_PRELOAD", object, 1) == -1) {
+        perror(file);
+        exit(EXIT_FAILURE);
+    }
+    (void)execv("/proc/self/exe", argv);
+    perror("cannot execute itself");
+    exit(EXIT_FAILURE);
+}
+
+static void map_control(void)
+{
+    int fd = open(getenv(FAULTS_FILE), O_RDWR | O_CLOEXEC);
+
+    control = fd != -1 ? mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+    if (control == MAP_FAILED) {
+        perror(getenv(FAULTS_FILE));
+        exit(EXIT_FAILURE);
+    }
+    (void)close(fd);
+}
+
+int main(int argc, char **argv)
+{
+    Suite *suite = suite_create("live_faults");
+    TCase *tc = harness_live_case(suite, "faults", seconds_each() > 0 ? 120 : 7200);
+    int status;
+
+    (void)argc;
+    if (getenv(FAULTS_FILE) == NULL)
+        preload(argv);
+    map_control();
+    tcase_add_loop_test(tc, worker, 0, sizeof workers / sizeof *workers);
+    tcase_add_loop_test(tc, supervisor_and_keeper, 0, sizeof daemons / sizeof *daemons);
+    status = harness_main(suite);
+    (void)unlink(getenv(FAULTS_FILE));
+    return status;
+}
