@@ -191,9 +191,7 @@ static bool mate_releases(struct scene *scene, int mate)
     return scene_hear(scene, mate);
 }
 
-/*
- * Whoever waits must get what it waits for: from the dead one, and beside one that stands still the other slot.
- */
+/* Whoever waits must get what it waits for: from the dead one, and beside one that stands still the other slot. */
 static bool company_goes(struct scene *scene, enum company company, enum fault fault)
 {
     switch (company) {
@@ -203,7 +201,9 @@ static bool company_goes(struct scene *scene, enum company company, enum fault f
         return scene_mates(scene, MATE_RELEASE);
     case YIELDING:
         mate_tell(&scene->mate[0], MATE_RELEASE);
-        return scene_hear(scene, 0) && scene_hear(scene, 0) && mate_releases(scene, 1);
+        if (!scene_hear(scene, 0)) /* to the command before */
+            return false;
+        return scene_hear(scene, 0) && mate_releases(scene, 1);
     case QUEUEING:
         if (fault == STOP && !mate_releases(scene, 1))
             return false;

@@ -329,7 +329,7 @@ END_TEST
 /* ---- the preloaded object ---- */
 
 /* Execute this program again with it. */
-static void preload(char **argv)
+static _Noreturn void preload(char **argv)
 {
     const char *build = getenv("PGLEND_BUILD"), *asan = getenv("ASAN_OPTIONS");
     char options[512], file[] = "/tmp/pglend-faults-XXXXXX", object[4096];
@@ -349,13 +349,13 @@ static void preload(char **argv)
     exit(EXIT_FAILURE);
 }
 
-static void map_control(void)
+static void map_control(const char *file)
 {
-    int fd = open(getenv(FAULTS_FILE), O_RDWR | O_CLOEXEC);
+    int fd = open(file, O_RDWR | O_CLOEXEC);
 
     control = fd != -1 ? mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
     if (control == MAP_FAILED) {
-        perror(getenv(FAULTS_FILE));
+        perror(file);
         exit(EXIT_FAILURE);
     }
     (void)close(fd);
@@ -365,15 +365,16 @@ int main(int argc, char **argv)
 {
     Suite *suite = suite_create("live_faults");
     TCase *tc = harness_live_case(suite, "faults", seconds_each() > 0 ? 120 : 7200);
+    const char *file = getenv(FAULTS_FILE);
     int status;
 
     (void)argc;
-    if (getenv(FAULTS_FILE) == NULL)
+    if (file == NULL)
         preload(argv);
-    map_control();
+    map_control(file);
     tcase_add_loop_test(tc, worker, 0, sizeof workers / sizeof *workers);
     tcase_add_loop_test(tc, supervisor_and_keeper, 0, sizeof daemons / sizeof *daemons);
     status = harness_main(suite);
-    (void)unlink(getenv(FAULTS_FILE));
+    (void)unlink(file);
     return status;
 }
