@@ -40,7 +40,7 @@ static double setting(const char *name, double otherwise)
 /* For each script in each lane; 0: as long as it takes. */
 static double seconds_each(void)
 {
-    return setting("CRASH_SECONDS", 0.5);
+    return setting("CRASH_SECONDS", 0.3);
 }
 
 double campaign_bound(void)
