@@ -273,6 +273,7 @@ static void try_all(struct scene *scene, const struct subject *subject, double s
     free(call);
     printf("%-26s %5u calls from %3u places, %5u faults tried, %5u met, %u failed\n", subject->name, calls,
            tally.places, tally.tried, tally.hit, tally.failed);
+    (void)fflush(stdout);
     ck_assert_uint_eq(tally.failed, 0);
     ck_assert_uint_gt(tally.hit, 0);
 }

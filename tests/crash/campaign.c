@@ -185,6 +185,7 @@ void campaign_run(const struct campaign *campaign)
         reached += t->tried - t->missed;
     }
     printf("%s: %u s\n", campaign->name, (unsigned)((harness_now_ms() - start) / 1000));
+    (void)fflush(stdout);
     ck_assert_uint_eq(failed, 0);
     ck_assert_msg(reached > 0 || !wanted, "%s: no point was reached", campaign->name);
     (void)munmap(tally, size);
