@@ -99,17 +99,17 @@ static bool run_script(const struct lane *lane, struct scene *scene, const struc
     double seconds = seconds_each();
     struct trace trace = {0};
     uint64_t until;
-    size_t all, count_, stride;
+    size_t all, share, stride;
 
     c->record(scene, script, &trace);
     all = trace.points * (script->stops ? FAULTS : 1);
     if (lane->lane == 0)
         tally->points = (unsigned)all;
-    count_ = all / lane->lanes;
-    stride = stride_of(count_);
+    share = (all + lane->lanes - 1 - lane->lane) / lane->lanes;
+    stride = stride_of(share);
     until = harness_now_ms() + (uint64_t)(seconds * 1000);
-    for (size_t i = 0; i < count_ / (every > 0 ? every : 1) && failures < FAILURES_MAX; i++) {
-        size_t index = i * stride % count_ * lane->lanes + lane->lane;
+    for (size_t i = 0; i * (every > 0 ? every : 1) < share && failures < FAILURES_MAX; i++) {
+        size_t index = i * stride % share * lane->lanes + lane->lane;
         const struct point *point = &trace.point[index % trace.points];
         enum fault fault = index < trace.points ? KILL : STOP;
         bool reached = false, ok;
