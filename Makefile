@@ -41,7 +41,7 @@ $(error pglend runs on Linux only: it needs SCM_RIGHTS with SEQPACKET, pidfds an
 endif
 
 # What daemon and library both need lives in client/ and is linked into both.
-SHARED  = lease borrower ring segment stats status wire pgwire nearest
+SHARED  = asserted lease borrower ring segment stats status wire pgwire nearest
 # The audit trail's format: for the daemon, which writes it, and the command line, which reads it; never the library.
 AUDIT   = $(patsubst client/%.c,%,$(wildcard client/audit_*.c))
 CLI     = $(patsubst client/%.c,%,client/pglend.c $(wildcard client/cli*.c))

@@ -16,27 +16,10 @@
 
 #define LOOK_AFTER_NS  UINT64_C(20000000) /* the supervisor sees a backend's end within this time: no look needed */
 #define SETTLED_MIN_NS UINT64_C(20000)    /* no reset's answer comes faster */
-#define GRACE_NS       UINT64_C(10000000) /* for an answer that is on its way, where one does not want to wait */
 #define FETCH_TRIES    12                 /* 1.5 s, each pause twice the one before, RETRY_MAX_NS at most */
 #define RETRY_MAX_NS   200000000
-#define RECONNECT_NS   UINT64_C(10000000) /* between attempts to reach a supervisor that is needed */
 #define WANT_EVERY_NS  UINT64_C(1000000000)
 #define ATTACH_NS      UINT64_C(5000000000) /* for the first hello, where the pool's own time-out is not known yet */
-
-struct request {
-    pglend *pool;
-    struct attachment *at;
-    const char *actor, *purpose;
-    uint64_t started, until;
-    int timeout_ms;
-    uint32_t borrower;
-    const struct policy *policy;
-    bool only_cached;
-    bool unsupervised;               /* the supervisor was needed and away */
-    bool again;                      /* the segment was retired meanwhile: attach anew */
-    uint64_t cached[SLOTS_MAX / 64]; /* only filled, and only read, when only_cached */
-    char fetch_error[256];           /* likewise: why no other can be had */
-};
 
 /* A borrower entry: the spare one, unless it was written over and is another's now. False with the error set. */
 static bool begin_borrowing(struct request *r)
@@ -53,102 +36,27 @@ static bool begin_borrowing(struct request *r)
     return false;
 }
 
-/* ---- why there is none ---- */
-
-struct picture {
-    uint32_t total, leased, idle, waiting;
-    uint64_t longest; /* ns */
-    int32_t longest_pid;
-};
-
-static void look_at_slots(const struct attachment *at, uint32_t max, uint64_t now, struct picture *look)
-{
-    const struct segment *s = &at->segment;
-    uint64_t oldest;
-
-    *look = (struct picture){0};
-    look->waiting = lease_waiting(s, &oldest);
-    for (uint32_t i = 0; i < max; i++) {
-        uint64_t word = slot_word(s, i), since;
-        uint32_t worker;
-
-        look->total += word_state(word) != SLOT_EMPTY;
-        look->idle += word_state(word) == SLOT_IDLE;
-        if (word_state(word) != SLOT_LEASED && word_state(word) != SLOT_GRANTED)
-            continue;
-        look->leased++;
-        since = atomic_load_explicit(&s->slot[i].since, memory_order_relaxed);
-        if (since >= now || now - since <= look->longest)
-            continue;
-        worker = borrower_worker(s, word_borrower(word));
-        look->longest = now - since;
-        look->longest_pid = worker < s->borrowers ? s->worker[worker].pid : 0;
-    }
-}
-
-/* "paused by root 12 s ago" and END. */
-static void say_mode(const struct policy *policy, const char *name, uint64_t now, const char *end, char *text,
-                     size_t size)
-{
-    uint64_t since = policy->mode_since < now ? now - policy->mode_since : 0;
-
-    (void)snprintf(text, size, "%s by %.*s %llu s ago%s", name, NAME_FIELD - 1, policy->mode_by,
-                   (unsigned long long)(since / 1000000000), end);
-}
-
-static void explain_timeout(struct request *r)
-{
-    char error[SEGMENT_ERROR_MAX + 1], longest[80] = "", mode[NAME_FIELD + 48] = "";
-    uint64_t now = clock_ns();
-    struct picture look;
-
-    stats_count(&r->at->segment, STATS_TIMEOUTS);
-    look_at_slots(r->at, r->policy->max, now, &look);
-    segment_get_error(&r->at->segment, error);
-    if (look.longest > 0)
-        (void)snprintf(longest, sizeof longest, "; longest lease %llu s by pid %d",
-                       (unsigned long long)(look.longest / 1000000000), look.longest_pid);
-    if (r->policy->mode == POOL_PAUSED)
-        say_mode(r->policy, "paused", now, "; ", mode, sizeof mode);
-    (void)error_set(r->pool, PGLEND_TIMEOUT,
-                    "pool \"%s\": no connection within %llu ms (%s%u total, %u leased, %u idle, %u waiting%s)%s%s%s%s",
-                    r->pool->name, (unsigned long long)((r->until - r->started) / 1000000), mode, look.total,
-                    look.leased, look.idle, look.waiting, longest,
-                    r->only_cached ? "; only the sessions that this process has cached could be borrowed: " : "",
-                    r->only_cached ? r->fetch_error : "", error[0] != '\0' ? "; last database error: " : "", error);
-}
-
-/* Has nothing been connected for so long that waiting is in vain? Sets the error. */
-static bool database_is_down(struct request *r, uint64_t now)
-{
-    const struct segment *s = &r->at->segment;
-    uint64_t since = atomic_load_explicit(&s->header->down_since, memory_order_acquire);
-    char error[SEGMENT_ERROR_MAX + 1];
-
-    /* Who waits out a pause waits for its end. */
-    if (r->policy->mode == POOL_PAUSED || since == 0 || now < since ||
-        now - since < (uint64_t)r->policy->unavailable_after_ms * 1000000)
-        return false;
-    stats_count(s, STATS_REFUSED);
-    segment_get_error(s, error);
-    (void)error_set(r->pool, PGLEND_NO_DATABASE, "pool \"%s\": nothing is connected, for %llu s: %s", r->pool->name,
-                    (unsigned long long)((now - since) / 1000000000), error);
-    return true;
-}
-
 /* ---- finding a slot ---- */
 
 /* Does the pool lend at all? Sets the error. */
 static bool is_closed(const struct request *r)
 {
-    char mode[NAME_FIELD + 48] = "shutting down";
-
     if (r->policy->mode < POOL_DISABLED)
         return false;
-    stats_count(&r->at->segment, STATS_REFUSED);
-    if (r->policy->mode == POOL_DISABLED)
-        say_mode(r->policy, "disabled", clock_ns(), "", mode, sizeof mode);
-    (void)error_set(r->pool, PGLEND_SHUTDOWN, "pool \"%s\" is %s", r->pool->name, mode);
+    explain_closed(r);
+    return true;
+}
+
+/* Has nothing been connected for so long that waiting is in vain? Sets the error. */
+static bool database_is_down(const struct request *r, uint64_t now)
+{
+    uint64_t since = atomic_load_explicit(&r->at->segment.header->down_since, memory_order_acquire);
+
+    /* Who waits out a pause waits for its end. */
+    if (r->policy->mode == POOL_PAUSED || since == 0 || now < since ||
+        now - since < (uint64_t)r->policy->unavailable_after_ms * 1000000)
+        return false;
+    explain_down(r);
     return true;
 }
 
@@ -194,9 +102,7 @@ static bool queue_is_full(struct request *r)
     }
     if (before < r->policy->max_waiters)
         return false;
-    stats_count(s, STATS_QUEUE_FULL);
-    (void)error_set(r->pool, PGLEND_QUEUE_FULL, "pool \"%s\": %u borrowers wait already, and max_waiters is %u",
-                    r->pool->name, before, r->policy->max_waiters);
+    explain_full(r, before);
     return true;
 }
 
@@ -231,10 +137,7 @@ static uint32_t wait_in_queue(struct request *r, uint64_t *word, uint64_t *woken
     if (slot != NO_SLOT || over)
         return slot;
     if (!supervised || (r->unsupervised && !attachment_has_supervisor(r->at)))
-        (void)error_set(r->pool, PGLEND_NO_SUPERVISOR,
-                        "pool \"%s\": no pglend supervisor answers at %s/worker.sock, and without one nothing more can "
-                        "be lent here; is pglendd running?",
-                        r->pool->name, r->pool->runtime_dir);
+        explain_unsupervised(r);
     else
         explain_timeout(r);
     return NO_SLOT;
@@ -266,67 +169,19 @@ static uint32_t find_slot(struct request *r, uint64_t *now, uint64_t *word)
     return wait_in_queue(r, word, now);
 }
 
-/*
- * This process's loan of SLOT, now leased, if it is of this generation. *HELD: another thread still has it, under a
- * lease that it has lost without knowing (a word was written over): its PGconn must not be touched.
- */
-static struct loan *cached_loan(struct request *r, uint32_t slot, uint32_t generation, bool *held)
-{
-    struct attachment *at = r->at;
-    struct loan *loan, *stale = NULL;
-
-    pool_lock(r->pool);
-    loan = at->loan[slot];
-    *held = loan != NULL && loan->state != LOAN_CACHED;
-    if (*held) {
-        loan = NULL;
-    } else if (loan != NULL) {
-        at->cached--;
-        loan->state = LOAN_LEASED;
-        loan->borrower = r->borrower;
-        if (loan->generation != generation) {
-            at->loan[slot] = NULL;
-            stale = loan;
-            loan = NULL;
-        }
-    }
-    pool_unlock(r->pool);
-    if (stale != NULL)
-        adopt_free(stale);
-    return loan;
-}
-
 /* Fetch the backend's socket and put a PGconn round it. NULL with the error set. */
 static struct loan *fetch_once(struct request *r, uint32_t slot, uint64_t until, bool *shell_failed)
 {
-    struct attachment *at = r->at;
-    struct loan *loan = calloc(1, sizeof *loan);
     struct wire_backend backend;
-    char why[700];
+    struct loan *loan = NULL;
     int fd = -1;
 
     *shell_failed = false;
-    if (loan == NULL) {
-        (void)error_set(r->pool, PGLEND_SYSTEM, "out of memory");
-        return NULL;
+    if (attachment_fetch(r->at, slot, r->borrower, until, &backend, &fd) == PGLEND_OK) {
+        loan = loan_make(r->at, &backend, r->borrower, fd, until);
+        *shell_failed = loan == NULL;
     }
-    if (attachment_fetch(at, slot, r->borrower, until, &backend, &fd) != PGLEND_OK) {
-        free(loan);
-        return NULL;
-    }
-    loan->at = at;
-    loan->slot = slot;
-    loan->generation = backend.generation;
-    loan->lent = fd;
-    loan->socket = -1;
-    loan->borrower = r->borrower;
-    loan->state = LOAN_ENDING; /* not a lease before it is whole */
-    if (adopt_shell(loan, r->pool->runtime_dir, &backend, until, why, sizeof why))
-        return loan;
-    (void)error_set(r->pool, PGLEND_SYSTEM, "pool \"%s\": %s", r->pool->name, why);
-    *shell_failed = true;
-    adopt_free(loan);
-    return NULL;
+    return loan;
 }
 
 /*
@@ -349,10 +204,7 @@ static struct loan *fetch_loan(struct request *r, uint32_t slot)
     }
     if (loan == NULL)
         return NULL;
-    loan->state = LOAN_LEASED;
-    pool_lock(r->pool);
-    r->at->loan[slot] = loan;
-    pool_unlock(r->pool);
+    loan_link(loan);
     return loan;
 }
 
@@ -385,8 +237,6 @@ static enum reader_state settle(struct request *r, struct loan *loan, uint64_t w
         atomic_store_explicit(&header->reset_ns, took, memory_order_relaxed);
     return READER_CLEAN;
 }
-
-enum made { MADE, TRY_ANOTHER, GIVE_UP };
 
 /* What this process has cached, as a bitmap. False: nothing. */
 static bool list_cached(struct request *r)
@@ -437,7 +287,7 @@ static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uin
     uint32_t generation = atomic_load_explicit(&at->segment.slot[slot].generation, memory_order_relaxed);
     enum reader_state state;
     bool held;
-    struct loan *loan = cached_loan(r, slot, generation, &held);
+    struct loan *loan = loan_take(at, slot, generation, r->borrower, &held);
 
     if (held) {
         loan_surrender(at, r->borrower, slot, SLOT_BROKEN);
@@ -562,7 +412,7 @@ PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int
         pool_lock(p);
         r.policy = &r.at->policy->policy;
         pool_unlock(p);
-        loan = borrow(&r);
+        loan = r.at->segment.readonly ? strict_borrow(&r) : borrow(&r);
         if (loan != NULL)
             return loan->conn; /* the lease keeps the attachment */
         attachment_put(r.at);

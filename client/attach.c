@@ -181,6 +181,8 @@ static struct attachment *attachment_new(pglend *p, int sock, uint32_t worker, i
     at->sock = sock;
     at->own = NO_SLOT;
     at->dialogue = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
+    at->heard = (pthread_cond_t)PTHREAD_COND_INITIALIZER;
+    at->greeted = true;
     return at;
 }
 
@@ -353,10 +355,9 @@ static bool approach(struct attachment *at)
 
     if (sock == -1)
         return false;
-    at->greeting = dup3(sock, at->sock, O_CLOEXEC) != -1;
+    /* Before it is where other threads send to: nothing may come before a hello. */
+    at->greeting = say_hello(at->pool, sock, at->worker) && dup3(sock, at->sock, O_CLOEXEC) != -1;
     (void)close(sock);
-    if (at->greeting && !say_hello(at->pool, at->sock, at->worker))
-        at->greeting = false;
     return at->greeting;
 }
 
@@ -385,6 +386,16 @@ static bool reconnect(struct attachment *at, uint64_t until)
     (void)close(segment_fd);
     at->greeting = false;
     return !at->gone;
+}
+
+bool attachment_hear(const struct attachment *at, union wire_message *message, int *fd, uint64_t until)
+{
+    return receive(at->sock, message, fd, until);
+}
+
+bool attachment_greet(struct attachment *at, uint64_t until)
+{
+    return reconnect(at, until);
 }
 
 static bool is_connected(const struct attachment *at)

@@ -14,6 +14,9 @@
 #include <sys/single_threaded.h>
 #include <sys/types.h>
 
+#define GRACE_NS     UINT64_C(10000000) /* for an answer that is on its way, where one does not want to wait */
+#define RECONNECT_NS UINT64_C(10000000) /* between attempts to reach a supervisor that is needed */
+
 #define RUNTIME_DIR_MAX 88 /* so that runtime_dir/.s.PGSQL.6432 fits sockaddr_un */
 #define DOOR_PORT       "6432"
 
@@ -42,9 +45,10 @@ struct loan {
     struct attachment *at;
     uint32_t slot;
     uint32_t generation;
-    _Atomic int lent;   /* the backend's socket */
+    _Atomic int lent;   /* the backend's socket; -1: none, in strict isolation between two leases */
     _Atomic int socket; /* PQsocket(conn), as it was made; what is under it now is the dead or the lent socket */
     _Atomic bool armed; /* the lent socket is under it */
+    bool abandoned;     /* inherited over fork: the parent's */
     enum loan_state state;
     uint32_t borrower;
     uint64_t version; /* of the slot's word when the lease began: the lease's name */
@@ -98,8 +102,12 @@ struct attachment {
     _Atomic int sock;         /* the same number for life: a new connection is duplicated over it */
     _Atomic bool greeting;    /* a hello went out on SOCK and has not been answered */
     _Atomic bool gone;        /* a new supervisor does not know this segment */
-    pthread_mutex_t dialogue; /* one request at a time */
+    pthread_mutex_t dialogue; /* shared isolation: one request at a time; strict: of the next four, never held long */
     uint32_t serial;
+    struct call *calls;   /* strict isolation: requests of this process's threads */
+    _Atomic bool greeted; /* the supervisor at SOCK knows what this process holds */
+    bool talking;         /* a thread reads from SOCK, for all */
+    pthread_cond_t heard; /* an answer came, or that thread has gone */
     /* Calls and leases that need it, and the handle while it is current. Who takes the last one away frees it. */
     _Atomic unsigned users;
 
@@ -158,6 +166,61 @@ void attachment_tell(struct attachment *at, enum wire_type type, uint32_t slot);
 /* Is a supervisor there? Connects to a new one if need be, and waits 10 ms at most for its answer. */
 bool attachment_has_supervisor(struct attachment *at);
 
+/* The next message on AT's socket. False with errno, ETIMEDOUT: none came; EMFILE: its descriptor did not. */
+bool attachment_hear(const struct attachment *at, union wire_message *message, int *fd, uint64_t until);
+/* Say hello to a supervisor that is there; waits for its answer until then. False: none answers, or AT is retired. */
+bool attachment_greet(struct attachment *at, uint64_t until);
+
+/*
+ * acquire.c: one call of pglend_acquire().
+ */
+struct request {
+    pglend *pool;
+    struct attachment *at;
+    const char *actor, *purpose;
+    uint64_t started, until;
+    int timeout_ms;
+    uint32_t borrower;
+    const struct policy *policy;
+    bool only_cached;
+    bool unsupervised;               /* the supervisor was needed and away */
+    bool again;                      /* the segment was retired meanwhile: attach anew */
+    uint64_t cached[SLOTS_MAX / 64]; /* only filled, and only read, when only_cached */
+    char fetch_error[256];           /* likewise: why no other can be had */
+};
+
+enum made { MADE, TRY_ANOTHER, GIVE_UP };
+
+/* explain.c: why there is none, as the error */
+void explain_timeout(const struct request *r);
+void explain_down(const struct request *r);
+void explain_closed(const struct request *r);
+void explain_full(const struct request *r, uint32_t before); /* so many wait */
+void explain_unsupervised(const struct request *r);
+
+/*
+ * strict.c: strict isolation: the supervisor makes the leases. A loan that is ready, or NULL with the error set or
+ * R->again.
+ */
+struct loan *strict_borrow(struct request *r);
+/* That lease is over; LEFT says how its session was left. This process has no copy of its descriptor any more. */
+void strict_release(struct attachment *at, uint32_t slot, uint64_t version, enum wire_left left);
+
+/*
+ * call.c: what threads ask a supervisor for that alone can grant it. A call is the caller's, until it has ended.
+ */
+struct call {
+    struct call *next;
+    struct wire_acquire want;
+    bool sent, answered;
+    union wire_message answer;
+    int fd; /* with BACKEND; -1 once it is somebody's */
+};
+/* Ask, and wait until then. False: no answer came; what may still come is let go of. */
+bool call_supervisor(struct attachment *at, struct call *call, const struct wire_acquire *want, uint64_t until);
+/* What it brought stands in the table of loans, or is given back. */
+void call_end(struct attachment *at, struct call *call);
+
 /*
  * record.c: a lease's begin and end for the audit trail, if there is one. BEGAN, UNTIL: clock_ns(). False: there was no
  * room until then, and the lease must not begin.
@@ -174,12 +237,24 @@ void record_refusal(const struct attachment *at, const struct policy *policy, co
 /* said.c: actor and purpose, NULL: not said. False with the error set. */
 bool said_is_fit(pglend *p, const char *text);
 bool said_is_enough(pglend *p, const struct policy *policy, const char *actor, const char *purpose);
-bool said_purpose_is_known(const struct policy *policy, const char *purpose);
 
 /* pool.c: the table of loans */
 /* The lease that CONN is of, or NULL. Under pool->lock. The pointer is compared, never followed: it may be freed. */
 struct loan *loan_find(const pglend *p, const PGconn *conn);
 void loan_unlink(struct loan *loan);
+void loan_link(struct loan *loan); /* as the lease that it is now */
+/* Does the slot's word, now, name the lease that LOAN is? */
+bool loan_held(const struct loan *loan);
+/* A new connection object for BACKEND, whose socket is FD (taken). NULL with the error set. */
+struct loan *loan_make(struct attachment *at, const struct wire_backend *backend, uint32_t borrower, int fd,
+                       uint64_t until);
+/*
+ * This process's loan of SLOT, now leased, if it is of this generation. *HELD: another thread still has it, under a
+ * lease that it has lost without knowing: its PGconn must not be touched.
+ */
+struct loan *loan_take(struct attachment *at, uint32_t slot, uint32_t generation, uint32_t borrower, bool *held);
+/* The lease is over: keep the object for the next one, or free it where it cannot be made as it was. */
+void loan_put_away(struct loan *loan, bool reusable);
 /* Keep the entry for this process's next borrower. Under pool->lock. */
 void loan_spare_borrower(struct attachment *at, uint32_t borrower);
 /* The slot goes to the supervisor, with SLOT_BROKEN or 0, and it is told. */

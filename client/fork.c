@@ -28,6 +28,7 @@ static void abandon(struct attachment *at)
         if (loan->armed && PQsocket(loan->conn) == loan->socket)
             (void)dup3(adopt_dead_socket(), loan->socket, O_CLOEXEC);
         loan->armed = false;
+        loan->abandoned = true;
         if (loan->lent != -1)
             (void)close(loan->lent);
         loan->lent = -1;

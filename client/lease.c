@@ -608,7 +608,8 @@ void lease_sweep(const struct segment *s, const struct sweep *sweep)
     for (uint32_t i = 0; i < s->slots; i++)
         sweep_slot(s, sweep, i);
     for (uint32_t b = 0; b < used; b++)
-        if (borrower_worker(s, b) != NO_OWNER && live_owner(s, sweep, b) == NO_OWNER && !is_named(s, b))
+        if (borrower_worker(s, b) != NO_OWNER && (sweep->sole_writer || live_owner(s, sweep, b) == NO_OWNER) &&
+            !is_named(s, b))
             borrower_free(s, b);
     lease_wake_all(s);
 }

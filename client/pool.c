@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 pglend *pglend_open(const char *runtime_dir, const char *pool)
 {
@@ -54,7 +55,74 @@ struct loan *loan_find(const pglend *p, const PGconn *conn)
     return NULL;
 }
 
+bool loan_held(const struct loan *loan)
+{
+    const struct segment *s = &loan->at->segment;
+
+    /* In strict isolation its entry may be of another lease by now, of the same slot. */
+    return lease_held(s, loan->borrower, loan->slot) &&
+           (!s->readonly || atomic_load_explicit(&s->slot[loan->slot].lease, memory_order_relaxed) == loan->version);
+}
+
 /* ---- making it ready ---- */
+
+struct loan *loan_make(struct attachment *at, const struct wire_backend *backend, uint32_t borrower, int fd,
+                       uint64_t until)
+{
+    struct loan *loan = calloc(1, sizeof *loan);
+    char why[700];
+
+    if (loan == NULL) {
+        (void)close(fd);
+        (void)error_set(at->pool, PGLEND_SYSTEM, "out of memory");
+        return NULL;
+    }
+    loan->at = at;
+    loan->slot = backend->slot;
+    loan->generation = backend->generation;
+    loan->lent = fd;
+    loan->socket = -1;
+    loan->borrower = borrower;
+    loan->state = LOAN_ENDING; /* not a lease before it is whole */
+    if (adopt_shell(loan, at->pool->runtime_dir, backend, until, why, sizeof why))
+        return loan;
+    (void)error_set(at->pool, PGLEND_SYSTEM, "pool \"%s\": %s", at->pool->name, why);
+    adopt_free(loan);
+    return NULL;
+}
+
+struct loan *loan_take(struct attachment *at, uint32_t slot, uint32_t generation, uint32_t borrower, bool *held)
+{
+    struct loan *loan, *stale = NULL;
+
+    pool_lock(at->pool);
+    loan = at->loan[slot];
+    *held = loan != NULL && loan->state != LOAN_CACHED;
+    if (*held) {
+        loan = NULL;
+    } else if (loan != NULL) {
+        at->cached--;
+        loan->state = LOAN_LEASED;
+        loan->borrower = borrower;
+        if (loan->generation != generation) {
+            at->loan[slot] = NULL;
+            stale = loan;
+            loan = NULL;
+        }
+    }
+    pool_unlock(at->pool);
+    if (stale != NULL)
+        adopt_free(stale);
+    return loan;
+}
+
+void loan_link(struct loan *loan)
+{
+    pool_lock(loan->at->pool);
+    loan->state = LOAN_LEASED;
+    loan->at->loan[loan->slot] = loan;
+    pool_unlock(loan->at->pool);
+}
 
 void loan_unlink(struct loan *loan)
 {
@@ -68,9 +136,11 @@ void loan_unlink(struct loan *loan)
     pool_unlock(at->pool);
 }
 
-/* Under the lock: keep the entry for this process's next borrower. */
+/* Under the lock: keep the entry for this process's next borrower. In strict isolation entries are the supervisor's. */
 void loan_spare_borrower(struct attachment *at, uint32_t borrower)
 {
+    if (at->segment.readonly)
+        return;
     if (at->spares == at->spare_size) {
         size_t size = at->spare_size == 0 ? 8 : at->spare_size * 2;
         uint16_t *grown = realloc(at->spare, size * sizeof *grown);
@@ -83,6 +153,55 @@ void loan_spare_borrower(struct attachment *at, uint32_t borrower)
         at->spare_size = size;
     }
     at->spare[at->spares++] = (uint16_t)borrower;
+}
+
+/* ---- putting it away ---- */
+
+/* Under the lock: no more than cache_per_worker, least recently used out first. Returns one to free, or NULL. */
+static struct loan *trim_cache(struct attachment *at)
+{
+    struct loan *oldest = NULL;
+
+    if (at->cached <= at->policy->policy.cache_per_worker)
+        return NULL;
+    for (uint32_t i = 0; i < at->segment.slots; i++) {
+        struct loan *loan = at->loan[i];
+
+        if (loan != NULL && loan->state == LOAN_CACHED && (oldest == NULL || loan->used < oldest->used))
+            oldest = loan;
+    }
+    if (oldest != NULL) {
+        at->loan[oldest->slot] = NULL;
+        at->cached--;
+    }
+    return oldest;
+}
+
+void loan_put_away(struct loan *loan, bool reusable)
+{
+    struct attachment *at = loan->at;
+    struct loan *out = loan;
+
+    /* Before the lease is over, for it counts on that. */
+    if (at->segment.readonly && loan->lent != -1) {
+        (void)close(loan->lent);
+        loan->lent = -1;
+    }
+    pool_lock(at->pool);
+    /* Before the slot is given: another thread's wait under this entry does not mind that it still holds a slot. */
+    loan_spare_borrower(at, loan->borrower);
+    if (reusable) {
+        loan->state = LOAN_CACHED;
+        loan->used = ++at->clock;
+        at->own = loan->slot;
+        at->cached++;
+        out = trim_cache(at);
+    } else {
+        at->loan[loan->slot] = NULL;
+    }
+    pool_unlock(at->pool);
+    if (out != NULL)
+        adopt_free(out);
 }
 
 /* The slot goes to the supervisor, which is told. */

@@ -103,7 +103,7 @@ void record_refusal(const struct attachment *at, const struct policy *policy, co
     event.wait_us = wait_ns / 1000;
     if (actor != NULL)
         (void)snprintf(event.said.actor, sizeof event.said.actor, "%s", actor);
-    if (purpose != NULL && (policy->purposes[0] == '\0' || said_purpose_is_known(policy, purpose)))
+    if (purpose != NULL && (policy->purposes[0] == '\0' || asserted_purpose_known(policy, purpose)))
         (void)snprintf(event.said.purpose, sizeof event.said.purpose, "%s", purpose);
     /* Without room it is only counted, with the statistics: it must not take the room of a lease. */
     (void)ring_put(&at->segment, &event);

@@ -51,47 +51,27 @@ static enum fate tidy(struct loan *loan, const struct policy *policy)
     return REPLACE;
 }
 
-/* Under the lock: no more than cache_per_worker, least recently used out first. Returns one to free, or NULL. */
-static struct loan *trim_cache(struct attachment *at)
+/* The same in strict isolation, where the supervisor resets the session, and finds out what is left to its own. */
+static enum fate tidy_strict(struct loan *loan, const struct policy *policy, bool *reusable)
 {
-    struct loan *oldest = NULL;
+    uint64_t until = clock_ns() + (uint64_t)policy->reset_timeout_ms * 1000000;
 
-    if (at->cached <= at->policy->policy.cache_per_worker)
-        return NULL;
-    for (uint32_t i = 0; i < at->segment.slots; i++) {
-        struct loan *loan = at->loan[i];
-
-        if (loan != NULL && loan->state == LOAN_CACHED && (oldest == NULL || loan->used < oldest->used))
-            oldest = loan;
+    if (policy->reset == RESET_REPLACE)
+        return REPLACE;
+    switch (adopt_rest(loan, true)) {
+    case AT_REST:
+        return KEEP;
+    case CHANGED:
+        *reusable = false; /* it would go on believing what the reset undoes */
+        return KEEP;
+    case IN_TRANSACTION:
+        return HAND_OVER;
+    case BUSY:
+        return adopt_flush(loan, until) ? HAND_OVER : REPLACE;
+    case WRECKED:
+        break;
     }
-    if (oldest != NULL) {
-        at->loan[oldest->slot] = NULL;
-        at->cached--;
-    }
-    return oldest;
-}
-
-/* The PGconn goes back to the cache, or is freed where it cannot be made as it was. */
-static void put_away(struct loan *loan, bool reusable)
-{
-    struct attachment *at = loan->at;
-    struct loan *out = loan;
-
-    pool_lock(at->pool);
-    /* Before the slot is given: another thread's wait under this entry does not mind that it still holds a slot. */
-    loan_spare_borrower(at, loan->borrower);
-    if (reusable) {
-        loan->state = LOAN_CACHED;
-        loan->used = ++at->clock;
-        at->own = loan->slot;
-        at->cached++;
-        out = trim_cache(at);
-    } else {
-        at->loan[loan->slot] = NULL;
-    }
-    pool_unlock(at->pool);
-    if (out != NULL)
-        adopt_free(out);
+    return REPLACE;
 }
 
 /* What is known of why the lease of VERSION in SLOT was taken away. */
@@ -117,9 +97,25 @@ static void note_end(const struct loan *loan, bool broken)
 {
     const struct segment *s = &loan->at->segment;
 
-    if (s->records != 0 && lease_held(s, loan->borrower, loan->slot))
+    if (s->records != 0 && !s->readonly && lease_held(s, loan->borrower, loan->slot))
         record_end(loan->at, loan->slot, loan->borrower, loan->version,
                    atomic_load_explicit(&s->slot[loan->slot].since, memory_order_relaxed), broken);
+}
+
+static enum lease_end give_back_strict(struct loan *loan, enum fate fate, bool reusable)
+{
+    struct attachment *at = loan->at;
+    enum lease_end end = loan_held(loan) ? LEASE_SUPERVISOR : LEASE_LOST;
+    uint32_t slot = loan->slot;
+    uint64_t version = loan->version;
+
+    if (!adopt_disarm(loan)) {
+        fate = REPLACE;
+        reusable = false;
+    }
+    loan_put_away(loan, fate == KEEP && reusable);
+    strict_release(at, slot, version, fate == KEEP ? LEFT_AT_REST : fate == HAND_OVER ? LEFT_BUSY : LEFT_BROKEN);
+    return end;
 }
 
 /* LEASE_LOST: *WHY says more. */
@@ -132,12 +128,19 @@ static enum lease_end give_back(struct loan *loan, const struct policy *policy, 
     uint64_t since = atomic_load_explicit(&at->segment.slot[slot].since, memory_order_relaxed);
     enum lease_end end;
 
+    if (at->segment.readonly) {
+        end = give_back_strict(loan, fate, reusable);
+        if (end == LEASE_LOST)
+            *why = why_lost(at, slot, version);
+        attachment_put(at);
+        return end;
+    }
     if ((policy->guard || fate >= HAND_OVER || !reusable) && !adopt_disarm(loan)) {
         fate = REPLACE;
         reusable = false;
     }
     note_end(loan, fate == REPLACE || !reusable);
-    put_away(loan, fate <= KEEP_RESETTING && reusable);
+    loan_put_away(loan, fate <= KEEP_RESETTING && reusable);
     stats_held(&at->segment, slot, since < now ? now - since : 0);
     if (fate == REPLACE)
         stats_count(&at->segment, STATS_DISCARDED);
@@ -206,7 +209,9 @@ static int end_lease(pglend *p, PGconn *conn, bool discard)
         fate = REPLACE;
     } else {
         reusable = adopt_restore_hooks(loan);
-        fate = lease_held(&loan->at->segment, loan->borrower, loan->slot) ? tidy(loan, policy) : REPLACE;
+        fate = !loan_held(loan)             ? REPLACE
+               : loan->at->segment.readonly ? tidy_strict(loan, policy, &reusable)
+                                            : tidy(loan, policy);
     }
     if (give_back(loan, policy, fate, reusable, &why) == LEASE_LOST)
         return (int)error_set(p, PGLEND_LOST, "the lease had been taken away before it was given back%s", why);
@@ -232,15 +237,17 @@ int lease_event(PGEventId event, void *info, void *pass)
     struct loan *loan = pass;
     struct attachment *at;
     uint32_t borrower, slot;
+    uint64_t version;
     bool leased;
 
     (void)info;
     /* Of an event of a result nothing else may be looked at: results may outlive the loan. */
-    if (event != PGEVT_CONNDESTROY || loan->state == LOAN_ENDING || loan->lent == -1)
+    if (event != PGEVT_CONNDESTROY || loan->state == LOAN_ENDING || loan->abandoned)
         return 1;
     at = loan->at;
     borrower = loan->borrower;
     slot = loan->slot;
+    version = loan->version;
     leased = loan->state == LOAN_LEASED;
     if (leased)
         note_end(loan, true);
@@ -248,7 +255,10 @@ int lease_event(PGEventId event, void *info, void *pass)
     loan->conn = NULL;
     adopt_free(loan);
     if (leased) {
-        loan_surrender(at, borrower, slot, SLOT_BROKEN);
+        if (at->segment.readonly)
+            strict_release(at, slot, version, LEFT_BROKEN);
+        else
+            loan_surrender(at, borrower, slot, SLOT_BROKEN);
         lease_is_over(at, borrower);
     }
     return 1;

@@ -93,9 +93,10 @@ int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t 
     do
         error = posix_fallocate(fd, 0, (off_t)segment_size(slots, borrowers, records));
     while (error == EINTR);
+    /* Who may open it anew by /proc/PID/fd: a memory file is made for everybody. */
     if (error != 0)
         errno = error;
-    else if (write_header(fd, pool, slots, borrowers, records) == 0)
+    else if (fchmod(fd, 0600) == 0 && write_header(fd, pool, slots, borrowers, records) == 0)
         return fd;
     error = errno;
     (void)close(fd);
@@ -103,6 +104,14 @@ int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t 
         (void)shm_unlink(name);
     errno = error;
     return -1;
+}
+
+int segment_reader(int fd)
+{
+    char path[32];
+
+    (void)snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+    return open(path, O_RDONLY | O_CLOEXEC);
 }
 
 int segment_retire(int fd)
@@ -155,14 +164,16 @@ int segment_map(struct segment *s, int fd)
 {
     struct stat st;
     char *base;
+    int flags = fcntl(fd, F_GETFL);
 
-    if (fstat(fd, &st) == -1)
+    if (flags == -1 || fstat(fd, &st) == -1)
         return -1;
     if (st.st_size < (off_t)sizeof(struct segment_header)) {
         errno = EPROTO;
         return -1;
     }
-    base = mmap(NULL, (size_t)st.st_size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    s->readonly = (flags & O_ACCMODE) == O_RDONLY;
+    base = mmap(NULL, (size_t)st.st_size, s->readonly ? PROT_READ : PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     if (base == MAP_FAILED)
         return -1;
     s->header = (struct segment_header *)base;

@@ -115,6 +115,13 @@ static const struct {
     [WIRE_NOT_FETCHED] = {sizeof(struct wire_not_fetched), {offsetof(struct wire_not_fetched, message)}, {WIRE_TEXT}},
     [WIRE_WANT] = {sizeof(struct wire_want), {0}, {0}},
     [WIRE_RETURNED] = {sizeof(struct wire_returned), {0}, {0}},
+    [WIRE_ACQUIRE] = {sizeof(struct wire_acquire),
+                      {offsetof(struct wire_acquire, said.actor), offsetof(struct wire_acquire, said.purpose)},
+                      {ACTOR_MAX + 1, ACTOR_MAX + 1}},
+    [WIRE_GIVE_UP] = {sizeof(struct wire_give_up), {0}, {0}},
+    [WIRE_RELEASE] = {sizeof(struct wire_release), {0}, {0}},
+    [WIRE_TAKEN] = {sizeof(struct wire_taken), {0}, {0}},
+    [WIRE_HOLDING] = {sizeof(struct wire_holding), {0}, {0}},
 };
 
 int wire_send(int sock, enum wire_type type, union wire_message *message, int fd, int flags)

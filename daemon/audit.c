@@ -198,7 +198,7 @@ static void on_keeper(void *context, const struct message *m, int fd)
         tell_state();
         return;
     case MESSAGE_SEGMENT:
-        audit_rings_add(&audit.trail, m->pool, fd);
+        audit_rings_add(&audit.trail, m->pool, fd, m->status == ISOLATION_STRICT);
         return;
     case MESSAGE_AUDIT_EVENT:
         take_event(m);

@@ -4,7 +4,7 @@
  *
  * The hard thing: workers write there, and one of them may be hostile. Nothing that stands there can do more than
  * make a record that says what is not so, which "attested":false says of all of them; a segment that is truncated
- * under our eyes gets pages of zeros in the hole.
+ * under our eyes gets pages of zeros in the hole. In strict isolation only the supervisor can write there.
  */
 #include "audit_ring.h"
 
@@ -29,6 +29,7 @@ struct pool_ring {
     char pool[NAME_FIELD];
     struct segment segment;
     struct ring_reader reader;
+    bool attested;             /* the supervisor alone writes there; the keeper says so, for a segment could not */
     uint64_t skipped, damaged; /* as said */
 };
 
@@ -109,7 +110,7 @@ static void record(struct audit_trail *t, const struct pool_ring *r, const struc
     set_time(&values, AUDIT_FIELD_STARTED, e->started);
     audit_set_text(&values, AUDIT_FIELD_ACTOR, e->said.actor);
     audit_set_text(&values, AUDIT_FIELD_PURPOSE, e->said.purpose);
-    audit_set_flag(&values, AUDIT_FIELD_ATTESTED, false);
+    audit_set_flag(&values, AUDIT_FIELD_ATTESTED, r->attested);
     if (row[e->kind].event == AUDIT_LEASE_END)
         set_time(&values, AUDIT_FIELD_DURATION, e->duration_us);
     else
@@ -172,7 +173,7 @@ void audit_rings_free(void)
             ring_free(&r->reader, &r->segment);
 }
 
-void audit_rings_add(struct audit_trail *t, const char *pool, int fd)
+void audit_rings_add(struct audit_trail *t, const char *pool, int fd, bool attested)
 {
     struct segment segment;
     struct pool_ring *r = rings;
@@ -202,6 +203,7 @@ void audit_rings_add(struct audit_trail *t, const char *pool, int fd)
         return;
     }
     r->segment = segment;
+    r->attested = attested;
     r->skipped = r->damaged = 0;
     ring_reader_begin(&r->reader, &r->segment);
 }

@@ -284,6 +284,9 @@ void backend_cancelled(struct backend *b, const struct message *m)
 
 void backend_returned(struct backend *b, unsigned flags)
 {
+    bool at_rest = b->left_at_rest && !b->cancelling;
+
+    b->left_at_rest = false;
     if (b->phase != BACKEND_LENDABLE)
         return;
     if ((flags & SLOT_BROKEN) != 0)
@@ -292,6 +295,8 @@ void backend_returned(struct backend *b, unsigned flags)
         backend_close(b, b->reason != NULL ? b->reason : "cancel lost");
     else if (b->pool->config->reset == RESET_REPLACE)
         backend_close(b, "replaced after each lease");
+    else if (at_rest)
+        settle_at_rest(b);
     else
         settle_begin(b);
 }

@@ -62,6 +62,8 @@ struct database_config {
     int64_t tcp_user_timeout_ms;
 };
 
+enum isolation { ISOLATION_SHARED, ISOLATION_STRICT };
+
 struct pool_config {
     char *name;
     struct database_config database;
@@ -70,7 +72,7 @@ struct pool_config {
     struct access_config access;
     bool require_actor;
     struct string_list purposes; /* none: any */
-    char *isolation;             /* "shared" */
+    int64_t isolation;           /* enum isolation */
     bool guard;
     int64_t cache_per_worker;
     int64_t reset; /* enum reset_kind */

@@ -177,6 +177,11 @@ bool config_check_pool(struct config_parse *p, struct pool_config *pool)
                                "\"%s\" lets whoever is on the way read or change what is said to a server on another "
                                "host; write \"verify-full\", or \"allow_insecure\": true beside it",
                                database->sslmode);
+    if (pool->isolation == ISOLATION_STRICT && pool->reset != RESET_FULL && pool->reset != RESET_REPLACE)
+        return config_fail_key(
+            p, "reset",
+            "isolation \"strict\" hands no session on that kept anything of its last borrower; write "
+            "\"full\" or \"replace\"");
     return find_authorities(p, database) && check_size(p, pool) && check_purposes(p, &pool->purposes);
 }
 

@@ -117,8 +117,6 @@ static bool fail_value(struct config_parse *p, const struct config_row *row, con
     row->kind->describe(row, right);
     if (row->secret)
         return config_fail(p, "what is written here (not repeated: it may be a secret) is not valid; write %s", right);
-    if (row->planned != NULL && json_is_string(value) && strcmp(json_string_value(value), row->planned) == 0)
-        return config_fail(p, "%s is not available in this version; write %s", wrong, right);
     return config_fail(p, "%s is not valid; write %s", wrong, right);
 }
 

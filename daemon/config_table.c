@@ -29,7 +29,7 @@ static const char *const log_levels[] = {[LOG_LEVEL_ERROR] = "error",
 static const char *const log_formats[] = {[LOG_FORMAT_TEXT] = "text", [LOG_FORMAT_JSON] = "json", NULL};
 static const char *const audit_syncs[] = {[AUDIT_SYNC_BATCHED] = "batched", [AUDIT_SYNC_DURABLE] = "durable", NULL};
 static const char *const audit_failures[] = {[AUDIT_FAILURE_DEGRADE] = "degrade", [AUDIT_FAILURE_DENY] = "deny", NULL};
-static const char *const isolations[] = {"shared", NULL};
+static const char *const isolations[] = {[ISOLATION_SHARED] = "shared", [ISOLATION_STRICT] = "strict", NULL};
 static const char *const sslmodes[] = {"disable", "allow", "prefer", "require", "verify-ca", "verify-full", NULL};
 static const char *const tls_versions[] = {"TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3", NULL};
 static const char *const channel_bindings[] = {"disable", "prefer", "require", NULL};
@@ -206,10 +206,11 @@ const struct config_row config_row[] = {
      .help =
          "Purposes of which a borrower must name one. Any other text, which might be about a patient, is refused and "
          "recorded nowhere. Empty: any text, or none."},
-    {"isolation", POOL_KEY(isolation), .kind = &kind_choice, .fallback = "\"shared\"", .names = isolations,
-     .planned = "strict", .takes = TAKES_RESTART,
+    {"isolation", POOL_KEY(isolation), .kind = &kind_enum, .fallback = "\"shared\"", .names = isolations,
+     .takes = TAKES_RESTART,
      .help = "How far workers of the pool are kept apart. shared: they trust each other and hand connections on "
-             "among themselves."},
+             "among themselves. strict: the supervisor makes each lease, resets the session after it and attests both; "
+             "workers may not run as the supervisor's user, and reset must be full or replace."},
     {"guard", POOL_KEY(guard), .kind = &kind_boolean, .fallback = "true",
      .help = "Make use of a connection after its release an error, instead of a disturbance of its next borrower."},
     {"cache_per_worker", POOL_KEY(cache_per_worker), .kind = &kind_integer, .fallback = "8", .min = 1, .max = 64,

@@ -43,7 +43,6 @@ struct config_row {
     const char *fallback;     /* the default, as JSON text */
     int64_t min, max;         /* of an integer, of a duration in ms, of a string in bytes */
     const char *const *names; /* of a choice; NULL-terminated */
-    const char *planned;      /* a name that a later version will take */
     bool own;                 /* says which database a pool is: not for "defaults" */
     bool secret;              /* may be a secret by mistake: its value is not repeated in a message */
     const char *help;

@@ -131,6 +131,10 @@ static void on_shutdown(struct keeper *k, const struct message *m)
 
 static void send_segment(struct keeper *k, const struct keeper_pool *pool)
 {
+    if (pool->reader_fd != -1) {
+        message_make(&out, MESSAGE_SEGMENT_READER, pool->config->name, 0, NULL);
+        keeper_tell(k, &out, pool->reader_fd);
+    }
     message_make(&out, MESSAGE_SEGMENT, pool->config->name, 0, NULL);
     keeper_tell(k, &out, pool->segment_fd);
 }

@@ -29,6 +29,7 @@ struct keeper_pool {
     const struct pool_config *config; /* of keeper->config */
     char segment_name[SEGMENT_NAME_MAX];
     int segment_fd;
+    int reader_fd; /* strict isolation: of the segment, for its workers; else -1 */
     uint32_t slots;
     uint32_t records; /* entries of the segment's ring, for the audit trail */
     struct keeper_slot *slot;

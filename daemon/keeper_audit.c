@@ -47,6 +47,7 @@ void keeper_audit_segment(struct keeper *k, const struct keeper_pool *pool)
     if (k->audit == NULL)
         return;
     message_make(&out, MESSAGE_SEGMENT, pool->config->name, 0, NULL);
+    out.status = (uint32_t)pool->config->isolation;
     channel_send(k->audit->channel, &out, pool->segment_fd);
 }
 

@@ -244,7 +244,7 @@ int segment_open(struct keeper_pool *pool, const char *runtime_dir, char *error,
     char instance[17];
 
     segment_instance(runtime_dir, instance);
-    pool->segment_fd = -1;
+    pool->segment_fd = pool->reader_fd = -1;
     if (segment_name(pool->segment_name, instance, name) == 0)
         pool->segment_fd = segment_create(pool->segment_name, name, pool->slots, borrowers, pool->records);
     if (pool->segment_fd == -1) {
@@ -253,7 +253,9 @@ int segment_open(struct keeper_pool *pool, const char *runtime_dir, char *error,
         pool->segment_name[0] = '\0';
         pool->segment_fd = segment_create(NULL, name, pool->slots, borrowers, pool->records);
     }
-    if (pool->segment_fd != -1)
+    if (pool->segment_fd != -1 && pool->config->isolation == ISOLATION_STRICT)
+        pool->reader_fd = segment_reader(pool->segment_fd);
+    if (pool->segment_fd != -1 && (pool->reader_fd != -1 || pool->config->isolation != ISOLATION_STRICT))
         return 0;
     (void)snprintf(error, size, "cannot create shared memory for pool %s (%u slots, %u borrowers): %s", name,
                    pool->slots, borrowers, strerror(errno));
@@ -268,7 +270,9 @@ void segment_close(struct keeper_pool *pool)
     if (pool->segment_name[0] != '\0')
         (void)shm_unlink(pool->segment_name);
     (void)close(pool->segment_fd);
-    pool->segment_fd = -1;
+    if (pool->reader_fd != -1)
+        (void)close(pool->reader_fd);
+    pool->segment_fd = pool->reader_fd = -1;
 }
 
 int segments_open(struct keeper *k, char *error, size_t size)
@@ -286,7 +290,7 @@ int segments_open(struct keeper *k, char *error, size_t size)
         pool->config = &k->config->pool[i];
         pool->slots = (uint32_t)pool->config->size_limit;
         pool->records = *k->config->audit.directory == '\0' ? 0 : ring_size(pool->slots);
-        pool->segment_fd = -1;
+        pool->segment_fd = pool->reader_fd = -1;
         k->pools = i + 1;
         pool->slot = calloc(pool->slots, sizeof *pool->slot);
         if (pool->slot == NULL)

@@ -6,7 +6,8 @@
  * executed, opened or connected to.
  *
  *   keeper ─► supervisor   CONFIG (fd: memory file with normalised JSON; text: names.c)
- *                          LISTENER (slot: enum listener; fd) · SEGMENT (pool; fd) · BACKEND (fd) · LOGIN_FAILED
+ *                          LISTENER (slot: enum listener; fd) · BACKEND (fd) · LOGIN_FAILED
+ *                          SEGMENT (pool; fd), before it in strict isolation SEGMENT_READER (pool; fd: for workers)
  *                          CANCELLED · SERVE (all handed over; text: a secret, SECRET_HEX digits)
  *                          RELOADED (status 0: a CONFIG followed; else text says why not) · STOP (shut down)
  *                          STEERING (pool; text: as the supervisor sent it)
@@ -24,7 +25,8 @@
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
  *   keeper ─► cancel       JOB, one after the other               cancel ─► keeper  CANCELLED
  *   keeper ─► audit        JOB · STOP · AUDIT (fd: the supervisor's end; the other end to the supervisor, the same way)
- *                          AUDIT_EVENT · SEGMENT (pool; fd: its leases' begin and end stand there)
+ *                          AUDIT_EVENT · SEGMENT (pool; fd: its leases' begin and end stand there;
+ *                          status: enum isolation)
  *   supervisor ─► audit    AUDIT_EVENT (slot: a serial number; text: the event and its fields as JSON)
  *   audit ─► supervisor    AUDIT_STATE (slot: the last serial that is on disk; status: enum audit_state; text: the head, or why not)
  */
@@ -52,6 +54,7 @@ enum message_verb {
     MESSAGE_AUDIT,
     MESSAGE_AUDIT_EVENT,
     MESSAGE_AUDIT_STATE,
+    MESSAGE_SEGMENT_READER,
     MESSAGE_LOGIN = 32,
     MESSAGE_CANCEL,
     MESSAGE_FORGET,

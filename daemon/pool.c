@@ -27,11 +27,14 @@ struct pool *pool_new(struct supervisor *s, const struct pool_config *config)
         return NULL;
     pool->supervisor = s;
     pool->config = config;
-    pool->segment_fd = -1;
+    pool->segment_fd = pool->reader_fd = -1;
+    pool->strict = config->isolation == ISOLATION_STRICT;
+    pool->last_ask = &pool->ask;
     pool->steering.min = (uint32_t)config->size_min;
     pool->steering.max = (uint32_t)config->size_max;
     (void)uv_timer_init(&s->loop, &pool->login_timer);
-    pool->login_timer.data = pool;
+    (void)uv_timer_init(&s->loop, &pool->review);
+    pool->login_timer.data = pool->review.data = pool;
     return pool;
 }
 
@@ -350,7 +353,12 @@ static void correct_reports(struct pool *pool)
 
 void pool_sweep(struct pool *pool)
 {
-    const struct sweep sweep = {.alive = worker_alive, .taken = on_taken, .context = pool, .grants = pool->grants};
+    /* In strict isolation grants do not lie about: they are this process's to accept. */
+    const struct sweep sweep = {.alive = worker_alive,
+                                .taken = on_taken,
+                                .context = pool,
+                                .grants = pool->strict ? NULL : pool->grants,
+                                .sole_writer = pool->strict};
 
     pool->sweep_due = false;
     if (pool->backend == NULL || pool->replacing || pool->damaged != 0)
@@ -365,6 +373,7 @@ void pool_sweep(struct pool *pool)
         pool_correct_word(pool, i);
     lease_sweep(&pool->segment, &sweep);
     audit_swept(pool);
+    grant_sweep(pool);
     steer_look(pool);
     lease_watch_look(pool);
     certificate_look(pool);
@@ -384,6 +393,8 @@ void pool_recover(struct pool *pool)
             (void)lease_mark(&pool->segment, i, word, 0, SLOT_CANCELLING);
     }
     worker_recover(pool);
+    if (pool->strict)
+        grant_recover(pool);
     pool_publish(pool);
     pool_sweep(pool);
 }

@@ -83,18 +83,22 @@ static void expected_tail(const struct position *p, struct pg_buffer *out)
     pg_end(out, begun);
 }
 
-bool position_take(struct position *p, const unsigned char *bytes, size_t length)
+bool position_take(struct position *p, const unsigned char *bytes, size_t length, size_t *used)
 {
     unsigned char bytes_of_tail[POSITION_TAIL_MAX], window[POSITION_TAIL_MAX + POSITION_TAKE_MAX];
     struct pg_buffer tail = {.at = bytes_of_tail, .size = sizeof bytes_of_tail};
-    size_t have = p->tail_length;
+    size_t before = p->tail_length, have = before;
+    const unsigned char *found;
 
     expected_tail(p, &tail);
     memcpy(window, p->tail, have);
     memcpy(window + have, bytes, length);
     have += length;
-    if (memmem(window, have, tail.at, tail.length) != NULL) {
+    found = memmem(window, have, tail.at, tail.length);
+    if (found != NULL) {
         p->tail_length = 0;
+        /* It was not complete before: it ends in these bytes. */
+        *used = (size_t)(found - window) + tail.length - before;
         return true;
     }
     /* A part of the tail may have come. */

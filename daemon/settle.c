@@ -13,8 +13,9 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#define CANCEL_AFTER_MS 2                    /* a session that was idle has answered by then */
-#define CANCEL_EVERY_MS 5                    /* one does not empty a pipeline of several synced statements */
+#define CANCEL_AFTER_MS 2  /* a session that was idle has answered by then */
+#define REST_MS         50 /* for a session that its borrower says is idle: no hurry to disbelieve it */
+#define CANCEL_EVERY_MS 5  /* one does not empty a pipeline of several synced statements */
 #define SYNC_BOUND_NS   UINT64_C(150000000)  /* after the first cancel was delivered */
 #define SYNC_TOTAL_NS   UINT64_C(1000000000) /* whatever the keeper is doing */
 #define OTHER_US        500                  /* of the machine, for each other session that is looked for */
@@ -69,9 +70,34 @@ void settle_begin(struct backend *b)
 
     backend_enter(b, BACKEND_SYNCING);
     b->out_length = b->out_sent = 0;
+    b->reset_asked = false;
     position_ask(&b->position, &out);
     queue(b, &out);
     look_again_after(b, b->cancelling ? CANCEL_EVERY_MS : CANCEL_AFTER_MS);
+}
+
+/*
+ * After each lease in strict isolation. What the borrower says decides only what is asked first. The proof is the
+ * server's: it repeats a nonce that did not exist before the lease's end, and says that no transaction is open, so it
+ * has read all that the borrower sent, to the end of a message, and what follows is ours alone. The reset is sent along
+ * with the question, to cost no second round trip, and its answer is read from there on. Whoever left half a message,
+ * a transaction or a COPY behind does not get there in time, and is dealt with as one that died.
+ */
+void settle_at_rest(struct backend *b)
+{
+    unsigned char bytes[128];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+
+    backend_enter(b, BACKEND_SYNCING);
+    b->out_length = b->out_sent = b->position.tail_length = 0;
+    b->reset_asked = true;
+    position_ask_again(&b->position, &out);
+    pg_query(&out, "DISCARD ALL");
+    queue(b, &out);
+    if (!settle_send(b))
+        backend_close(b, "server closed the connection");
+    else
+        backend_time(b, REST_MS);
 }
 
 void settle_again(struct backend *b)
@@ -93,6 +119,14 @@ static bool parameter_as_reported(void *context, const char *name, const char *v
     return backend_fact(b, name, known, sizeof known) != NULL && strcmp(known, value) == 0;
 }
 
+static void await_reset(struct backend *b)
+{
+    backend_enter(b, BACKEND_RESETTING);
+    b->reader =
+        (struct reset_reader){.due = true, .discard_all = true, .parameter = parameter_as_reported, .context = b};
+    backend_time(b, (uint64_t)b->pool->config->reset_timeout_ms);
+}
+
 /*
  * Whatever the pool's reset is, a session whose borrower vanished is reset in full: nobody knows what was changed.
  */
@@ -101,19 +135,9 @@ static void start_reset(struct backend *b)
     unsigned char bytes[32];
     struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
 
-    backend_enter(b, BACKEND_RESETTING);
-    b->reader =
-        (struct reset_reader){.due = true, .discard_all = true, .parameter = parameter_as_reported, .context = b};
+    await_reset(b);
     pg_query(&out, "DISCARD ALL");
     queue(b, &out);
-    backend_time(b, (uint64_t)b->pool->config->reset_timeout_ms);
-}
-
-static void sync_input(struct backend *b, const unsigned char *bytes, size_t length)
-{
-    /* While a cancel is on its way the next question may be what it hits: ask once more when it is through. */
-    if (position_take(&b->position, bytes, length) && !b->cancelling)
-        start_reset(b);
 }
 
 static void reset_input(struct backend *b, const unsigned char *bytes, size_t length)
@@ -128,6 +152,22 @@ static void reset_input(struct backend *b, const unsigned char *bytes, size_t le
         backend_close(b, "reset failed");
         break;
     }
+}
+
+static void sync_input(struct backend *b, const unsigned char *bytes, size_t length)
+{
+    size_t used;
+
+    /* While a cancel is on its way the next question may be what it hits: ask once more when it is through. */
+    if (!position_take(&b->position, bytes, length, &used) || b->cancelling)
+        return;
+    if (!b->reset_asked) {
+        start_reset(b);
+        return;
+    }
+    await_reset(b);
+    if (used < length)
+        reset_input(b, bytes + used, length - used);
 }
 
 /* ---- a sign of life ---- */
@@ -243,7 +283,9 @@ static void look_for_position(struct backend *b, uint64_t now)
 
 void settle_time_up(struct backend *b, uint64_t now)
 {
-    if (b->phase == BACKEND_SYNCING)
+    if (b->phase == BACKEND_SYNCING && b->reset_asked)
+        settle_begin(b);
+    else if (b->phase == BACKEND_SYNCING)
         look_for_position(b, now);
     else
         backend_close(b, b->phase == BACKEND_RESETTING ? "reset timed out" : "check timed out");

@@ -307,6 +307,8 @@ static void serve(struct supervisor *s)
     for (size_t i = 0; i < s->pools; i++) {
         if (s->pool[i]->segment_fd == -1)
             fatal(1, "the keeper sent no segment for pool %s", s->pool[i]->config->name);
+        if (s->pool[i]->strict && s->pool[i]->reader_fd == -1)
+            fatal(1, "pool=%s: no descriptor of its shared memory for its workers", s->pool[i]->config->name);
         if (s->pool[i]->damaged == 0)
             pool_recover(s->pool[i]);
         else
@@ -432,6 +434,17 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
         (void)close(fd);
 }
 
+static void segment_reader_came(struct supervisor *s, const struct message *m, int fd)
+{
+    struct pool *pool = supervisor_pool(s, m->pool);
+    int old = pool != NULL ? pool->reader_fd : fd;
+
+    if (pool != NULL)
+        pool->reader_fd = fd;
+    if (old != -1)
+        (void)close(old);
+}
+
 static void segment_came(struct supervisor *s, const struct message *m, int fd)
 {
     struct pool *pool = supervisor_pool(s, m->pool);
@@ -468,6 +481,9 @@ static void on_keeper_message(void *context, const struct message *m, int fd)
         return;
     case MESSAGE_SEGMENT:
         segment_came(s, m, fd);
+        return;
+    case MESSAGE_SEGMENT_READER:
+        segment_reader_came(s, m, fd);
         return;
     case MESSAGE_SERVE:
         (void)snprintf(s->secret, sizeof s->secret, "%.*s", SECRET_HEX, m->text);
@@ -521,6 +537,7 @@ static void on_round(uv_prepare_t *prepare)
     for (size_t i = 0; i < s->pools; i++) {
         if (s->pool[i]->sweep_due)
             pool_sweep(s->pool[i]);
+        grant_look(s->pool[i]);
         stopped = stopped && pool_stopped(s->pool[i]);
     }
     if (stopped && !s->stopped && audit_settled(s)) {

@@ -9,6 +9,7 @@
 
 #include "audit.h"
 #include "daemon.h"
+#include "pglend.h"
 #include "pgwire.h"
 
 #define SYNC_OUT_MAX      2048  /* the longest thing sent to a backend: a reset query and its frame */
@@ -81,11 +82,16 @@ struct backend {
     bool cancelling;    /* a cancel request for this generation is with the keeper */
     bool spoiled;       /* one was lost, or its server is another now: this session is lent no more */
     unsigned cancels;   /* sent in this phase */
+    uint32_t serial;    /* strict isolation, this and the next three: of the request that the lease was made for */
+    bool told_of;       /* its worker has told a new supervisor that it holds it */
+    uint64_t untaken;   /* since when its borrower, which waited for it, has not read that it has it; ns; 0: it has */
+    bool left_at_rest;  /* so its last borrower says */
     uint64_t cancelled; /* when the first of them was known to be delivered; ns */
 
     unsigned char out[SYNC_OUT_MAX];
     size_t out_length, out_sent;
     struct position position;   /* while SYNCING */
+    bool reset_asked;           /* while SYNCING: the reset has been sent behind the question */
     struct reset_reader reader; /* of the reset's answer, while RESETTING; of that and the check's, while CHECKING */
 
     bool asked;                           /* CHECKING: the reset's answer is read, the check's is due */
@@ -115,11 +121,21 @@ struct stats_rate {
     uint64_t failed;  /* the last login that did; CLOCK_REALTIME, s; 0: none */
 };
 
+/* Strict isolation: a borrower that waits. */
+struct ask {
+    struct ask *next;
+    struct worker *worker;
+    uint32_t serial, borrower;
+    uint64_t began, until; /* ns */
+};
+
 struct pool {
     struct supervisor *supervisor;
     const struct pool_config *config; /* of supervisor->config */
     struct segment segment;
     int segment_fd;
+    bool strict;
+    int reader_fd;        /* strict isolation: of the segment, for workers */
     volatile int damaged; /* set by the SIGBUS guard */
     bool replacing;       /* the segment was damaged; the keeper is making another */
     bool sweep_due;       /* a worker died */
@@ -130,6 +146,10 @@ struct pool {
     struct grant *grants;    /* segment.slots of them: what the last sweep saw */
     size_t workers;
     struct departed *departed; /* workers whose leases the next sweep takes back */
+
+    struct ask *ask, **last_ask; /* strict isolation: who waits, oldest first, */
+    uint32_t asks;               /* how many */
+    uv_timer_t review;           /* and whether it is in vain */
 
     uv_timer_t login_timer; /* when a login may be tried again */
     bool login_wait;
@@ -165,6 +185,8 @@ struct worker {
     char exe[256];
     int64_t since; /* CLOCK_REALTIME, s */
     struct shell *shell;
+    uint32_t asks;  /* strict isolation: requests that wait */
+    bool must_tell; /* likewise: what it holds, for a predecessor greeted it */
     uv_poll_t sock_poll, pidfd_poll;
     int handles_open;
     bool dead;
@@ -335,8 +357,9 @@ void backend_time(struct backend *b, uint64_t ms); /* the phase may end by time 
 unsigned backends_syncing(void);                   /* in all pools */
 
 /* settle.c: what is said to a session between two borrowers; it is lendable, or closed, in the end */
-void settle_begin(struct backend *b); /* its borrower is gone: position, reset */
-void settle_again(struct backend *b); /* a cancel may have hit the question itself */
+void settle_at_rest(struct backend *b); /* its borrower says that it is between two statements */
+void settle_begin(struct backend *b);   /* its borrower is gone: position, reset */
+void settle_again(struct backend *b);   /* a cancel may have hit the question itself */
 /* Idle as WORD says: is it alive, and what does QUESTION (NULL: none) say? */
 void settle_check(struct backend *b, uint64_t word, const struct role_question *question);
 void settle_ask(struct backend *b, unsigned flags, const struct role_question *question); /* taken with these FLAGS */
@@ -348,8 +371,33 @@ void settle_time_up(struct backend *b, uint64_t now);
 /* position.c: the position in the protocol, after a borrower that is gone */
 void position_ask(struct position *p, struct pg_buffer *out);
 void position_ask_again(struct position *p, struct pg_buffer *out); /* something may have hit the question itself */
-/* LENGTH bytes, POSITION_TAKE_MAX at most, of the answer. True: it is found, and no transaction is open. */
-bool position_take(struct position *p, const unsigned char *bytes, size_t length);
+/* LENGTH bytes, POSITION_TAKE_MAX at most, of the answer. True: *USED of them in, it is found, in no transaction. */
+bool position_take(struct position *p, const unsigned char *bytes, size_t length, size_t *used);
+
+/* lend.c: a socket goes to a worker that the slot's word names */
+int lend_send(struct worker *w, const struct backend *b, uint32_t serial, uint64_t word, bool waited);
+void lend_refuse(const struct worker *w, uint32_t serial, pglend_status status, const char *why);
+/* The worker that presents TOKEN, and what it was given for; NULL: nobody's. */
+struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
+                               struct shell **shell);
+
+/*
+ * grant.c: strict isolation: leases, made and ended for workers that ask
+ */
+void grant_acquire(struct worker *w, const struct wire_acquire *m);
+void grant_give_up(struct worker *w, uint32_t serial);
+void grant_release(struct worker *w, const struct wire_release *m);
+void grant_taken(const struct worker *w, const struct wire_taken *m);
+void grant_holding(struct worker *w, const struct wire_holding *m);
+void grant_look(struct pool *pool);  /* after each round of events: who was granted something is told */
+void grant_sweep(struct pool *pool); /* with each sweep */
+void grant_worker_left(const struct worker *w);
+void grant_recover(struct pool *pool); /* after a predecessor's death */
+
+/* lease_record.c: strict isolation: the leases that words speak of, for the audit trail */
+bool lease_record_room(const struct pool *pool); /* may a lease begin? */
+void lease_record_begin(const struct backend *b, uint64_t word, uint64_t wait_ns);
+void lease_record_end(const struct backend *b, uint64_t word, bool broken);
 
 /* worker.c: hello, fetch, death */
 int worker_listen(struct supervisor *s, int fd);
@@ -358,10 +406,6 @@ bool worker_alive(void *pool, uint32_t index);
 /* Whose borrower entry B of POOL is; NULL: nobody that is known. */
 const struct worker *worker_of_borrower(const struct pool *pool, uint32_t b);
 void worker_drop_all(struct pool *pool);
-/* The worker that presents TOKEN, and what it was given for; NULL: nobody's. */
-struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
-                               struct shell **shell);
-
 /* record.c: what the next supervisor must know of a worker */
 void record_write(const struct worker *w);
 /* The worker that record INDEX names, if a supervisor wrote it and that process is still there; with a pidfd. */

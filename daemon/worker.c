@@ -13,7 +13,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -50,56 +49,6 @@ bool worker_alive(void *context, uint32_t index)
     const struct pool *pool = context;
 
     return index < pool->segment.borrowers && pool->worker[index] != NULL && !pool->worker[index]->dead;
-}
-
-/* ---- shells: what tokens were given for, and cancel keys ---- */
-
-static struct shell *shell_of(struct worker *w, uint32_t slot)
-{
-    struct shell *shell;
-
-    for (shell = w->shell; shell != NULL; shell = shell->next)
-        if (shell->slot == slot)
-            return shell;
-    shell = calloc(1, sizeof *shell);
-    if (shell != NULL) {
-        shell->slot = slot;
-        shell->next = w->shell;
-        w->shell = shell;
-    }
-    return shell;
-}
-
-static bool make_shell(struct worker *w, const struct backend *b, char token[TOKEN_HEX + 1])
-{
-    struct shell *shell = shell_of(w, b->slot);
-    unsigned char random[TOKEN_HEX / 2];
-
-    if (shell == NULL || getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
-        return false;
-    for (size_t i = 0; i < sizeof random; i++)
-        (void)snprintf(shell->token + 2 * i, 3, "%02x", random[i]);
-    shell->generation = b->generation;
-    memcpy(token, shell->token, TOKEN_HEX + 1);
-    return true;
-}
-
-struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
-                               struct shell **shell)
-{
-    if (strlen(token) != TOKEN_HEX)
-        return NULL;
-    for (size_t i = 0; i < s->pools; i++)
-        for (uint32_t w = 0; w < s->pool[i]->segment.borrowers; w++) {
-            struct worker *worker = s->pool[i]->worker[w];
-
-            if (worker == NULL || worker->identity.pid != who->pid || worker->identity.uid != who->uid)
-                continue;
-            for (*shell = worker->shell; *shell != NULL; *shell = (*shell)->next)
-                if (strcmp((*shell)->token, token) == 0)
-                    return worker;
-        }
-    return NULL;
 }
 
 /* ---- the end ---- */
@@ -146,6 +95,7 @@ static void end_worker(struct worker *w, const char *why)
     uv_close((uv_handle_t *)&w->pidfd_poll, on_worker_closed);
     (void)close(w->identity.pidfd);
     audit_worker_left(w);
+    grant_worker_left(w);
     pool->sweep_due = true;
 }
 
@@ -172,6 +122,7 @@ enum refusal {
     REFUSED_NOW,
     REFUSED_STRANGER,
     REFUSED_ACCESS,
+    REFUSED_SAME_USER,
     REFUSED_MANY,
     REFUSED_SCARCITY,
 };
@@ -186,6 +137,7 @@ static struct {
     [REFUSED_NOW] = {PGLEND_SHUTDOWN, {.kind = "worker refused: not lending"}},
     [REFUSED_STRANGER] = {PGLEND_DENIED, {.kind = "worker refused: not known who it is"}},
     [REFUSED_ACCESS] = {PGLEND_DENIED, {.kind = "worker refused: no access"}},
+    [REFUSED_SAME_USER] = {PGLEND_DENIED, {.kind = "worker refused: the supervisor's own user"}},
     [REFUSED_MANY] = {PGLEND_SYSTEM, {.kind = "worker refused: max_workers"}},
     [REFUSED_SCARCITY] = {PGLEND_SYSTEM, {.kind = "worker refused: out of memory or descriptors"}},
 };
@@ -226,6 +178,12 @@ static struct worker *new_worker(struct pool *pool, uint32_t index, const struct
     pool->worker[index] = w;
     pool->workers++;
     return w;
+}
+
+/* It could open anew, for writing, what it gets to read alone. Root can do that everywhere. */
+static bool is_supervisors_own(const struct pool *pool, const struct identity *who)
+{
+    return pool->strict && who->uid != 0 && who->uid == geteuid();
 }
 
 static bool may_borrow(const struct pool *pool, const struct identity *who)
@@ -278,7 +236,7 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
     record_write(w);
     answer.welcome.worker = w->index;
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
-    if (wire_send(fd, WIRE_WELCOME, &answer, pool->segment_fd, MSG_DONTWAIT) == -1 ||
+    if (wire_send(fd, WIRE_WELCOME, &answer, pool->strict ? pool->reader_fd : pool->segment_fd, MSG_DONTWAIT) == -1 ||
         uv_poll_init_socket(&pool->supervisor->loop, &w->sock_poll, fd) != 0) {
         (void)close(fd);
         if (!known)
@@ -286,6 +244,7 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
         return true;
     }
     w->sock = fd;
+    w->must_tell = known && pool->strict;
     w->handles_open++;
     w->sock_poll.data = w;
     (void)uv_poll_start(&w->sock_poll, UV_READABLE, on_worker_message);
@@ -357,6 +316,13 @@ static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_
         refuse(fd, REFUSED_ACCESS,
                "user %s (uid %u, gid %u) may not borrow from pool \"%s\": add it to pools.%s.access.users or .groups",
                names_of_user(who.uid, name), who.uid, who.gid, pool->config->name, pool->config->name);
+    } else if (is_supervisors_own(pool, &who)) {
+        record_denial(pool, &who);
+        refuse(
+            fd, REFUSED_SAME_USER,
+            "pool \"%s\" has isolation strict, and a worker of the supervisor's own user (uid %u) could undo it: run "
+            "pglendd as another user (key \"user\"), or the worker",
+            pool->config->name, who.uid);
     } else if (admit(pool, fd, &who, hello->hello.worker)) {
         return true;
     }
@@ -458,15 +424,6 @@ int worker_listen(struct supervisor *s, int fd)
 
 /* ---- fetch ---- */
 
-static void not_fetched(const struct worker *w, uint32_t serial, pglend_status status, const char *why)
-{
-    union wire_message answer = {.not_fetched = {.serial = serial, .status = (uint32_t)status}};
-
-    (void)snprintf(answer.not_fetched.message, sizeof answer.not_fetched.message, "pool \"%s\": %s",
-                   w->pool->config->name, why);
-    (void)wire_send(w->sock, WIRE_NOT_FETCHED, &answer, -1, MSG_DONTWAIT);
-}
-
 /* Does the slot's word, now, name a borrower of this worker as its holder? */
 static bool holds(const struct worker *w, uint32_t slot, uint32_t borrower)
 {
@@ -478,28 +435,22 @@ static bool holds(const struct worker *w, uint32_t slot, uint32_t borrower)
 
 static void fetch(struct worker *w, const struct wire_fetch *asked)
 {
-    union wire_message answer = {0};
-    struct wire_backend *out = &answer.backend;
     struct backend *b;
 
     if (!holds(w, asked->slot, asked->borrower)) {
-        not_fetched(w, asked->serial, PGLEND_LOST, "the slot is not this borrower's");
+        lend_refuse(w, asked->serial, PGLEND_LOST, "the slot is not this borrower's");
         return;
     }
     b = &w->pool->backend[asked->slot];
-    if (b->phase != BACKEND_LENDABLE || !make_shell(w, b, out->token)) {
-        pool_correct_word(w->pool, asked->slot);
-        not_fetched(w, asked->serial, PGLEND_LOST, "its backend is gone");
+    if (b->phase == BACKEND_LENDABLE &&
+        lend_send(w, b, asked->serial, slot_word(&w->pool->segment, b->slot), false) == 0)
         return;
+    if (b->phase == BACKEND_LENDABLE) {
+        lend_refuse(w, asked->serial, PGLEND_SYSTEM, strerror(errno));
+    } else {
+        pool_correct_word(w->pool, asked->slot);
+        lend_refuse(w, asked->serial, PGLEND_LOST, "its backend is gone");
     }
-    out->serial = asked->serial;
-    out->slot = b->slot;
-    out->generation = b->generation;
-    out->backend_pid = b->pid;
-    (void)backend_fact(b, ".user", out->user, sizeof out->user);
-    (void)backend_fact(b, ".dbname", out->dbname, sizeof out->dbname);
-    if (wire_send(w->sock, WIRE_BACKEND, &answer, b->fd, MSG_DONTWAIT) == -1)
-        not_fetched(w, asked->serial, PGLEND_SYSTEM, strerror(errno));
 }
 
 static void returned(const struct worker *w, uint32_t slot)
@@ -512,6 +463,27 @@ static void returned(const struct worker *w, uint32_t slot)
     word = slot_word(&pool->segment, slot);
     if (word_state(word) == SLOT_SUPERVISOR)
         backend_returned(&pool->backend[slot], word_flags(word));
+}
+
+/* May a worker say this, in a pool of this isolation, now? */
+static bool in_order(const struct worker *w, unsigned type)
+{
+    switch (type) {
+    case WIRE_FETCH:
+    case WIRE_WANT:
+    case WIRE_RETURNED:
+        return !w->pool->strict;
+    case WIRE_ACQUIRE:
+    case WIRE_GIVE_UP:
+        return w->pool->strict && !w->must_tell;
+    case WIRE_RELEASE:
+    case WIRE_TAKEN:
+        return w->pool->strict;
+    case WIRE_HOLDING:
+        return w->must_tell;
+    default:
+        return false;
+    }
 }
 
 static void on_worker_message(uv_poll_t *poll, int status, int events)
@@ -529,6 +501,10 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
             end_worker(w, got == 0 ? "closed its connection" : "sent something that is not a message");
             return;
         }
+        if (!in_order(w, message.header.type)) {
+            end_worker(w, "sent a message out of order");
+            return;
+        }
         switch (message.header.type) {
         case WIRE_FETCH:
             fetch(w, &message.fetch);
@@ -539,9 +515,23 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
         case WIRE_RETURNED:
             returned(w, message.returned.slot);
             break;
+        case WIRE_ACQUIRE:
+            grant_acquire(w, &message.acquire);
+            break;
+        case WIRE_GIVE_UP:
+            grant_give_up(w, message.give_up.serial);
+            break;
+        case WIRE_RELEASE:
+            grant_release(w, &message.release);
+            break;
+        case WIRE_TAKEN:
+            grant_taken(w, &message.taken);
+            break;
+        case WIRE_HOLDING:
+            grant_holding(w, &message.holding);
+            break;
         default:
-            end_worker(w, "sent a message out of order");
-            return;
+            break;
         }
     }
     if (status != 0)

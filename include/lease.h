@@ -180,6 +180,7 @@ struct sweep {
     void (*taken)(void *context, uint32_t slot, unsigned flags, uint32_t worker);
     void *context;
     struct grant *grants;
+    bool sole_writer; /* only the supervisor writes here: an entry that no word names is nobody's */
 };
 void lease_sweep(const struct segment *s, const struct sweep *sweep);
 

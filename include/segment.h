@@ -6,6 +6,9 @@
  * lent by the supervisor to each worker that may borrow. It holds who holds what: a word a slot, a wait word a
  * borrower. The words are the truth; every other field is a hint, a report or a policy the supervisor publishes.
  *
+ * In strict isolation workers get a descriptor that is open for reading alone, and only the supervisor writes here
+ * (beside it the audit process, in the ring): "worker" below reads "supervisor, for a worker".
+ *
  * In shared isolation every worker of the pool can write every byte, so nobody believes it: limits are copied out
  * once when it is mapped and checked against the file's size, every index read later is checked against that copy,
  * every value is read once into a local. The supervisor keeps what matters (descriptors, generations, who is who) in
@@ -112,6 +115,13 @@ struct asserted {
     char purpose[ACTOR_MAX + 1];
 };
 
+/* TEXT: well-formed UTF-8 of at most ACTOR_MAX bytes, without control characters; NULL: nothing is said. */
+bool asserted_fits(const char *text);
+/* Is PURPOSE one that POLICY names? */
+bool asserted_purpose_known(const struct policy *policy, const char *purpose);
+/* Does POLICY lend to who says this? */
+bool asserted_enough(const struct policy *policy, const char *actor, const char *purpose);
+
 /*
  * A worker, as the supervisor that greeted it recorded it for its successor. pid 0: free. The seal is made with a secret
  * that no worker has: a record that somebody else wrote counts for nothing.
@@ -194,6 +204,7 @@ struct segment {
     uint32_t borrowers;
     uint32_t records;
     size_t size;
+    bool readonly; /* the descriptor was open for reading alone: strict isolation */
 };
 
 /* "/pglend.<instance>.<pool>" into NAME. INSTANCE: 16 hex digits, the same for every run on one runtime directory. */
@@ -207,10 +218,12 @@ int segment_name(char name[SEGMENT_NAME_MAX], const char *instance, const char *
  * -1 with errno; EEXIST if there is one of that name. NAME NULL: nobody else can open it.
  */
 int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t borrowers, uint32_t records);
+/* Another descriptor of the object behind FD, that can only read; -1 with errno. */
+int segment_reader(int fd);
 /* Mark the object behind FD retired without mapping it (a truncated one would raise SIGBUS). */
 int segment_retire(int fd);
 
-/* Map FD and check it: 0, or -1 with errno (EPROTO: not a segment of this build; EINVAL: sizes disagree). */
+/* Map FD, for writing if it is open for that, and check it: 0, or -1 with errno (EPROTO: not a segment of this build; EINVAL: sizes disagree). */
 int segment_map(struct segment *s, int fd);
 void segment_unmap(struct segment *s);
 /* Is the object behind FD, mapped as S, in use and still of the size and shape it had? */

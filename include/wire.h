@@ -9,10 +9,25 @@
  *   worker                         supervisor
  *   HELLO(version, pool)      ──►
  *                             ◄──  WELCOME(worker index) + segment   |  REFUSED(status, message)
+ *
+ *   Shared isolation: workers take and give slots in shared memory.
+ *
  *   FETCH(serial, slot, b)    ──►
  *                             ◄──  BACKEND(serial, slot, generation, token) + socket  |  NOT_FETCHED(serial, status)
  *   WANT                      ──►                                    somebody waits and there is room for more
  *   RETURNED(slot)            ──►                                    that slot's word says SUPERVISOR now
+ *
+ *   Strict isolation: the segment's descriptor can only read, and the supervisor makes every transition.
+ *
+ *   ACQUIRE(serial, deadline) ──►
+ *                             ◄──  BACKEND(serial, slot, version, …) + socket  |  NOT_FETCHED(serial, status)
+ *   TAKEN(slot, version)      ──►                                    one that was waited for has been read: who is stopped
+ *                                                                    must not keep a session from those who run
+ *   GIVE_UP(serial)           ──►                                    whatever its answer is, it will not be used
+ *   RELEASE(slot, version)    ──►                                    that lease is over; the descriptor is closed
+ *   HOLDING(leases)           ──►                                    after a hello to a new supervisor, before all else:
+ *                                                                    what is held; of the worker's other leases it may
+ *                                                                    be that a supervisor died before they were known
  *
  * Change a struct or a number: bump WIRE_VERSION. Numbers are not reused.
  */
@@ -23,7 +38,7 @@
 #include <sys/types.h>
 
 #define WIRE_MAGIC   UINT32_C(0x444e4c50) /* "PLND" */
-#define WIRE_VERSION 1
+#define WIRE_VERSION 2
 #define WIRE_TEXT    256
 #define TOKEN_HEX    32 /* a one-time 128-bit token in hexadecimal */
 
@@ -35,7 +50,12 @@ enum wire_type {
     WIRE_BACKEND = 11,
     WIRE_NOT_FETCHED = 12,
     WIRE_WANT = 20,
-    WIRE_RETURNED = 21
+    WIRE_RETURNED = 21,
+    WIRE_ACQUIRE = 30,
+    WIRE_GIVE_UP = 31,
+    WIRE_RELEASE = 32,
+    WIRE_HOLDING = 33,
+    WIRE_TAKEN = 34
 };
 
 struct wire_header {
@@ -76,6 +96,9 @@ struct wire_backend {
     uint32_t slot;
     uint32_t generation;
     int32_t backend_pid;
+    uint32_t borrower;         /* this and the next two: strict isolation */
+    uint64_t version;          /* of the lease */
+    uint32_t waited;           /* TAKEN is expected */
     char token[TOKEN_HEX + 8]; /* NUL-terminated */
     char user[NAME_FIELD];     /* database role and database, for PQuser() and PQdb() */
     char dbname[NAME_FIELD];
@@ -97,6 +120,47 @@ struct wire_returned {
     uint32_t slot;
 };
 
+struct wire_acquire {
+    struct wire_header header;
+    uint32_t serial;
+    uint32_t own;   /* slot this process used last, or NO_SLOT */
+    uint64_t until; /* CLOCK_MONOTONIC, ns; in the past: do not wait */
+    struct asserted said;
+};
+
+struct wire_give_up {
+    struct wire_header header;
+    uint32_t serial;
+};
+
+/* In which state the borrower believes to leave the session. A hint: the supervisor finds out. */
+enum wire_left { LEFT_AT_REST, LEFT_BUSY, LEFT_BROKEN };
+
+struct wire_release {
+    struct wire_header header;
+    uint32_t slot;
+    uint64_t version;
+    uint32_t left; /* enum wire_left */
+    uint32_t pad;
+};
+
+struct wire_taken {
+    struct wire_header header;
+    uint32_t slot;
+    uint64_t version;
+};
+
+#define HOLDING_MAX 32
+struct wire_holding {
+    struct wire_header header;
+    uint32_t count;
+    uint32_t more; /* 0: this is the last one */
+    struct {
+        uint64_t version;
+        uint32_t slot, pad;
+    } lease[HOLDING_MAX];
+};
+
 union wire_message {
     struct wire_header header;
     struct wire_hello hello;
@@ -107,6 +171,11 @@ union wire_message {
     struct wire_not_fetched not_fetched;
     struct wire_want want;
     struct wire_returned returned;
+    struct wire_acquire acquire;
+    struct wire_give_up give_up;
+    struct wire_release release;
+    struct wire_taken taken;
+    struct wire_holding holding;
 };
 
 /*

@@ -49,7 +49,7 @@ START_TEST(defaults_as_documented)
     ck_assert_int_eq(pool->max_workers, 4096);
     ck_assert_int_eq(pool->cache_per_worker, 8);
     ck_assert(pool->guard);
-    ck_assert_str_eq(pool->isolation, "shared");
+    ck_assert_int_eq(pool->isolation, ISOLATION_SHARED);
     ck_assert_int_eq(pool->reset, RESET_FULL);
     ck_assert_str_eq(pool->reset_query, "");
     ck_assert_int_eq(pool->reset_timeout_ms, 1000);

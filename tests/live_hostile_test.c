@@ -147,15 +147,21 @@ END_TEST
 /* Every message of either side, in place of a hello and after it, whole, short and long. */
 START_TEST(messages_out_of_order)
 {
-    static const enum wire_type types[] = {WIRE_HELLO,       WIRE_WELCOME, WIRE_REFUSED,  WIRE_FETCH, WIRE_BACKEND,
-                                           WIRE_NOT_FETCHED, WIRE_WANT,    WIRE_RETURNED, 0,          255};
+    static const enum wire_type types[] = {WIRE_HELLO,   WIRE_WELCOME,
+                                           WIRE_REFUSED, WIRE_FETCH,
+                                           WIRE_BACKEND, WIRE_NOT_FETCHED,
+                                           WIRE_WANT,    WIRE_RETURNED,
+                                           WIRE_ACQUIRE, WIRE_GIVE_UP,
+                                           WIRE_RELEASE, WIRE_HOLDING,
+                                           WIRE_TAKEN,   0,
+                                           255};
     union wire_message message;
     struct wire_hello hello = {{WIRE_MAGIC, WIRE_VERSION, WIRE_HELLO}, "clinic", NO_WORKER};
     int segment;
 
     start();
     for (size_t i = 0; i < sizeof types / sizeof types[0]; i++)
-        for (size_t length = 0; length <= sizeof message; length += 4)
+        for (size_t length = 0; length <= sizeof message; length += length < 64 ? 4 : 36)
             for (int greeted = 0; greeted < 2; greeted++) {
                 int sock = connect_to(WORKER);
 

@@ -44,6 +44,29 @@ static json_t *parse(const char *text)
     return json;
 }
 
+bool pglendd_is_strict(const struct pglendd *d)
+{
+    return getenv("PGLEND_TEST_STRICT") != NULL && d->as_root;
+}
+
+/* All pools that may be, in isolation strict; the supervisor then needs another user than workers have. */
+static void make_strict(json_t *config)
+{
+    json_t *pool;
+    const char *name;
+
+    json_object_foreach(json_object_get(config, "pools"), name, pool)
+    {
+        const json_t *reset = json_object_get(pool, "reset");
+        const char *kind = reset == NULL ? "full" : json_string_value(reset);
+
+        if (kind != NULL && (strcmp(kind, "full") == 0 || strcmp(kind, "replace") == 0) &&
+            json_object_get(pool, "isolation") == NULL)
+            ck_assert_int_eq(json_object_set_new(pool, "isolation", json_string("strict")), 0);
+    }
+    ck_assert_int_eq(json_object_set_new(config, "user", json_string("daemon")), 0);
+}
+
 void pglendd_configure(struct pglendd *d, const struct postgres *server, const char *overrides)
 {
     char self[16], other[16];
@@ -77,6 +100,8 @@ void pglendd_configure(struct pglendd *d, const struct postgres *server, const c
         ck_assert_int_eq(json_object_update_recursive(config, more), 0);
         json_decref(more);
     }
+    if (pglendd_is_strict(d))
+        make_strict(config);
     ck_assert_int_eq(json_dump_file(config, d->config, JSON_INDENT(2)), 0);
     ck_assert_int_eq(chmod(d->config, 0644), 0);
     json_decref(config);

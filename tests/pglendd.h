@@ -3,7 +3,8 @@
  * pglendd.h - a private pglendd in front of a private PostgreSQL.
  *
  * Its one pool "clinic" lends sessions of role clinic in database clinic, by password file, over the Unix socket: 0 to
- * 4 of them, to whoever runs the tests and to the unprivileged account. OVERRIDES, an object in JSON where ' stands for
+ * 4 of them, to whoever runs the tests and to the unprivileged account. Where PGLEND_TEST_STRICT is set and the tests
+ * run as root, its pools have isolation strict, but for those whose reset that does not allow. OVERRIDES, an object in JSON where ' stands for
  * ", is laid over that: "{'pools': {'clinic': {'size': {'max': 1}}}}".
  */
 #ifndef PGLEND_TESTS_PGLENDD_H
@@ -23,6 +24,9 @@ struct pglendd {
     pid_t pid;              /* of the keeper; 0: not running */
     bool as_root;
 };
+
+/* Is it run with isolation strict, for the tests' sake? */
+bool pglendd_is_strict(const struct pglendd *d);
 
 /* Started as whoever runs the tests: as root, it drops to nobody. Ready, admin.sock answers, when this returns. */
 struct pglendd *pglendd_start(const struct postgres *server, const char *overrides);

@@ -1,0 +1,344 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * grant.c - strict isolation: the supervisor takes, gives and ends leases for its workers, who only ask.
+ *
+ * The words and the queue are those of shared isolation (lease.h): this process makes each transition in a worker's
+ * name, so that all that looks at words works alike. The hard thing: messages cross, and a supervisor may die with some
+ * of them. So a lease is named by slot and version, and only its own worker can end it, once; a request that was given
+ * up may have been granted just before, and is ended then; and who greets a new supervisor tells first what it holds.
+ */
+#include "supervisor.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define ASKS_MAX  256 /* of one worker: the entries are all workers' */
+#define REVIEW_MS 50
+
+static void on_review(uv_timer_t *timer);
+
+/* ---- requests that wait ---- */
+
+/* Its entry waits in the queue: give it back, and what it was granted in the last moment to the next. */
+static void leave_queue(struct pool *pool, uint32_t borrower)
+{
+    uint64_t word;
+    uint32_t slot = lease_leave(&pool->segment, borrower, &word);
+
+    if (slot != NO_SLOT && lease_give(&pool->segment, borrower, slot, 0) == LEASE_SUPERVISOR)
+        backend_returned(&pool->backend[slot], word_flags(slot_word(&pool->segment, slot)));
+    borrower_free(&pool->segment, borrower);
+}
+
+/* LINK leads to it. */
+static void forget(struct pool *pool, struct ask **link)
+{
+    struct ask *ask = *link;
+
+    *link = ask->next;
+    if (pool->last_ask == &ask->next)
+        pool->last_ask = link;
+    ask->worker->asks--;
+    pool->asks--;
+    free(ask);
+}
+
+static void drop(struct pool *pool, struct ask **link)
+{
+    uint32_t borrower = (*link)->borrower;
+
+    forget(pool, link);
+    leave_queue(pool, borrower);
+}
+
+static void refuse(struct pool *pool, const struct worker *w, uint32_t serial, pglend_status status)
+{
+    switch (status) {
+    case PGLEND_TIMEOUT:
+        stats_count(&pool->segment, STATS_TIMEOUTS);
+        break;
+    case PGLEND_QUEUE_FULL:
+        stats_count(&pool->segment, STATS_QUEUE_FULL);
+        break;
+    default:
+        stats_count(&pool->segment, STATS_REFUSED);
+    }
+    lend_refuse(w, serial, status, "not lent");
+}
+
+/* Why nobody waits here any longer than UNTIL, if so; PGLEND_OK: one may. */
+static pglend_status why_not_wait(const struct pool *pool, uint64_t until, uint64_t now)
+{
+    if (pool->steering.mode >= POOL_DISABLED || pool->replacing)
+        return PGLEND_SHUTDOWN;
+    if (now >= until)
+        return PGLEND_TIMEOUT;
+    /* Who waits out a pause waits for its end. */
+    if (pool->steering.mode != POOL_PAUSED && pool->down_since != 0 && now > pool->down_since &&
+        now - pool->down_since >= (uint64_t)pool->config->unavailable_after_ms * 1000000)
+        return PGLEND_NO_DATABASE;
+    return PGLEND_OK;
+}
+
+/* ---- begin and end ---- */
+
+/* The lease that WORD, of B's slot, says is over. LEFT: how its borrower says that it left the session. */
+static void end_lease(struct backend *b, uint64_t word, enum wire_left left)
+{
+    const struct segment *s = &b->pool->segment;
+
+    stats_lease_ended(b);
+    lease_record_end(b, word, left == LEFT_BROKEN);
+    if (left == LEFT_BROKEN)
+        stats_count(s, STATS_DISCARDED);
+    (void)lease_surrender(s, word_borrower(word), b->slot, left == LEFT_BROKEN ? SLOT_BROKEN : 0);
+    borrower_free(s, word_borrower(word));
+    b->untaken = 0;
+    b->left_at_rest = left == LEFT_AT_REST;
+    backend_returned(b, word_flags(slot_word(s, b->slot)));
+}
+
+/* BORROWER of W, that asked as SERIAL at BEGAN, has SLOT under WORD: tell it. */
+static void hand_over(struct worker *w, uint32_t serial, uint32_t slot, uint64_t word, uint64_t began, bool waited)
+{
+    struct pool *pool = w->pool;
+    struct backend *b = &pool->backend[slot];
+    uint64_t now = clock_ns(), wait_ns = began < now ? now - began : 0;
+
+    b->serial = serial;
+    b->untaken = waited ? now : 0;
+    stats_waited(&pool->segment, slot, wait_ns);
+    lease_record_begin(b, word, wait_ns);
+    if (lend_send(w, b, serial, word, waited) == 0)
+        return;
+    /* It does not read, or has gone: the session was not touched. */
+    lend_refuse(w, serial, PGLEND_SYSTEM, "the supervisor cannot send the connection's descriptor");
+    end_lease(b, word, LEFT_AT_REST);
+}
+
+void grant_look(struct pool *pool)
+{
+    const struct segment *s = &pool->segment;
+
+    /* Oldest first: who was claimed stands at the head. */
+    while (pool->ask != NULL && lease_record_room(pool) &&
+           wait_state(atomic_load(&s->borrower[pool->ask->borrower].wait)) == WAIT_CLAIMED) {
+        struct ask ask = *pool->ask;
+        uint64_t word;
+        uint32_t slot = lease_leave(s, ask.borrower, &word);
+
+        forget(pool, &pool->ask);
+        if (slot != NO_SLOT)
+            hand_over(ask.worker, ask.serial, slot, word, ask.began, true);
+        else
+            borrower_free(s, ask.borrower);
+    }
+}
+
+/* ---- what workers say ---- */
+
+static pglend_status enqueue(struct worker *w, const struct wire_acquire *m, uint32_t borrower,
+                             const struct lease_wish *wish)
+{
+    struct pool *pool = w->pool;
+    pglend_status status = why_not_wait(pool, m->until, wish->now);
+    struct ask *ask;
+
+    if (status == PGLEND_OK && pool->config->max_waiters != 0 && pool->asks >= (uint64_t)pool->config->max_waiters)
+        return PGLEND_QUEUE_FULL;
+    if (status != PGLEND_OK)
+        return status;
+    ask = malloc(sizeof *ask);
+    if (ask == NULL)
+        return PGLEND_SYSTEM;
+    *ask = (struct ask){.worker = w, .serial = m->serial, .borrower = borrower, .began = wish->now, .until = m->until};
+    *pool->last_ask = ask;
+    pool->last_ask = &ask->next;
+    w->asks++;
+    pool->asks++;
+    lease_enqueue(&pool->segment, borrower, wish);
+    if (!uv_is_active((uv_handle_t *)&pool->review))
+        (void)uv_timer_start(&pool->review, on_review, REVIEW_MS, REVIEW_MS);
+    return PGLEND_OK;
+}
+
+void grant_acquire(struct worker *w, const struct wire_acquire *m)
+{
+    struct pool *pool = w->pool;
+    struct segment *s = &pool->segment;
+    struct lease_wish wish = {.own = m->own, .max = pool->steering.max, .now = clock_ns()};
+    uint32_t borrower, slot = NO_SLOT;
+    pglend_status status;
+    uint64_t word;
+
+    if (!asserted_fits(m->said.actor) || !asserted_fits(m->said.purpose)) {
+        lend_refuse(w, m->serial, PGLEND_USAGE, "actor and purpose must be UTF-8 without control characters");
+        return;
+    }
+    if (w->asks == ASKS_MAX || borrower_claim(s, w->index, &borrower) == -1) {
+        lend_refuse(w, m->serial, PGLEND_SYSTEM,
+                    w->asks == ASKS_MAX ? "this process waits for too many connections at a time"
+                                        : "all borrower entries are taken: raise max_workers");
+        return;
+    }
+    s->asserted[borrower] = m->said;
+    if (lease_record_room(pool) && pool->steering.mode < POOL_DISABLED)
+        slot = lease_try(s, borrower, &wish, &word);
+    if (slot != NO_SLOT) {
+        hand_over(w, m->serial, slot, word, wish.now, false);
+        return;
+    }
+    status = enqueue(w, m, borrower, &wish);
+    if (status != PGLEND_OK) {
+        borrower_free(s, borrower);
+        refuse(pool, w, m->serial, status);
+    }
+    pool_balance(pool);
+}
+
+static bool is_held_by(const struct worker *w, uint32_t slot, uint64_t word)
+{
+    return word_state(word) == SLOT_LEASED && borrower_owned(&w->pool->segment, word_borrower(word), w->index) &&
+           w->pool->backend[slot].phase == BACKEND_LENDABLE;
+}
+
+/* The slot that W holds under VERSION, with its word; NULL: there is no such lease any more, or never was. */
+static struct backend *held(const struct worker *w, uint32_t slot, uint64_t version, uint64_t *word)
+{
+    const struct segment *s = &w->pool->segment;
+
+    if (slot >= s->slots || atomic_load_explicit(&s->slot[slot].lease, memory_order_relaxed) != version)
+        return NULL;
+    *word = slot_word(s, slot);
+    return is_held_by(w, slot, *word) ? &w->pool->backend[slot] : NULL;
+}
+
+void grant_release(struct worker *w, const struct wire_release *m)
+{
+    uint64_t word;
+    struct backend *b = held(w, m->slot, m->version, &word);
+
+    if (b != NULL)
+        end_lease(b, word, m->left <= LEFT_BROKEN ? (enum wire_left)m->left : LEFT_BUSY);
+}
+
+void grant_taken(const struct worker *w, const struct wire_taken *m)
+{
+    uint64_t word;
+    struct backend *b = held(w, m->slot, m->version, &word);
+
+    if (b != NULL)
+        b->untaken = 0;
+}
+
+void grant_give_up(struct worker *w, uint32_t serial)
+{
+    struct pool *pool = w->pool;
+
+    for (struct ask **link = &pool->ask; *link != NULL; link = &(*link)->next)
+        if ((*link)->worker == w && (*link)->serial == serial) {
+            drop(pool, link);
+            refuse(pool, w, serial, PGLEND_TIMEOUT);
+            return;
+        }
+    for (uint32_t i = 0; i < pool->segment.slots; i++) {
+        uint64_t word = slot_word(&pool->segment, i);
+
+        if (is_held_by(w, i, word) && pool->backend[i].serial == serial) {
+            stats_count(&pool->segment, STATS_TIMEOUTS);
+            end_lease(&pool->backend[i], word, LEFT_AT_REST);
+            return;
+        }
+    }
+}
+
+void grant_holding(struct worker *w, const struct wire_holding *m)
+{
+    struct pool *pool = w->pool;
+    uint64_t word;
+
+    for (uint32_t i = 0; i < m->count && i < HOLDING_MAX; i++) {
+        struct backend *b = held(w, m->lease[i].slot, m->lease[i].version, &word);
+
+        if (b != NULL)
+            b->told_of = true;
+    }
+    if (m->more != 0)
+        return;
+    w->must_tell = false;
+    for (uint32_t i = 0; i < pool->segment.slots; i++) {
+        struct backend *b = &pool->backend[i];
+
+        word = slot_word(&pool->segment, i);
+        if (!is_held_by(w, i, word))
+            continue;
+        if (!b->told_of)
+            end_lease(b, word, LEFT_BUSY);
+        b->told_of = false;
+    }
+}
+
+/* ---- without their asking ---- */
+
+void grant_worker_left(const struct worker *w)
+{
+    struct ask **link = &w->pool->ask;
+
+    while (*link != NULL)
+        if ((*link)->worker == w)
+            drop(w->pool, link);
+        else
+            link = &(*link)->next;
+}
+
+/* Those who wait: is it in vain by now? */
+static void on_review(uv_timer_t *timer)
+{
+    struct pool *pool = timer->data;
+    struct ask **link = &pool->ask;
+    uint64_t now = clock_ns();
+
+    grant_look(pool);
+    while (*link != NULL) {
+        const struct ask ask = **link;
+        pglend_status status = why_not_wait(pool, ask.until, now);
+
+        if (status == PGLEND_OK) {
+            link = &(*link)->next;
+            continue;
+        }
+        drop(pool, link);
+        refuse(pool, ask.worker, ask.serial, status);
+    }
+    if (pool->ask == NULL)
+        (void)uv_timer_stop(timer);
+}
+
+/*
+ * Its borrower waited for it, and is stopped, or it would have taken it. Its descriptor is on the way, so the session
+ * cannot be another's; it goes, so that its place can.
+ */
+void grant_sweep(struct pool *pool)
+{
+    uint64_t now = clock_ns();
+
+    for (uint32_t i = 0; i < pool->segment.slots; i++) {
+        struct backend *b = &pool->backend[i];
+
+        if (b->untaken != 0 && now - b->untaken > GRANT_BOUND_NS) {
+            (void)revoke_lease(b, slot_word(&pool->segment, i), LOST_UNKNOWN, "not taken by its borrower");
+            b->untaken = 0;
+        }
+    }
+}
+
+/* Requests that a predecessor had are asked anew. */
+void grant_recover(struct pool *pool)
+{
+    const struct segment *s = &pool->segment;
+    uint32_t used = borrowers_used(s);
+
+    for (uint32_t b = 0; b < used; b++)
+        if (wait_state(atomic_load(&s->borrower[b].wait)) != WAIT_NONE)
+            leave_queue(pool, b);
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: ISC */
+/*
+ * lease_record.c - in strict isolation the supervisor writes each lease's begin and end for the audit trail.
+ *
+ * They go the way that workers' own records go in shared isolation, by the segment's ring, so that they outlive this
+ * process; here nobody else can write there, and who the worker is comes from the kernel.
+ */
+#include "ring.h"
+#include "supervisor.h"
+
+static bool is_recorded(const struct pool *pool)
+{
+    return pool->segment.records != 0;
+}
+
+static bool ring_has_room(const struct segment *s)
+{
+    uint64_t drained = atomic_load_explicit(&s->header->ring_drained, memory_order_acquire);
+
+    return atomic_load_explicit(&s->header->ring_claimed, memory_order_relaxed) - drained + s->slots < s->records;
+}
+
+bool lease_record_room(const struct pool *pool)
+{
+    if (!is_recorded(pool))
+        return true;
+    switch (atomic_load_explicit(&pool->segment.header->ring_mode, memory_order_relaxed)) {
+    case RING_HELD:
+        return false;
+    case RING_UNRECORDED:
+        return true;
+    default:
+        return ring_has_room(&pool->segment);
+    }
+}
+
+static void put(const struct backend *b, uint64_t word, struct ring_entry *event)
+{
+    const struct segment *s = &b->pool->segment;
+    const struct worker *w = worker_of_borrower(b->pool, word_borrower(word));
+
+    event->version = atomic_load_explicit(&s->slot[b->slot].lease, memory_order_relaxed);
+    event->slot = b->slot;
+    event->generation = b->generation;
+    event->backend_pid = b->pid;
+    event->said = s->asserted[word_borrower(word)];
+    if (w != NULL) {
+        event->started = w->identity.start_time;
+        event->pid = w->identity.pid;
+        event->uid = w->identity.uid;
+        event->gid = w->identity.gid;
+    }
+    if (!ring_put(s, event))
+        (void)atomic_fetch_add_explicit(&s->header->ring_lost, 1, memory_order_relaxed);
+}
+
+void lease_record_begin(const struct backend *b, uint64_t word, uint64_t wait_ns)
+{
+    struct ring_entry event = {.kind = RING_BEGIN, .wait_us = wait_ns / 1000};
+
+    if (is_recorded(b->pool))
+        put(b, word, &event);
+}
+
+void lease_record_end(const struct backend *b, uint64_t word, bool broken)
+{
+    uint64_t since = atomic_load_explicit(&b->pool->segment.slot[b->slot].since, memory_order_relaxed);
+    uint64_t now = clock_ns();
+    struct ring_entry event = {.kind = broken ? RING_BROKEN : RING_END,
+                               .duration_us = since < now ? (now - since) / 1000 : 0};
+
+    if (is_recorded(b->pool))
+        put(b, word, &event);
+}
