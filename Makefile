@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-# make [all] check check-all check-tls check-wire check-bulk check-audit check-tsan check-steady check-crash check-faults
-#      soak fuzz coverage demo bench format lint install uninstall clean deps
+# make [all] check check-all check-tls check-strict check-wire check-bulk check-audit check-tsan check-steady check-crash
+#      check-faults soak fuzz coverage demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
@@ -155,7 +155,7 @@ $(tests_bin:=.o) $(fixture_o): | $(BUILD)/have-check
 
 check: all $(tests_bin) $(if $(TEST),,check-tsan-small check-model-small fuzz-small)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
-	    tests/run $(if $(TEST),$(TEST),$(TESTS) $(TLS_SOME:%=%:tls))
+	    tests/run $(if $(TEST),$(TEST),$(TESTS) $(TLS_SOME:%=%:tls) $(STRICT_SOME:%=%:strict))
 
 # The same tests where all sessions are encrypted: some in each check, the rest on request.
 TLS_SOME = live_borrow live_cancel live_secret
@@ -164,6 +164,14 @@ TLS_REST = live_access live_audit live_daemon live_damage live_death live_export
 check-tls: all $(tests_bin)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
 	    tests/run $(patsubst %,%:tls,$(TLS_SOME) $(TLS_REST))
+
+# And in strict isolation, for which there must be two users.
+STRICT_SOME = live_borrow live_reset live_death
+STRICT_REST = live_access live_audit live_cancel live_cli live_crowd live_daemon live_health live_hostile live_lease \
+              live_scarce live_secret live_stats live_steer live_supervisor
+check-strict: all $(tests_bin)
+	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
+	    tests/run $(patsubst %,%:strict,$(STRICT_SOME) $(STRICT_REST))
 
 # The lease table as threads. ThreadSanitizer needs its own objects, and its end says what it found. Addresses are not
 # random where that can be had: some kernels put memory where gcc's ThreadSanitizer cannot follow.
@@ -301,8 +309,8 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all check check-all check-audit check-bulk check-crash check-faults check-model check-model-small check-steady \
-        check-tls check-tsan check-tsan-small check-wire soak fuzz fuzz-small fuzzers coverage coverage-tests demo bench \
-        format lint install uninstall clean deps force
+        check-strict check-tls check-tsan check-tsan-small check-wire soak fuzz fuzz-small fuzzers coverage coverage-tests \
+        demo bench format lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:
 -include $(patsubst %.o,%.d,$(daemon_o) $(cli_o) $(audit_o) $(library_o) $(export_o) $(fixture_o) $(tests_bin:=.o) \

@@ -335,15 +335,9 @@ static void note_assertions(const struct request *r)
 /* The audit trail takes no record of this lease, and so it must not begin. */
 static void refuse_unrecorded(struct request *r, uint32_t slot, uint64_t word)
 {
-    bool held = atomic_load_explicit(&r->at->segment.header->ring_mode, memory_order_relaxed) == RING_HELD;
-
     pass_untouched(r, slot, word);
     r->again = attachment_retired(r->at);
-    (void)error_set(r->pool, PGLEND_TIMEOUT,
-                    "pool \"%s\": no connection within %llu ms: the audit trail %s; pglend status and the daemon's log "
-                    "say more",
-                    r->pool->name, (unsigned long long)((r->until - r->started) / 1000000),
-                    held ? "is not written, and nothing is lent without it" : "takes no more records just now");
+    explain_unrecorded(r);
 }
 
 /* A loan that is ready, or NULL with the error set or R->again. */

@@ -393,6 +393,11 @@ bool attachment_hear(const struct attachment *at, union wire_message *message, i
     return receive(at->sock, message, fd, until);
 }
 
+bool attachment_knock(struct attachment *at)
+{
+    return approach(at);
+}
+
 bool attachment_greet(struct attachment *at, uint64_t until)
 {
     return reconnect(at, until);

@@ -17,17 +17,6 @@
 
 #define FULL_MS 1000 /* a socket that takes nothing for so long belongs to a supervisor that is stopped */
 
-void strict_release(struct attachment *at, uint32_t slot, uint64_t version, enum wire_left left)
-{
-    union wire_message message = {.release = {.slot = slot, .version = version, .left = left}};
-    struct pollfd pfd = {.fd = at->sock, .events = POLLOUT};
-
-    /* Where there is nobody it is told by what this process holds no more. */
-    while (wire_send(at->sock, WIRE_RELEASE, &message, -1, MSG_DONTWAIT) == -1 && errno == EAGAIN)
-        if (poll(&pfd, 1, FULL_MS) != 1)
-            return;
-}
-
 static void send_want(struct attachment *at, struct call *call)
 {
     union wire_message message = {.acquire = call->want};
@@ -68,18 +57,52 @@ static void tell_held(struct attachment *at)
     (void)wire_send(at->sock, WIRE_HOLDING, &message, -1, 0);
 }
 
+/*
+ * Nobody reads what is sent. The listening socket outlives supervisors: a hello, and what is held still, wait there for
+ * the next one, whether this process ever calls again or not.
+ */
+static void leave_word(struct attachment *at)
+{
+    (void)pthread_mutex_lock(&at->dialogue);
+    at->greeted = false;
+    if (!at->talking && attachment_knock(at)) {
+        tell_held(at);
+        at->told = true;
+    }
+    (void)pthread_mutex_unlock(&at->dialogue);
+}
+
+void strict_release(struct attachment *at, uint32_t slot, uint64_t version, enum wire_left left)
+{
+    union wire_message message = {.release = {.slot = slot, .version = version, .left = left}};
+    struct pollfd pfd = {.fd = at->sock, .events = POLLOUT};
+
+    while (wire_send(at->sock, WIRE_RELEASE, &message, -1, MSG_DONTWAIT) == -1) {
+        if (errno != EAGAIN) {
+            leave_word(at);
+            return;
+        }
+        if (poll(&pfd, 1, FULL_MS) != 1)
+            return;
+    }
+}
+
 /* The one that talks: greet whoever is there now. */
 static void find_supervisor(struct attachment *at, uint64_t until)
 {
     struct timespec pause = {.tv_nsec = (long)RECONNECT_NS};
 
     if (!attachment_greet(at, until)) {
+        if (!at->greeting)
+            at->told = false;
         if (!attachment_retired(at) && clock_ns() + RECONNECT_NS < until)
             (void)nanosleep(&pause, NULL);
         return;
     }
     (void)pthread_mutex_lock(&at->dialogue);
-    tell_held(at);
+    if (!at->told)
+        tell_held(at);
+    at->told = false;
     at->greeted = true;
     for (struct call *call = at->calls; call != NULL; call = call->next)
         if (!call->answered)

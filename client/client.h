@@ -102,10 +102,11 @@ struct attachment {
     _Atomic int sock;         /* the same number for life: a new connection is duplicated over it */
     _Atomic bool greeting;    /* a hello went out on SOCK and has not been answered */
     _Atomic bool gone;        /* a new supervisor does not know this segment */
-    pthread_mutex_t dialogue; /* shared isolation: one request at a time; strict: of the next four, never held long */
+    pthread_mutex_t dialogue; /* shared isolation: one request at a time; strict: of the next five, never held long */
     uint32_t serial;
     struct call *calls;   /* strict isolation: requests of this process's threads */
     _Atomic bool greeted; /* the supervisor at SOCK knows what this process holds */
+    bool told;            /* one that has yet to answer a hello has been told what is held */
     bool talking;         /* a thread reads from SOCK, for all */
     pthread_cond_t heard; /* an answer came, or that thread has gone */
     /* Calls and leases that need it, and the handle while it is current. Who takes the last one away frees it. */
@@ -168,7 +169,9 @@ bool attachment_has_supervisor(struct attachment *at);
 
 /* The next message on AT's socket. False with errno, ETIMEDOUT: none came; EMFILE: its descriptor did not. */
 bool attachment_hear(const struct attachment *at, union wire_message *message, int *fd, uint64_t until);
-/* Say hello to a supervisor that is there; waits for its answer until then. False: none answers, or AT is retired. */
+/* Say hello to whoever comes to the listening socket, and do not wait. False: there is no such socket. */
+bool attachment_knock(struct attachment *at);
+/* Say hello to a supervisor that is there, unless that is done; waits for its answer until then. False: none answers, or AT is retired. */
 bool attachment_greet(struct attachment *at, uint64_t until);
 
 /*
@@ -197,6 +200,7 @@ void explain_down(const struct request *r);
 void explain_closed(const struct request *r);
 void explain_full(const struct request *r, uint32_t before); /* so many wait */
 void explain_unsupervised(const struct request *r);
+void explain_unrecorded(const struct request *r);
 
 /*
  * strict.c: strict isolation: the supervisor makes the leases. A loan that is ready, or NULL with the error set or

@@ -111,3 +111,14 @@ void explain_unsupervised(const struct request *r)
                     "be lent here; is pglendd running?",
                     r->pool->name, r->pool->runtime_dir);
 }
+
+void explain_unrecorded(const struct request *r)
+{
+    bool held = atomic_load_explicit(&r->at->segment.header->ring_mode, memory_order_relaxed) == RING_HELD;
+
+    (void)error_set(r->pool, PGLEND_TIMEOUT,
+                    "pool \"%s\": no connection within %llu ms: the audit trail %s; pglend status and the daemon's log "
+                    "say more",
+                    r->pool->name, (unsigned long long)((r->until - r->started) / 1000000),
+                    held ? "is not written, and nothing is lent without it" : "takes no more records just now");
+}

@@ -32,6 +32,13 @@ static bool claim(const struct segment *s, uint32_t keep, uint64_t *seq)
     return true;
 }
 
+bool ring_has_room(const struct segment *s)
+{
+    uint64_t drained = atomic_load_explicit(&s->header->ring_drained, memory_order_acquire);
+
+    return atomic_load_explicit(&s->header->ring_claimed, memory_order_relaxed) - drained + s->slots < s->records;
+}
+
 bool ring_put(const struct segment *s, const struct ring_entry *event)
 {
     uint32_t keep = event->kind == RING_BEGIN || event->kind == RING_REFUSED ? s->slots : 0;

@@ -7,12 +7,25 @@
  * not used is given back, untouched.
  */
 #include "client.h"
+#include "ring.h"
 
 #include <stdio.h>
 #include <time.h>
 #include <unistd.h>
 
 #define ANSWER_NS UINT64_C(200000000) /* the supervisor answers at once, where it need not wait */
+
+/* The time is up: for want of a slot, or of a record of its lease. */
+static void explain_wait(const struct request *r)
+{
+    const struct segment *s = &r->at->segment;
+    uint32_t mode = atomic_load_explicit(&s->header->ring_mode, memory_order_relaxed);
+
+    if (s->records != 0 && mode != RING_UNRECORDED && (mode == RING_HELD || !ring_has_room(s)))
+        explain_unrecorded(r);
+    else
+        explain_timeout(r);
+}
 
 /* Why it does not lend, in this process's words where it has more of them. */
 static void explain_refusal(const struct request *r, const struct wire_not_fetched *answer)
@@ -21,7 +34,7 @@ static void explain_refusal(const struct request *r, const struct wire_not_fetch
 
     switch ((pglend_status)answer->status) {
     case PGLEND_TIMEOUT:
-        explain_timeout(r);
+        explain_wait(r);
         return;
     case PGLEND_NO_DATABASE:
         explain_down(r);
@@ -44,19 +57,11 @@ static void explain_refusal(const struct request *r, const struct wire_not_fetch
 
 static void explain_silence(struct request *r)
 {
-    const struct segment_header *header = r->at->segment.header;
-
     r->again = attachment_retired(r->at);
-    if (!r->at->greeted)
-        explain_unsupervised(r);
-    else if (r->at->segment.records != 0 && atomic_load_explicit(&header->ring_mode, memory_order_relaxed) == RING_HELD)
-        (void)error_set(
-            r->pool, PGLEND_TIMEOUT,
-            "pool \"%s\": no connection within %llu ms: the audit trail is not written, and nothing is lent "
-            "without it; pglend status and the daemon's log say more",
-            r->pool->name, (unsigned long long)((r->until - r->started) / 1000000));
+    if (r->at->greeted)
+        explain_wait(r);
     else
-        explain_timeout(r);
+        explain_unsupervised(r);
 }
 
 /* A connection object for BACKEND: the one that is there, or a new one. Takes FD. NULL with the error set. */

@@ -14,6 +14,7 @@
 
 #define ASKS_MAX  256 /* of one worker: the entries are all workers' */
 #define REVIEW_MS 50
+#define GRACE_NS  UINT64_C(10000000)
 
 static void on_review(uv_timer_t *timer);
 
@@ -80,6 +81,17 @@ static pglend_status why_not_wait(const struct pool *pool, uint64_t until, uint6
     return PGLEND_OK;
 }
 
+/* One that does not want to wait waits for a session that was given back, and is all but ready. */
+static uint64_t with_grace(const struct pool *pool, uint64_t until, uint64_t now)
+{
+    if (until > now + GRACE_NS)
+        return until;
+    for (uint32_t i = 0; i < pool->segment.slots; i++)
+        if (pool->backend[i].phase == BACKEND_SYNCING || pool->backend[i].phase == BACKEND_RESETTING)
+            return now + GRACE_NS;
+    return until;
+}
+
 /* ---- begin and end ---- */
 
 /* The lease that WORD, of B's slot, says is over. LEFT: how its borrower says that it left the session. */
@@ -141,7 +153,8 @@ static pglend_status enqueue(struct worker *w, const struct wire_acquire *m, uin
                              const struct lease_wish *wish)
 {
     struct pool *pool = w->pool;
-    pglend_status status = why_not_wait(pool, m->until, wish->now);
+    uint64_t until = with_grace(pool, m->until, wish->now);
+    pglend_status status = why_not_wait(pool, until, wish->now);
     struct ask *ask;
 
     if (status == PGLEND_OK && pool->config->max_waiters != 0 && pool->asks >= (uint64_t)pool->config->max_waiters)
@@ -151,7 +164,7 @@ static pglend_status enqueue(struct worker *w, const struct wire_acquire *m, uin
     ask = malloc(sizeof *ask);
     if (ask == NULL)
         return PGLEND_SYSTEM;
-    *ask = (struct ask){.worker = w, .serial = m->serial, .borrower = borrower, .began = wish->now, .until = m->until};
+    *ask = (struct ask){.worker = w, .serial = m->serial, .borrower = borrower, .began = wish->now, .until = until};
     *pool->last_ask = ask;
     pool->last_ask = &ask->next;
     w->asks++;

@@ -13,13 +13,6 @@ static bool is_recorded(const struct pool *pool)
     return pool->segment.records != 0;
 }
 
-static bool ring_has_room(const struct segment *s)
-{
-    uint64_t drained = atomic_load_explicit(&s->header->ring_drained, memory_order_acquire);
-
-    return atomic_load_explicit(&s->header->ring_claimed, memory_order_relaxed) - drained + s->slots < s->records;
-}
-
 bool lease_record_room(const struct pool *pool)
 {
     if (!is_recorded(pool))

@@ -31,6 +31,8 @@ static inline uint32_t ring_size(uint32_t slots)
     return slots + 8192;
 }
 
+/* Would a begin find room? Sure where nobody else writes. */
+bool ring_has_room(const struct segment *s);
 /* Write EVENT, whose stamp does not count. False: there is no room. Does not block. */
 bool ring_put(const struct segment *s, const struct ring_entry *event);
 

@@ -49,7 +49,7 @@ bool pglendd_is_strict(const struct pglendd *d)
     return getenv("PGLEND_TEST_STRICT") != NULL && d->as_root;
 }
 
-/* All pools that may be, in isolation strict; the supervisor then needs another user than workers have. */
+/* All pools that may be, in isolation strict: workers are root there, and the supervisor is not. */
 static void make_strict(json_t *config)
 {
     json_t *pool;
@@ -64,7 +64,6 @@ static void make_strict(json_t *config)
             json_object_get(pool, "isolation") == NULL)
             ck_assert_int_eq(json_object_set_new(pool, "isolation", json_string("strict")), 0);
     }
-    ck_assert_int_eq(json_object_set_new(config, "user", json_string("daemon")), 0);
 }
 
 void pglendd_configure(struct pglendd *d, const struct postgres *server, const char *overrides)
