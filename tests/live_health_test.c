@@ -238,6 +238,7 @@ START_TEST(hung_session_is_replaced)
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
     hung = PQbackendPID(conn);
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    wait_until(pglendd_count(daemon_, "idle") == 1, 5);
     ck_assert_int_eq(kill(hung, SIGSTOP), 0);
     wait_until(pglendd_logged(daemon_, "check timed out"), 15);
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
