@@ -20,6 +20,25 @@
 #define SYNC_TOTAL_NS   UINT64_C(1000000000) /* whatever the keeper is doing */
 #define OTHER_US        500                  /* of the machine, for each other session that is looked for */
 
+bool settle_send(struct backend *b)
+{
+    while (b->out_sent < b->out_length) {
+        ssize_t sent = send(b->fd, b->out + b->out_sent, b->out_length - b->out_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+        if (sent == -1 && errno != EAGAIN && errno != EINTR)
+            return false;
+        if (sent == -1) {
+            backend_watch(b, UV_READABLE | UV_WRITABLE | UV_DISCONNECT);
+            return true;
+        }
+        b->out_sent += (size_t)sent;
+    }
+    b->out_length = b->out_sent = 0;
+    backend_watch(b, UV_READABLE | UV_DISCONNECT);
+    return true;
+}
+
+/* As much as there is room for goes at once. It may be closed after this. */
 static void queue(struct backend *b, const struct pg_buffer *more)
 {
     if (more->overflow || more->length > sizeof b->out - b->out_length) {
@@ -28,21 +47,8 @@ static void queue(struct backend *b, const struct pg_buffer *more)
     }
     memmove(b->out + b->out_length, more->at, more->length);
     b->out_length += more->length;
-    backend_watch(b, UV_READABLE | UV_WRITABLE | UV_DISCONNECT);
-}
-
-bool settle_send(struct backend *b)
-{
-    while (b->out_sent < b->out_length) {
-        ssize_t sent = send(b->fd, b->out + b->out_sent, b->out_length - b->out_sent, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-        if (sent == -1)
-            return errno == EAGAIN || errno == EINTR;
-        b->out_sent += (size_t)sent;
-    }
-    b->out_length = b->out_sent = 0;
-    backend_watch(b, UV_READABLE | UV_DISCONNECT);
-    return true;
+    if (!settle_send(b))
+        backend_close(b, "server closed the connection");
 }
 
 /* ---- finding the position again ---- */
@@ -72,8 +78,8 @@ void settle_begin(struct backend *b)
     b->out_length = b->out_sent = 0;
     b->reset_asked = false;
     position_ask(&b->position, &out);
-    queue(b, &out);
     look_again_after(b, b->cancelling ? CANCEL_EVERY_MS : CANCEL_AFTER_MS);
+    queue(b, &out);
 }
 
 /*
@@ -93,11 +99,8 @@ void settle_at_rest(struct backend *b)
     b->reset_asked = true;
     position_ask_again(&b->position, &out);
     pg_query(&out, "DISCARD ALL");
+    backend_time(b, REST_MS);
     queue(b, &out);
-    if (!settle_send(b))
-        backend_close(b, "server closed the connection");
-    else
-        backend_time(b, REST_MS);
 }
 
 void settle_again(struct backend *b)
@@ -106,9 +109,8 @@ void settle_again(struct backend *b)
     struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
 
     position_ask_again(&b->position, &out);
+    look_again_after(b, CANCEL_EVERY_MS);
     queue(b, &out);
-    if (b->phase == BACKEND_SYNCING)
-        look_again_after(b, CANCEL_EVERY_MS);
 }
 
 static bool parameter_as_reported(void *context, const char *name, const char *value)

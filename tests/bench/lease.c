@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
@@ -158,8 +159,24 @@ static void measure_first_use(const char *name, long samples)
     bench_report("first_us", bench_median(more, (size_t)samples * (SLOTS - 1)));
 }
 
+/* Strict isolation takes workers of another user than the supervisor's, and so a pglendd of its own and root. */
+static void measure_strict(double shared_us, long samples)
+{
+    const char *directory = getenv("BENCH_STRICT_DIR");
+    double us;
+
+    if (directory == NULL)
+        return;
+    if (setenv("PGLEND_RUNTIME_DIR", directory, 1) == -1)
+        bench_fail("setenv", strerror(errno));
+    us = settled("strict", samples);
+    bench_report("cycle_strict_us", us);
+    bench_report("cycle_strict_more_us", us - shared_us);
+}
+
 int main(void)
 {
+    double full;
     long batches = bench_setting("BENCH_BATCHES", 500);
     long samples = bench_setting("BENCH_SAMPLES", 1000);
 
@@ -169,7 +186,9 @@ int main(void)
     bench_report("floor_full_us", floor_full(samples));
     bench_report("cycle_guard_ns", batched("none", batches));
     bench_report("cycle_ns", batched("unguarded", batches));
-    bench_report("cycle_full_us", settled("full", samples));
+    full = settled("full", samples);
+    bench_report("cycle_full_us", full);
     measure_first_use("none", samples / 5 + 1);
+    measure_strict(full, samples);
     return 0;
 }

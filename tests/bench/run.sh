@@ -18,18 +18,18 @@ if [ "${BENCH_QUICK:-0}" = 1 ]; then
     export BENCH_ROUNDS=5 BENCH_QUERIES=2000 BENCH_BATCHES=50 BENCH_SAMPLES=200 BENCH_CROWD_MS=300 BENCH_TLS_MS=200
 fi
 
-# The head of both configurations.
+# The head of each configuration: NAME [USER GROUP].
 head_of()
 {
     cat <<EOF
   "runtime_dir": "$stage/$1",
-  "user": "$stage_user", "group": "$stage_group",
+  "user": "${2:-$stage_user}", "group": "${3:-$stage_group}",
   "admin": { "read": { "users": ["root", "$(id -un)"] } },
   "defaults": { "access": { "users": ["root", "$stage_user"] } },
 EOF
 }
 
-# A pool: NAME SIZE RESET GUARD [AUTHORITY: encrypted, and verified with that file].
+# A pool: NAME SIZE RESET GUARD [AUTHORITY: encrypted, and verified with that file] [ISOLATION].
 pool()
 {
     local tls=
@@ -38,7 +38,8 @@ pool()
     "$1": {
       "database": { "host": "127.0.0.1", "port": $pg_port, "dbname": "postgres", "user": "postgres",
                     "password_file": "$stage/bench.password"$tls },
-      "size": { "min": $2, "max": $2 }, "reset": "$3", "guard": $4, "certificate_warn": "0s"
+      "size": { "min": $2, "max": $2 }, "reset": "$3", "guard": $4, "certificate_warn": "0s",
+      "isolation": "${6:-shared}"
     }
 EOF
 }
@@ -54,6 +55,14 @@ $(pool unguarded 1 none false),
 $(pool full 1 full true),
 $(pool crowd 8 none true),
 $(pool tls 8 none true "$stage/server.crt")
+  }
+}
+EOF
+    cat >"$stage/strict.json" <<EOF
+{
+$(head_of strict daemon "$(id -gn daemon)")
+  "pools": {
+$(pool strict 1 full true "" strict)
   }
 }
 EOF
@@ -89,6 +98,12 @@ bring_up()
     for program in none unguarded full crowd tls; do
         await_idle "$program"
     done
+    # Its workers are of another user than the supervisor: that takes root.
+    if [ "$(id -u)" = 0 ]; then
+        export BENCH_STRICT_DIR=$stage/strict
+        stage_pglendd strict
+        PGLEND_RUNTIME_DIR=$BENCH_STRICT_DIR await_idle strict
+    fi
 }
 
 # The server has a certificate of its own making from now on, and speaks TLS to whoever asks for it.
@@ -251,6 +266,8 @@ acquire + release of a slot used before
   reset none, no guard     | cycle_ns          | <= | 200                 | ns  | 1
   reset full, answer is in | cycle_full_us     | <= | 12                  | us  | 1
     its send, recv alone   | floor_full_us     | -  |                     | us  | 1
+  strict isolation         | cycle_strict_us   | -  |                     | us  | 1
+    more than reset full   | cycle_strict_more_us | <= | 40               | us  | 1
 First use of a slot by a worker
   first use                | first_us          | <= | 300                 | us  | 1
   attach and first use     | first_fresh_us    | -  |                     | us  | 1
