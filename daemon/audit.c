@@ -159,6 +159,9 @@ static void on_supervisor(void *context, const struct message *m, int fd)
     } else if (m->verb == MESSAGE_AUDIT_EVENT) {
         take_event(m);
         audit.serial = m->slot;
+    } else if (m->verb == MESSAGE_AUDIT_DRAIN) {
+        if (!audit.failing)
+            (void)audit_rings_drain(&audit.trail);
     } else {
         log_error("audit: the supervisor sent message %u, which it may not", m->verb);
     }

@@ -103,6 +103,16 @@ void audit_link_open(struct supervisor *s, int fd)
         tell(k);
 }
 
+void audit_drain(void)
+{
+    static struct message m;
+
+    if (trail.channel == NULL)
+        return; /* another one begins with looking */
+    message_make(&m, MESSAGE_AUDIT_DRAIN, NULL, 0, NULL);
+    channel_send(trail.channel, &m, -1);
+}
+
 static bool keep(enum audit_event event, struct audit_values *values)
 {
     static const struct audit_moment unknown = {.boot = ""};

@@ -52,19 +52,30 @@ static void drop(struct pool *pool, struct ask **link)
     leave_queue(pool, borrower);
 }
 
-static void refuse(struct pool *pool, const struct worker *w, uint32_t serial, pglend_status status)
+/* W gets none, for what it asked as ASK and SAID. */
+static void refuse(const struct ask *ask, const struct asserted *said, pglend_status status)
 {
+    const struct worker *w = ask->worker;
+    uint64_t now = clock_ns();
+
     switch (status) {
     case PGLEND_TIMEOUT:
-        stats_count(&pool->segment, STATS_TIMEOUTS);
+        stats_count(&w->pool->segment, STATS_TIMEOUTS);
         break;
     case PGLEND_QUEUE_FULL:
-        stats_count(&pool->segment, STATS_QUEUE_FULL);
+        stats_count(&w->pool->segment, STATS_QUEUE_FULL);
+        break;
+    case PGLEND_NO_DATABASE:
+    case PGLEND_SHUTDOWN:
+        stats_count(&w->pool->segment, STATS_REFUSED);
         break;
     default:
-        stats_count(&pool->segment, STATS_REFUSED);
+        break;
     }
-    lend_refuse(w, serial, status, "not lent");
+    /* Who does not want to wait only asks whether there is one. */
+    if (ask->waits)
+        lease_record_refusal(w, said, ask->began < now ? now - ask->began : 0, status);
+    lend_refuse(w, ask->serial, status, "not lent");
 }
 
 /* Why nobody waits here any longer than UNTIL, if so; PGLEND_OK: one may. */
@@ -106,11 +117,24 @@ static void end_lease(struct backend *b, uint64_t word, enum wire_left left)
     (void)lease_surrender(s, word_borrower(word), b->slot, left == LEFT_BROKEN ? SLOT_BROKEN : 0);
     borrower_free(s, word_borrower(word));
     b->untaken = 0;
+    b->unsent = false;
     b->left_at_rest = left == LEFT_AT_REST;
     backend_returned(b, word_flags(slot_word(s, b->slot)));
 }
 
-/* BORROWER of W, that asked as SERIAL at BEGAN, has SLOT under WORD: tell it. */
+/* The lease that WORD, of B's slot, says has begun: its borrower, of W, is sent the descriptor. */
+static void tell(struct worker *w, struct backend *b, uint64_t word)
+{
+    b->unsent = false;
+    b->untaken = b->waited ? clock_ns() : 0;
+    if (lend_send(w, b, b->serial, word, b->waited) == 0)
+        return;
+    /* It does not read, or has gone: the session was not touched. */
+    lend_refuse(w, b->serial, PGLEND_SYSTEM, "the supervisor cannot send the connection's descriptor");
+    end_lease(b, word, LEFT_AT_REST);
+}
+
+/* A borrower of W, that asked as SERIAL at BEGAN, has SLOT under WORD. */
 static void hand_over(struct worker *w, uint32_t serial, uint32_t slot, uint64_t word, uint64_t began, bool waited)
 {
     struct pool *pool = w->pool;
@@ -118,14 +142,43 @@ static void hand_over(struct worker *w, uint32_t serial, uint32_t slot, uint64_t
     uint64_t now = clock_ns(), wait_ns = began < now ? now - began : 0;
 
     b->serial = serial;
-    b->untaken = waited ? now : 0;
+    b->waited = waited;
     stats_waited(&pool->segment, slot, wait_ns);
     lease_record_begin(b, word, wait_ns);
-    if (lend_send(w, b, serial, word, waited) == 0)
-        return;
-    /* It does not read, or has gone: the session was not touched. */
-    lend_refuse(w, serial, PGLEND_SYSTEM, "the supervisor cannot send the connection's descriptor");
-    end_lease(b, word, LEFT_AT_REST);
+    b->unsent = lease_record_first(pool);
+    if (b->unsent) {
+        b->recorded = lease_record_place(pool);
+        b->untaken = 0;
+        pool->unsent++;
+        pool->drain_due = true;
+    } else {
+        tell(w, b, word);
+    }
+}
+
+/* Who waits for nothing but the disk? A lease may have ended meanwhile: its borrower gave up, or died. */
+static void look_at_records(struct pool *pool)
+{
+    uint32_t left = 0;
+
+    if (pool->drain_due)
+        audit_drain();
+    pool->drain_due = false;
+    for (uint32_t i = 0; i < pool->segment.slots && pool->unsent > 0; i++) {
+        struct backend *b = &pool->backend[i];
+        uint64_t word = slot_word(&pool->segment, i);
+        const struct worker *w = worker_of_borrower(pool, word_borrower(word));
+
+        if (!b->unsent)
+            continue;
+        if (word_state(word) != SLOT_LEASED || b->phase != BACKEND_LENDABLE || w == NULL || w->sock == -1)
+            b->unsent = false;
+        else if (lease_record_on_disk(pool, b->recorded))
+            tell(pool->worker[w->index], b, word);
+        else
+            left++;
+    }
+    pool->unsent = left;
 }
 
 void grant_look(struct pool *pool)
@@ -145,68 +198,78 @@ void grant_look(struct pool *pool)
         else
             borrower_free(s, ask.borrower);
     }
+    look_at_records(pool);
 }
 
 /* ---- what workers say ---- */
 
-static pglend_status enqueue(struct worker *w, const struct wire_acquire *m, uint32_t borrower,
-                             const struct lease_wish *wish)
+/* ASK has found nothing idle. PGLEND_OK: it waits. */
+static pglend_status enqueue(struct pool *pool, const struct ask *ask, const struct lease_wish *wish)
 {
-    struct pool *pool = w->pool;
-    uint64_t until = with_grace(pool, m->until, wish->now);
-    pglend_status status = why_not_wait(pool, until, wish->now);
-    struct ask *ask;
+    uint64_t until = with_grace(pool, ask->until, ask->began);
+    pglend_status status = why_not_wait(pool, until, ask->began);
+    struct ask *last;
 
     if (status == PGLEND_OK && pool->config->max_waiters != 0 && pool->asks >= (uint64_t)pool->config->max_waiters)
         return PGLEND_QUEUE_FULL;
     if (status != PGLEND_OK)
         return status;
-    ask = malloc(sizeof *ask);
-    if (ask == NULL)
+    last = malloc(sizeof *last);
+    if (last == NULL)
         return PGLEND_SYSTEM;
-    *ask = (struct ask){.worker = w, .serial = m->serial, .borrower = borrower, .began = wish->now, .until = until};
-    *pool->last_ask = ask;
-    pool->last_ask = &ask->next;
-    w->asks++;
+    *last = *ask;
+    last->until = until;
+    *pool->last_ask = last;
+    pool->last_ask = &last->next;
+    last->worker->asks++;
     pool->asks++;
-    lease_enqueue(&pool->segment, borrower, wish);
+    lease_enqueue(&pool->segment, last->borrower, wish);
     if (!uv_is_active((uv_handle_t *)&pool->review))
         (void)uv_timer_start(&pool->review, on_review, REVIEW_MS, REVIEW_MS);
     return PGLEND_OK;
 }
 
-void grant_acquire(struct worker *w, const struct wire_acquire *m)
+/* ASK, which may borrow: now, or when its turn comes. */
+static void serve(struct pool *pool, const struct ask *ask, uint32_t own)
 {
-    struct pool *pool = w->pool;
     struct segment *s = &pool->segment;
-    struct lease_wish wish = {.own = m->own, .max = pool->steering.max, .now = clock_ns()};
-    uint32_t borrower, slot = NO_SLOT;
+    struct lease_wish wish = {.own = own, .max = pool->steering.max, .now = ask->began};
+    uint32_t slot = NO_SLOT;
     pglend_status status;
     uint64_t word;
 
-    if (!asserted_fits(m->said.actor) || !asserted_fits(m->said.purpose)) {
-        lend_refuse(w, m->serial, PGLEND_USAGE, "actor and purpose must be UTF-8 without control characters");
-        return;
-    }
-    if (w->asks == ASKS_MAX || borrower_claim(s, w->index, &borrower) == -1) {
-        lend_refuse(w, m->serial, PGLEND_SYSTEM,
-                    w->asks == ASKS_MAX ? "this process waits for too many connections at a time"
-                                        : "all borrower entries are taken: raise max_workers");
-        return;
-    }
-    s->asserted[borrower] = m->said;
     if (lease_record_room(pool) && pool->steering.mode < POOL_DISABLED)
-        slot = lease_try(s, borrower, &wish, &word);
+        slot = lease_try(s, ask->borrower, &wish, &word);
     if (slot != NO_SLOT) {
-        hand_over(w, m->serial, slot, word, wish.now, false);
+        hand_over(ask->worker, ask->serial, slot, word, ask->began, false);
         return;
     }
-    status = enqueue(w, m, borrower, &wish);
+    status = enqueue(pool, ask, &wish);
     if (status != PGLEND_OK) {
-        borrower_free(s, borrower);
-        refuse(pool, w, m->serial, status);
+        borrower_free(s, ask->borrower);
+        refuse(ask, &s->asserted[ask->borrower], status);
     }
     pool_balance(pool);
+}
+
+void grant_acquire(struct worker *w, const struct wire_acquire *m)
+{
+    struct pool *pool = w->pool;
+    struct ask ask = {.worker = w, .serial = m->serial, .began = clock_ns(), .until = m->until};
+
+    ask.waits = ask.until > ask.began;
+    if (!asserted_fits(m->said.actor) || !asserted_fits(m->said.purpose)) {
+        lend_refuse(w, m->serial, PGLEND_USAGE, "actor and purpose must be UTF-8 without control characters");
+    } else if (!asserted_enough(&pool->policy, m->said.actor, m->said.purpose)) {
+        refuse(&ask, &m->said, PGLEND_DENIED);
+    } else if (w->asks == ASKS_MAX) {
+        lend_refuse(w, m->serial, PGLEND_SYSTEM, "this process waits for too many connections at a time");
+    } else if (borrower_claim(&pool->segment, w->index, &ask.borrower) == -1) {
+        lend_refuse(w, m->serial, PGLEND_SYSTEM, "all borrower entries are taken: raise max_workers");
+    } else {
+        pool->segment.asserted[ask.borrower] = m->said;
+        serve(pool, &ask, m->own);
+    }
 }
 
 static bool is_held_by(const struct worker *w, uint32_t slot, uint64_t word)
@@ -250,8 +313,10 @@ void grant_give_up(struct worker *w, uint32_t serial)
 
     for (struct ask **link = &pool->ask; *link != NULL; link = &(*link)->next)
         if ((*link)->worker == w && (*link)->serial == serial) {
+            const struct ask ask = **link;
+
             drop(pool, link);
-            refuse(pool, w, serial, PGLEND_TIMEOUT);
+            refuse(&ask, &pool->segment.asserted[ask.borrower], PGLEND_TIMEOUT);
             return;
         }
     for (uint32_t i = 0; i < pool->segment.slots; i++) {
@@ -321,7 +386,7 @@ static void on_review(uv_timer_t *timer)
             continue;
         }
         drop(pool, link);
-        refuse(pool, ask.worker, ask.serial, status);
+        refuse(&ask, &pool->segment.asserted[ask.borrower], status);
     }
     if (pool->ask == NULL)
         (void)uv_timer_stop(timer);

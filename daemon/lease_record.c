@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * lease_record.c - in strict isolation the supervisor writes each lease's begin and end for the audit trail.
+ * lease_record.c - in strict isolation the supervisor writes each lease's begin and end, and who got none, for the
+ * audit trail.
  *
  * They go the way that workers' own records go in shared isolation, by the segment's ring, so that they outlive this
  * process; here nobody else can write there, and who the worker is comes from the kernel.
@@ -27,6 +28,14 @@ bool lease_record_room(const struct pool *pool)
     }
 }
 
+static void set_worker(struct ring_entry *event, const struct worker *w)
+{
+    event->started = w->identity.start_time;
+    event->pid = w->identity.pid;
+    event->uid = w->identity.uid;
+    event->gid = w->identity.gid;
+}
+
 static void put(const struct backend *b, uint64_t word, struct ring_entry *event)
 {
     const struct segment *s = &b->pool->segment;
@@ -37,12 +46,8 @@ static void put(const struct backend *b, uint64_t word, struct ring_entry *event
     event->generation = b->generation;
     event->backend_pid = b->pid;
     event->said = s->asserted[word_borrower(word)];
-    if (w != NULL) {
-        event->started = w->identity.start_time;
-        event->pid = w->identity.pid;
-        event->uid = w->identity.uid;
-        event->gid = w->identity.gid;
-    }
+    if (w != NULL)
+        set_worker(event, w);
     if (!ring_put(s, event))
         (void)atomic_fetch_add_explicit(&s->header->ring_lost, 1, memory_order_relaxed);
 }
@@ -55,6 +60,24 @@ void lease_record_begin(const struct backend *b, uint64_t word, uint64_t wait_ns
         put(b, word, &event);
 }
 
+bool lease_record_first(const struct pool *pool)
+{
+    return is_recorded(pool) && pool->supervisor->config->audit.sync == AUDIT_SYNC_DURABLE;
+}
+
+uint64_t lease_record_place(const struct pool *pool)
+{
+    return atomic_load_explicit(&pool->segment.header->ring_claimed, memory_order_relaxed);
+}
+
+bool lease_record_on_disk(const struct pool *pool, uint64_t place)
+{
+    const struct segment_header *h = pool->segment.header;
+
+    return atomic_load_explicit(&h->ring_drained, memory_order_acquire) >= place ||
+           atomic_load_explicit(&h->ring_mode, memory_order_relaxed) == RING_UNRECORDED;
+}
+
 void lease_record_end(const struct backend *b, uint64_t word, bool broken)
 {
     uint64_t since = atomic_load_explicit(&b->pool->segment.slot[b->slot].since, memory_order_relaxed);
@@ -64,4 +87,20 @@ void lease_record_end(const struct backend *b, uint64_t word, bool broken)
 
     if (is_recorded(b->pool))
         put(b, word, &event);
+}
+
+void lease_record_refusal(const struct worker *w, const struct asserted *said, uint64_t wait_ns, pglend_status status)
+{
+    const struct policy *policy = &w->pool->policy;
+    struct ring_entry event = {.kind = RING_REFUSED, .status = (uint32_t)status, .wait_us = wait_ns / 1000};
+
+    if (!is_recorded(w->pool))
+        return;
+    set_worker(&event, w);
+    event.said = *said;
+    /* Free text that the pool does not know may be of a patient. */
+    if (policy->purposes[0] != '\0' && !asserted_purpose_known(policy, said->purpose))
+        event.said.purpose[0] = '\0';
+    /* Without room it is only counted, with the statistics: it must not take the room of a lease. */
+    (void)ring_put(&w->pool->segment, &event);
 }

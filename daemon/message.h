@@ -28,6 +28,7 @@
  *                          AUDIT_EVENT · SEGMENT (pool; fd: its leases' begin and end stand there;
  *                          status: enum isolation)
  *   supervisor ─► audit    AUDIT_EVENT (slot: a serial number; text: the event and its fields as JSON)
+ *                          AUDIT_DRAIN (a lease waits for its record, which stands in a ring)
  *   audit ─► supervisor    AUDIT_STATE (slot: the last serial that is on disk; status: enum audit_state; text: the head, or why not)
  */
 #ifndef PGLEND_MESSAGE_H
@@ -55,6 +56,7 @@ enum message_verb {
     MESSAGE_AUDIT_EVENT,
     MESSAGE_AUDIT_STATE,
     MESSAGE_SEGMENT_READER,
+    MESSAGE_AUDIT_DRAIN,
     MESSAGE_LOGIN = 32,
     MESSAGE_CANCEL,
     MESSAGE_FORGET,

@@ -82,7 +82,10 @@ struct backend {
     bool cancelling;    /* a cancel request for this generation is with the keeper */
     bool spoiled;       /* one was lost, or its server is another now: this session is lent no more */
     unsigned cancels;   /* sent in this phase */
-    uint32_t serial;    /* strict isolation, this and the next three: of the request that the lease was made for */
+    uint32_t serial;    /* strict isolation, this and the next six: of the request that the lease was made for */
+    bool unsent;        /* its borrower has yet to be told, when the record of that lease is on disk, as is */
+    bool waited;        /* and whether it had to wait */
+    uint64_t recorded;  /* all up to this in the ring */
     bool told_of;       /* its worker has told a new supervisor that it holds it */
     uint64_t untaken;   /* since when its borrower, which waited for it, has not read that it has it; ns; 0: it has */
     bool left_at_rest;  /* so its last borrower says */
@@ -121,12 +124,13 @@ struct stats_rate {
     uint64_t failed;  /* the last login that did; CLOCK_REALTIME, s; 0: none */
 };
 
-/* Strict isolation: a borrower that waits. */
+/* Strict isolation: a borrower that asks, and waits. */
 struct ask {
     struct ask *next;
     struct worker *worker;
     uint32_t serial, borrower;
     uint64_t began, until; /* ns */
+    bool waits;            /* it wants to, if need be */
 };
 
 struct pool {
@@ -149,6 +153,8 @@ struct pool {
 
     struct ask *ask, **last_ask; /* strict isolation: who waits, oldest first, */
     uint32_t asks;               /* how many */
+    uint32_t unsent;             /* leases whose borrowers are told when their records are on disk */
+    bool drain_due;              /* the audit process is to look for such */
     uv_timer_t review;           /* and whether it is in vain */
 
     uv_timer_t login_timer; /* when a login may be tried again */
@@ -270,6 +276,7 @@ void audit_values_peer(struct audit_values *values, const struct identity *who, 
 void audit_config_changes(const struct supervisor *s, const char *refusal, const json_t *changes);
 /* While shutting down: is all that happened on disk, or is nobody there to write it? */
 bool audit_settled(const struct supervisor *s);
+void audit_drain(void);                /* a lease waits for its record to be on disk */
 void audit_look(struct supervisor *s); /* once a second: what leases do while the trail is not written */
 /* W has ended: the next sweep takes its leases back, and says so. */
 void audit_worker_left(const struct worker *w);
@@ -397,7 +404,13 @@ void grant_recover(struct pool *pool); /* after a predecessor's death */
 /* lease_record.c: strict isolation: the leases that words speak of, for the audit trail */
 bool lease_record_room(const struct pool *pool); /* may a lease begin? */
 void lease_record_begin(const struct backend *b, uint64_t word, uint64_t wait_ns);
+/* Must its record be on disk before a lease begins? */
+bool lease_record_first(const struct pool *pool);
+/* How much of the ring is written, and is all of it up to PLACE on disk (or is nothing recorded, as configured)? */
+uint64_t lease_record_place(const struct pool *pool);
+bool lease_record_on_disk(const struct pool *pool, uint64_t place);
 void lease_record_end(const struct backend *b, uint64_t word, bool broken);
+void lease_record_refusal(const struct worker *w, const struct asserted *said, uint64_t wait_ns, pglend_status status);
 
 /* worker.c: hello, fetch, death */
 int worker_listen(struct supervisor *s, int fd);

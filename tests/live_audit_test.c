@@ -366,10 +366,12 @@ START_TEST(who_got_none_is_recorded)
     };
     json_t *record;
     PGconn *conn, *none;
+    bool attested;
     pglend *p;
 
     start("", ", 'pools': {'clinic': {'size': {'max': 1}, 'require_actor': true,"
               " 'purposes': ['treatment', 'payment']}}");
+    attested = pglendd_is_strict(d);
     p = pglend_open(d->runtime_dir, "clinic");
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
         conn = pglend_acquire_as(p, row[i].actor, row[i].purpose, 5000);
@@ -395,7 +397,7 @@ START_TEST(who_got_none_is_recorded)
     ck_assert_ptr_nonnull(record);
     ck_assert_str_eq(json_string_value(json_object_get(record, "actor")), "dr.kim");
     ck_assert_int_ge(number_of(record, "wait_us"), 20000);
-    ck_assert(json_is_false(json_object_get(record, "attested")));
+    ck_assert_int_eq(json_is_true(json_object_get(record, "attested")), attested);
     ck_assert_int_eq(number_of(record, "pid"), getpid());
     json_decref(record);
     ck_assert(is_recorded("lease.refused", "outcome", "PGLEND_DENIED"));
@@ -722,6 +724,47 @@ START_TEST(durable_records_are_on_disk_at_once)
 }
 END_TEST
 
+/* Of all that it holds. */
+static bool trail_says(const char *lease)
+{
+    char command[400];
+
+    (void)snprintf(command, sizeof command, "cat '%s'/*.jsonl | grep -q '\"lease.begin\".*\"%s\"'", directory, lease);
+    return system(command) == 0;
+}
+
+/* In strict isolation nobody has a connection whose record is not on disk, however long that takes. */
+START_TEST(durable_leases_begin_on_disk)
+{
+    PGconn *conn;
+    pid_t process;
+    pglend *p;
+
+    if (geteuid() != 0)
+        return; /* strict isolation takes two users */
+    start(", 'sync': 'durable', 'on_audit_failure': 'deny'", ", 'pools': {'clinic': {'isolation': 'strict'}}");
+    wait_until(state_is("on"), 5);
+    p = pglend_open(d->runtime_dir, "clinic");
+    for (int i = 0; i < 20; i++) {
+        ck_assert_msg((conn = pglend_acquire(p, 5000)) != NULL, "%s", pglend_errmessage(p));
+        ck_assert_msg(trail_says(pglend_lease_id(p, conn)), "%s is not on disk", pglend_lease_id(p, conn));
+        ck_assert_int_eq(pglend_release(p, conn), PGLEND_OK);
+    }
+    process = pglendd_process(d, "audit");
+    ck_assert_int_eq(kill(process, SIGSTOP), 0);
+    ck_assert_ptr_null(pglend_acquire(p, 500));
+    ck_assert_int_eq(pglend_errcode(p), PGLEND_TIMEOUT);
+    ck_assert_int_eq(kill(process, SIGCONT), 0);
+    ck_assert_msg((conn = pglend_acquire(p, 5000)) != NULL, "%s", pglend_errmessage(p));
+    ck_assert(trail_says(pglend_lease_id(p, conn)));
+    ck_assert_int_eq(pglend_release(p, conn), PGLEND_OK);
+    pglend_close(p);
+    pglendd_stop(d);
+    expect_intact();
+    ck_assert_uint_eq(balanced_leases(), 22);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_audit");
@@ -745,5 +788,6 @@ int main(void)
     tcase_add_test(live, closed_files_are_archived_and_then_removed);
     tcase_add_test(live, an_archive_command_that_fails_removes_nothing);
     tcase_add_test(live, durable_records_are_on_disk_at_once);
+    tcase_add_test(live, durable_leases_begin_on_disk);
     return harness_main(suite);
 }
