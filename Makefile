@@ -220,7 +220,7 @@ soak: all $(BUILD)/tests/live_soak_test
 
 # Lines executed by the tests, a directory; TEST picks some of them.
 coverage: | $(BUILD)/have-check
-	@MAKE='$(MAKE)' tests/coverage/run.sh '$(abspath $(BUILD))/coverage' $(if $(TEST),$(TEST),$(TESTS) $(TLS_SOME:%=%:tls))
+	@MAKE='$(MAKE)' tests/coverage/run.sh '$(abspath $(BUILD))/coverage' $(if $(TEST),$(TEST),$(TESTS) $(TLS_SOME:%=%:tls) $(STRICT_SOME:%=%:strict))
 
 coverage-tests: $(tests_bin)
 

@@ -401,6 +401,7 @@ enum reader_state adopt_settle(struct loan *loan, bool due, bool discard_all, ui
     reader.discard_all = discard_all;
     reader.completed = false;
     reader.parameter = parameter_believed;
+    reader.row = NULL;
     reader.context = loan;
     reader.head_length = 0;
     for (;;) {

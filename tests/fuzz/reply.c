@@ -79,10 +79,11 @@ static void find_position(const uint8_t *bytes, size_t length, size_t piece)
     for (size_t i = 0, digit = 0; i < length; i++)
         filled[i] = bytes[i] == '#' ? (uint8_t)position.nonce[digit++ % TOKEN_HEX] : bytes[i];
     for (size_t at = 0; at < length && !found;) {
-        size_t part = piece == 0 || piece > length - at ? length - at : piece;
+        size_t part = piece == 0 || piece > length - at ? length - at : piece, used = 0;
 
         part = part < POSITION_TAKE_MAX ? part : POSITION_TAKE_MAX;
-        found = position_take(&position, filled + at, part);
+        found = position_take(&position, filled + at, part, &used);
+        fuzz_require(!found || (used >= 1 && used <= part));
         at += part;
     }
     fuzz_require(!found || memmem(filled, length, position.nonce, TOKEN_HEX) != NULL);
