@@ -111,7 +111,7 @@ static void revoke_in_pool(struct admin_connection *c, struct pool *pool, const 
         if (word_state(word) != SLOT_LEASED || !is_aimed_at(&aim, pool, i, worker))
             continue;
         shown = describe(pool, i, worker);
-        if (!revoke_lease(&pool->backend[i], word, LOST_REVOKED, "revoked")) {
+        if (!revoke_lease(&pool->backend[i], word, CLOSE_REVOKED)) {
             json_decref(shown);
             continue;
         }
@@ -126,7 +126,7 @@ static bool is_revoked(const struct pool *pool)
     for (uint32_t i = 0; i < pool->segment.slots; i++) {
         const struct backend *b = &pool->backend[i];
 
-        if (b->phase == BACKEND_CLOSING && strcmp(b->reason, "revoked") == 0)
+        if (b->phase == BACKEND_CLOSING && b->reason == CLOSE_REVOKED)
             return false;
     }
     return true;

@@ -288,7 +288,7 @@ static uint64_t taken_version(const struct backend *b, unsigned flags)
                                                           : word_version(slot_word(&b->pool->segment, b->slot)) - 1;
 }
 
-void audit_revoked(const struct backend *b, uint64_t word, const char *reason)
+void audit_revoked(const struct backend *b, uint64_t word, enum close_reason reason)
 {
     const struct pool *pool = b->pool;
     uint32_t borrower = word_borrower(word), worker;
@@ -307,7 +307,7 @@ void audit_revoked(const struct backend *b, uint64_t word, const char *reason)
         audit_set_text(&values, AUDIT_FIELD_ACTOR, said.actor);
         audit_set_text(&values, AUDIT_FIELD_PURPOSE, said.purpose);
     }
-    audit_set_text(&values, AUDIT_FIELD_REASON, reason);
+    audit_set_text(&values, AUDIT_FIELD_REASON, close_reasons[reason].text);
     audit_event(pool->supervisor, AUDIT_LEASE_REVOKED, &values);
 }
 

@@ -160,11 +160,11 @@ static void become_held(struct backend *b, unsigned flags)
 void backend_ready(struct backend *b)
 {
     /* What was wished of it meanwhile, nobody told it: it was not lendable then. */
-    const char *unwanted = steer_unwanted(b->pool, b->slot);
+    enum close_reason unwanted = steer_unwanted(b->pool, b->slot);
 
     backend_enter(b, BACKEND_LENDABLE);
     backend_watch(b, UV_DISCONNECT);
-    if (unwanted != NULL)
+    if (unwanted != CLOSE_NONE)
         backend_close(b, unwanted);
     else if (b->pool->steering.mode == POOL_PAUSED)
         become_held(b, 0);
@@ -202,7 +202,7 @@ void backend_connected(struct backend *b, const struct message *m, int fd)
 static void spoil(struct backend *b)
 {
     b->spoiled = true;
-    backend_retire(b, "cancel lost");
+    backend_retire(b, CLOSE_CANCEL_LOST);
 }
 
 /* What its slot's word says decides; that is pool_recover()'s to look at. */
@@ -267,7 +267,7 @@ void backend_cancelled(struct backend *b, const struct message *m)
         break;
     case BACKEND_SYNCING:
         if (m->status == CANCEL_LOST)
-            backend_close(b, "cancel lost");
+            backend_close(b, CLOSE_CANCEL_LOST);
         else
             settle_again(b);
         break;
@@ -290,11 +290,11 @@ void backend_returned(struct backend *b, unsigned flags)
     if (b->phase != BACKEND_LENDABLE)
         return;
     if ((flags & SLOT_BROKEN) != 0)
-        backend_close(b, "broken");
-    else if (b->spoiled || ((flags & SLOT_RETIRE) != 0 && b->reason != NULL))
-        backend_close(b, b->reason != NULL ? b->reason : "cancel lost");
+        backend_close(b, CLOSE_BROKEN);
+    else if (b->spoiled || ((flags & SLOT_RETIRE) != 0 && b->reason != CLOSE_NONE))
+        backend_close(b, b->reason != CLOSE_NONE ? b->reason : CLOSE_CANCEL_LOST);
     else if (b->pool->config->reset == RESET_REPLACE)
-        backend_close(b, "replaced after each lease");
+        backend_close(b, CLOSE_REPLACED);
     else if (at_rest)
         settle_at_rest(b);
     else
@@ -339,10 +339,10 @@ static void closed(struct backend *b)
         supervisor_tell(b->pool->supervisor, MESSAGE_FORGET, b->pool->config->name, b->slot, 0);
     }
     stats_count(&b->pool->segment, STATS_CLOSED);
-    backend_log(b, LOG_LEVEL_INFO, "%s", b->reason);
+    backend_log(b, LOG_LEVEL_INFO, "%s", close_reasons[b->reason].text);
     b->connected = 0;
     b->recycle = false;
-    b->reason = NULL;
+    b->reason = CLOSE_NONE;
     if (!follow(b)) {
         backend_enter(b, BACKEND_NONE);
         lease_empty(&b->pool->segment, b->slot);
@@ -352,7 +352,7 @@ static void closed(struct backend *b)
     health_replaced(b->pool);
 }
 
-void backend_close(struct backend *b, const char *reason)
+void backend_close(struct backend *b, enum close_reason reason)
 {
     unsigned char bytes[8];
     struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
@@ -401,7 +401,7 @@ static bool withdraw(struct backend *b, unsigned *flags)
     return false;
 }
 
-void backend_retire(struct backend *b, const char *reason)
+void backend_retire(struct backend *b, enum close_reason reason)
 {
     unsigned flags;
 
@@ -422,7 +422,7 @@ void backend_stay(struct backend *b)
 
     if (b->spoiled)
         return;
-    b->reason = NULL;
+    b->reason = CLOSE_NONE;
     for (unsigned tries = 0; b->phase == BACKEND_LENDABLE && tries < WORD_TRIES; tries++) {
         uint64_t word = slot_word(s, b->slot);
 
@@ -462,18 +462,18 @@ static void on_backend_event(uv_poll_t *poll, int status, int events)
 
     if (b->phase == BACKEND_LENDABLE) {
         unwatch(b); /* level-triggered: it would not be quiet again */
-        backend_retire(b, "server closed the connection");
+        backend_retire(b, CLOSE_GONE);
         return;
     }
     if (status != 0) {
         /* libuv reports an error once, and then watches no more: what the server still said does not matter. */
         if (b->phase != BACKEND_CLOSING)
-            b->reason = "server closed the connection";
+            b->reason = CLOSE_GONE;
         closed(b);
         return;
     }
     if ((events & UV_WRITABLE) != 0 && !settle_send(b)) {
-        backend_close(b, "server closed the connection");
+        backend_close(b, CLOSE_GONE);
         return;
     }
     if ((events & (UV_READABLE | UV_DISCONNECT)) == 0)
@@ -483,7 +483,7 @@ static void on_backend_event(uv_poll_t *poll, int status, int events)
         return;
     if (got <= 0) {
         if (b->phase != BACKEND_CLOSING)
-            b->reason = "server closed the connection";
+            b->reason = CLOSE_GONE;
         closed(b);
     } else {
         settle_input(b, bytes, (size_t)got);

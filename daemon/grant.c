@@ -404,7 +404,7 @@ void grant_sweep(struct pool *pool)
         struct backend *b = &pool->backend[i];
 
         if (b->untaken != 0 && now - b->untaken > GRANT_BOUND_NS) {
-            (void)revoke_lease(b, slot_word(&pool->segment, i), LOST_UNKNOWN, "not taken by its borrower");
+            (void)revoke_lease(b, slot_word(&pool->segment, i), CLOSE_NOT_TAKEN);
             b->untaken = 0;
         }
     }

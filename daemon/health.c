@@ -47,7 +47,7 @@ static void close_idle(struct pool *pool, uint64_t now)
 
         if (is_idle(b, word) && b->replacement.state == REPLACEMENT_NONE && idle_for(b, now) >= bound &&
             lease_take(&pool->segment, i, word, word_flags(word))) {
-            backend_close(b, "idle too long");
+            backend_close(b, CLOSE_IDLE);
             connected--;
         }
     }
@@ -86,19 +86,19 @@ static uint64_t lifetime(const struct backend *b)
     return whole - whole / 40 * (((uint32_t)b->pid * UINT32_C(2654435761)) >> 22) / 1024;
 }
 
-/* Why B is to be replaced; NULL: it is not. */
-static const char *due(const struct backend *b, uint64_t now)
+/* Why B is to be replaced. */
+static enum close_reason due(const struct backend *b, uint64_t now)
 {
     const struct pool_config *config = b->pool->config;
     uint32_t uses = atomic_load_explicit(&b->pool->segment.slot[b->slot].uses, memory_order_relaxed);
 
     if (b->phase != BACKEND_LENDABLE || b->slot >= b->pool->steering.max)
-        return NULL;
+        return CLOSE_NONE;
     if (b->recycle)
-        return "recycled";
+        return CLOSE_RECYCLED;
     if (config->max_lifetime_ms != 0 && now - b->connected >= lifetime(b))
-        return "old enough";
-    return config->max_uses != 0 && uses >= (uint64_t)config->max_uses ? "borrowed often enough" : NULL;
+        return CLOSE_OLD;
+    return config->max_uses != 0 && uses >= (uint64_t)config->max_uses ? CLOSE_USED_UP : CLOSE_NONE;
 }
 
 /* A lease that lasts would keep the pool's one replacement waiting: those slots come later. */
@@ -147,7 +147,7 @@ static void replace_old(struct pool *pool, uint64_t now)
         uint64_t word = slot_word(&pool->segment, i);
 
         busy |= look_at_replacement(b, now) || b->phase == BACKEND_CONNECTING;
-        if (due(b, now) == NULL)
+        if (due(b, now) == CLOSE_NONE)
             continue;
         count++;
         if (!chosen_idle && (chosen == NULL || is_idle(b, word)) && !is_lent_for_long(b, word, now)) {
@@ -168,7 +168,7 @@ void health_spare(struct pool *pool)
 
         if (is_idle(b, word) && b->replacement.state == REPLACEMENT_NONE &&
             lease_take(&pool->segment, i, word, word_flags(word))) {
-            backend_close(b, "another pool needs its place");
+            backend_close(b, CLOSE_SPARED);
             return;
         }
     }

@@ -129,7 +129,7 @@ static void watch_lease(struct backend *b, uint64_t word, uint64_t now)
     if (max != 0 && now - w->since >= max) {
         if (!w->warned)
             warn(b, word, now, NULL, "it is not looked at, for lease_max is over");
-        (void)revoke_lease(b, word, LOST_TOO_LONG, "lease too long");
+        (void)revoke_lease(b, word, CLOSE_LEASE_TOO_LONG);
     } else if (look_is_due(b, now)) {
         w->asked_of = lease;
         supervisor_tell(b->pool->supervisor, MESSAGE_LOOK, b->pool->config->name, b->slot, 0);
@@ -200,8 +200,7 @@ static void judge(struct backend *b, uint64_t word, uint64_t now, const struct s
     if (limit != 0 && idle >= limit) {
         if (!b->watch.warned)
             warn(b, word, now, state, NULL);
-        (void)revoke_lease(b, word, in_transaction ? LOST_IDLE_IN_TRANSACTION : LOST_IDLE,
-                           in_transaction ? "lease idle in transaction too long" : "lease idle too long");
+        (void)revoke_lease(b, word, in_transaction ? CLOSE_LEASE_IDLE_IN_TRANSACTION : CLOSE_LEASE_IDLE);
         return;
     }
     if (limit != 0 && limit - idle < again)

@@ -316,7 +316,7 @@ void pool_correct_word(struct pool *pool, uint32_t slot)
         if (word_state(word) == SLOT_SUPERVISOR)
             backend_returned(b, word_flags(word));
         else if (word_state(word) == SLOT_EMPTY && lease_take(&pool->segment, slot, word, 0))
-            backend_close(b, "segment corrupted");
+            backend_close(b, CLOSE_CORRUPTED);
         break;
     case BACKEND_CONNECTING:
     case BACKEND_HELD:
@@ -325,7 +325,7 @@ void pool_correct_word(struct pool *pool, uint32_t slot)
     case BACKEND_CHECKING:
     case BACKEND_CLOSING:
         if (word_state(word) != SLOT_SUPERVISOR && lease_take(&pool->segment, slot, word, 0))
-            backend_close(b, "segment corrupted");
+            backend_close(b, CLOSE_CORRUPTED);
         break;
     case BACKEND_PHASES:
         break;
@@ -415,9 +415,9 @@ void pool_stop(struct pool *pool, enum shutdown_mode mode)
     for (uint32_t i = 0; i < pool->segment.slots; i++) {
         struct backend *b = &pool->backend[i];
 
-        backend_retire(b, "shutdown");
+        backend_retire(b, CLOSE_SHUTDOWN);
         if (mode == SHUTDOWN_FAST)
-            (void)revoke_lease(b, slot_word(&pool->segment, i), LOST_SHUTDOWN, "shutdown");
+            (void)revoke_lease(b, slot_word(&pool->segment, i), CLOSE_SHUTDOWN);
     }
 }
 

@@ -14,7 +14,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-void replace_begin(struct backend *b, const char *reason)
+void replace_begin(struct backend *b, enum close_reason reason)
 {
     if (b->phase != BACKEND_LENDABLE || b->replacement.state != REPLACEMENT_NONE)
         return;

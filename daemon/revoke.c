@@ -8,14 +8,14 @@
  */
 #include "supervisor.h"
 
-bool revoke_lease(struct backend *b, uint64_t word, enum lost_reason why, const char *reason)
+bool revoke_lease(struct backend *b, uint64_t word, enum close_reason reason)
 {
     struct slot *slot = &b->pool->segment.slot[b->slot];
     uint64_t version = atomic_load_explicit(&slot->lease, memory_order_relaxed);
 
     if (b->phase != BACKEND_LENDABLE || (word_state(word) != SLOT_LEASED && word_state(word) != SLOT_GRANTED))
         return false;
-    atomic_store_explicit(&slot->lost, version << 8 | why, memory_order_relaxed);
+    atomic_store_explicit(&slot->lost, version << 8 | close_reasons[reason].lost, memory_order_relaxed);
     if (!lease_take(&b->pool->segment, b->slot, word, SLOT_RETIRE))
         return false;
     stats_count(&b->pool->segment, STATS_REVOCATIONS);

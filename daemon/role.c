@@ -100,8 +100,8 @@ static void condemn(struct pool *pool, uint64_t server)
         if (b->server != server || (b->phase != BACKEND_LENDABLE && b->phase != BACKEND_HELD))
             continue;
         b->spoiled = true;
-        if (!revoke || !revoke_lease(b, slot_word(&pool->segment, i), LOST_ROLE, ROLE_REASON))
-            backend_retire(b, ROLE_REASON);
+        if (!revoke || !revoke_lease(b, slot_word(&pool->segment, i), CLOSE_ROLE))
+            backend_retire(b, CLOSE_ROLE);
     }
 }
 

@@ -42,13 +42,13 @@ bool settle_send(struct backend *b)
 static void queue(struct backend *b, const struct pg_buffer *more)
 {
     if (more->overflow || more->length > sizeof b->out - b->out_length) {
-        backend_close(b, "reset too long");
+        backend_close(b, CLOSE_RESET_TOO_LONG);
         return;
     }
     memmove(b->out + b->out_length, more->at, more->length);
     b->out_length += more->length;
     if (!settle_send(b))
-        backend_close(b, "server closed the connection");
+        backend_close(b, CLOSE_GONE);
 }
 
 /* ---- finding the position again ---- */
@@ -151,7 +151,7 @@ static void reset_input(struct backend *b, const unsigned char *bytes, size_t le
         backend_ready(b);
         break;
     case READER_BROKEN:
-        backend_close(b, "reset failed");
+        backend_close(b, CLOSE_RESET_FAILED);
         break;
     }
 }
@@ -236,7 +236,7 @@ static void check_ended(struct backend *b, bool clean)
     bool wrong = b->role_told && !b->role_fits;
 
     if (wrong || !clean || (b->question != NULL && !b->role_told)) {
-        backend_close(b, wrong ? ROLE_REASON : "check failed");
+        backend_close(b, wrong ? CLOSE_ROLE : CLOSE_CHECK_FAILED);
     } else {
         /* Where it is a query of the administrator's own that is to be a sign of life, no other one is. */
         if (b->question == NULL || *b->pool->config->check_query == '\0')
@@ -274,7 +274,7 @@ static void look_for_position(struct backend *b, uint64_t now)
 
     if ((b->cancelled != 0 && now - b->cancelled > SYNC_BOUND_NS + 10 * others) ||
         now - b->since > SYNC_TOTAL_NS + 20 * others) {
-        backend_close(b, "protocol position lost");
+        backend_close(b, CLOSE_POSITION_LOST);
         return;
     }
     /* More have died since the timer was set: their answers come first. */
@@ -290,5 +290,5 @@ void settle_time_up(struct backend *b, uint64_t now)
     else if (b->phase == BACKEND_SYNCING)
         look_for_position(b, now);
     else
-        backend_close(b, b->phase == BACKEND_RESETTING ? "reset timed out" : "check timed out");
+        backend_close(b, b->phase == BACKEND_RESETTING ? CLOSE_RESET_TIMED_OUT : CLOSE_CHECK_TIMED_OUT);
 }

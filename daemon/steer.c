@@ -11,9 +11,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char pool_paused[] = "pool paused", pool_disabled[] = "pool disabled",
-                  pool_smaller[] = "pool made smaller";
-
 static const char *const mode_names[] = {
     [POOL_ACTIVE] = "active",
     [POOL_PAUSED] = "paused",
@@ -57,21 +54,21 @@ void steer_from_predecessor(struct pool *pool, const char *text)
     json_decref(json);
 }
 
-const char *steer_unwanted(const struct pool *pool, uint32_t slot)
+enum close_reason steer_unwanted(const struct pool *pool, uint32_t slot)
 {
     switch (pool->steering.mode) {
     case POOL_ACTIVE:
         break;
     case POOL_PAUSED:
         if (!pool->steering.keep)
-            return pool_paused;
+            return CLOSE_PAUSED;
         break;
     case POOL_DISABLED:
-        return pool_disabled;
+        return CLOSE_DISABLED;
     case POOL_SHUTDOWN:
-        return "shutdown";
+        return CLOSE_SHUTDOWN;
     }
-    return slot >= pool->steering.max ? pool_smaller : NULL;
+    return slot >= pool->steering.max ? CLOSE_SMALLER : CLOSE_NONE;
 }
 
 /* Bring slot by slot in line with mode and size. Slots whose end has another reason are left to it. */
@@ -79,9 +76,9 @@ void steer_look(struct pool *pool)
 {
     for (uint32_t i = 0; i < pool->segment.slots; i++) {
         struct backend *b = &pool->backend[i];
-        const char *unwanted = steer_unwanted(pool, i);
+        enum close_reason unwanted = steer_unwanted(pool, i);
 
-        if (unwanted != NULL)
+        if (unwanted != CLOSE_NONE)
             backend_retire(b, unwanted);
         else if (pool->steering.mode == POOL_PAUSED)
             backend_hold(b);
@@ -95,11 +92,11 @@ static void keep_wanted(struct pool *pool)
 {
     for (uint32_t i = 0; i < pool->segment.slots; i++) {
         struct backend *b = &pool->backend[i];
-        bool steered =
-            b->reason == NULL || b->reason == pool_paused || b->reason == pool_disabled || b->reason == pool_smaller;
+        bool steered = b->reason == CLOSE_NONE || b->reason == CLOSE_PAUSED || b->reason == CLOSE_DISABLED ||
+                       b->reason == CLOSE_SMALLER;
 
         if (b->phase == BACKEND_LENDABLE && steered && b->replacement.state == REPLACEMENT_NONE &&
-            steer_unwanted(pool, i) == NULL)
+            steer_unwanted(pool, i) == CLOSE_NONE)
             backend_stay(b);
     }
 }
@@ -168,7 +165,7 @@ unsigned steer_recycle(struct pool *pool, uint64_t over, bool idle_only)
             continue;
         /* In a pool that is paused nothing logs in. */
         if (b->phase == BACKEND_HELD)
-            backend_close(b, "recycled");
+            backend_close(b, CLOSE_RECYCLED);
         else
             b->recycle = true;
         count++;

@@ -157,7 +157,7 @@ void supervisor_segment_damaged(struct pool *pool)
     stats_keep(pool);
     (void)segment_retire(pool->segment_fd);
     for (uint32_t i = 0; i < pool->segment.slots; i++)
-        backend_close(&pool->backend[i], "segment damaged");
+        backend_close(&pool->backend[i], CLOSE_DAMAGED);
     worker_drop_all(pool);
     ask_for_segment(pool);
 }

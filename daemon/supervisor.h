@@ -8,6 +8,7 @@
 #define PGLEND_SUPERVISOR_H
 
 #include "audit.h"
+#include "close_reason.h"
 #include "daemon.h"
 #include "pglend.h"
 #include "pgwire.h"
@@ -38,9 +39,9 @@ enum replacement_state { REPLACEMENT_NONE, REPLACEMENT_CONNECTING, REPLACEMENT_R
 struct replacement {
     enum replacement_state state;
     int fd;
-    struct message *facts; /* as the keeper sent them, while READY */
-    uint64_t since;        /* READY; ns */
-    const char *reason;    /* why the first one goes */
+    struct message *facts;    /* as the keeper sent them, while READY */
+    uint64_t since;           /* READY; ns */
+    enum close_reason reason; /* why the first one goes */
 };
 
 /* The lease of a slot, as it is watched. */
@@ -71,7 +72,7 @@ struct backend {
     uint64_t connected;          /* login done; ns */
     int64_t certificate_expires; /* of the server; s since 1970, 0: it showed none */
     char *facts;                 /* as message.h has them, without the cancel key */
-    const char *reason;          /* of closing: one fixed string a reason, listed in pglendd(8) */
+    enum close_reason reason;    /* CLOSE_NONE: it is not on its way out */
     bool recycle;                /* to be replaced, an administrator says */
     unsigned held;               /* HELD: the flags its word had when it was idle */
     struct replacement replacement;
@@ -261,8 +262,8 @@ void steer_resize(struct pool *pool, uint32_t min, uint32_t max);
 unsigned steer_recycle(struct pool *pool, uint64_t over, bool idle_only);
 void steer_from_predecessor(struct pool *pool, const char *text);
 void steer_look(struct pool *pool); /* with each sweep: what came free meanwhile */
-/* Why a session in SLOT is not wanted now; NULL: it is. */
-const char *steer_unwanted(const struct pool *pool, uint32_t slot);
+/* Why a session in SLOT is not wanted now. */
+enum close_reason steer_unwanted(const struct pool *pool, uint32_t slot);
 
 /*
  * audit_link.c: what happens, for the audit trail; nothing where none is configured. VALUES are used up.
@@ -282,7 +283,7 @@ void audit_look(struct supervisor *s); /* once a second: what leases do while th
 void audit_worker_left(const struct worker *w);
 void audit_reclaimed(const struct backend *b, uint32_t worker, unsigned flags);
 /* The lease that WORD, the slot's, says was ended by the supervisor. */
-void audit_revoked(const struct backend *b, uint64_t word, const char *reason);
+void audit_revoked(const struct backend *b, uint64_t word, enum close_reason reason);
 void audit_swept(struct pool *pool);                      /* forget who left */
 const char *audit_link_state(const struct supervisor *s); /* "off", "on", "failing" */
 const char *audit_link_head(void);                        /* of the trail, SEQ:HASH, as far as it is known; "": not */
@@ -294,9 +295,9 @@ void health_replaced(struct pool *pool); /* one was: the next of those that are 
 
 /*
  * revoke.c: take the lease that WORD speaks of away from its borrower; another that began meanwhile is not hit. The
- * session is cancelled and closed. False: there is no such lease any more. REASON: of closing.
+ * session is cancelled and closed. False: there is no such lease any more.
  */
-bool revoke_lease(struct backend *b, uint64_t word, enum lost_reason why, const char *reason);
+bool revoke_lease(struct backend *b, uint64_t word, enum close_reason reason);
 
 /* role.c: is each server still what target_session_attrs asks for? */
 const struct role_question *role_of(const struct pool *pool); /* what they are asked; NULL: nothing */
@@ -305,7 +306,6 @@ bool role_is_due(const struct backend *b);                    /* it has not been
 void role_look(struct pool *pool);                            /* with each sweep */
 void role_told(struct backend *b, bool fits);                 /* an idle one has answered */
 void role_probed(struct backend *b, const struct message *m); /* a login has asked the server of B */
-#define ROLE_REASON "server changed its role"
 
 /* stats.c: what the segment has counted */
 void stats_tick(struct pool *pool);              /* with each sweep */
@@ -326,7 +326,7 @@ void lease_watch_look(struct pool *pool);
 void lease_watch_looked(struct backend *b, const struct message *m);
 
 /* replace.c: a second session for a slot */
-void replace_begin(struct backend *b, const char *reason); /* ask for its login */
+void replace_begin(struct backend *b, enum close_reason reason); /* ask for its login */
 /* A login for B succeeded: was it the second's? Takes FD then, and retires the first. */
 bool replace_arrived(struct backend *b, const struct message *m, int fd);
 bool replace_ended(struct backend *b);   /* its login failed, or it is the first now. False: there was none */
@@ -341,9 +341,9 @@ void backend_adopt(struct backend *b, const struct message *m, int fd);     /* a
 void backend_login_failed(struct backend *b);
 /* The slot's word says SUPERVISOR and the backend was lendable: close it, or find its position and reset it. */
 void backend_returned(struct backend *b, unsigned flags);
-void backend_close(struct backend *b, const char *reason);
+void backend_close(struct backend *b, enum close_reason reason);
 /* Take it off the borrowers when it is idle, else when its lease ends. */
-void backend_retire(struct backend *b, const char *reason);
+void backend_retire(struct backend *b, enum close_reason reason);
 void backend_stay(struct backend *b); /* not to be retired after all */
 /* The same, but to be held: what backend_lend() ends. */
 void backend_hold(struct backend *b);

@@ -67,9 +67,9 @@ static int end_a_session(const struct scene *scene)
 {
     const char *const name[] = {scene->name};
 
-    PQclear(PQexecParams(conn,
-                         "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = $1 limit 1",
-                         1, NULL, name, NULL, NULL, 0));
+    PQclear(PQexecParams(
+        conn, "select pg_terminate_backend(pid, 5000) from pg_stat_activity where application_name = $1 limit 1", 1,
+        NULL, name, NULL, NULL, 0));
     PQfinish(conn);
     return 0;
 }
