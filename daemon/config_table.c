@@ -267,7 +267,9 @@ const struct config_row config_row[] = {
     {"login.timeout", POOL_KEY(login_timeout_ms), .kind = &kind_duration, .fallback = "\"15s\"", .min = 100,
      .max = HOUR, .help = "A login that takes longer is killed."},
     {"login.backoff_max", POOL_KEY(login_backoff_max_ms), .kind = &kind_duration, .fallback = "\"5s\"", .min = 10,
-     .max = HOUR, .help = "Longest pause between failed logins. The pause starts at 10ms and doubles."},
+     .max = HOUR,
+     .help = "Longest pause between failed logins. The pause starts at 10ms and doubles. While nothing is connected it "
+             "is 500ms at most, or a hundredth of the time that the database has been down, where that is more."},
 };
 
 const size_t config_rows = sizeof config_row / sizeof config_row[0];

@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #define BACKOFF_FIRST_MS  10
+#define DOWN_PAUSE_MS     500
 #define PASSWORD_RETRY_MS 60000
 
 static void on_login_timer(uv_timer_t *timer);
@@ -212,11 +213,26 @@ static void on_login_timer(uv_timer_t *timer)
     pool_balance(pool);
 }
 
-/* 10 ms doubling to login.backoff_max, three quarters to all of it, so that pools do not march in step. */
+/*
+ * While nothing is connected everybody waits for the first login: the pause is half a second at most, and grows beyond
+ * that to a hundredth of the time that the database has been down.
+ */
+static uint64_t longest_pause_ms(const struct pool *pool)
+{
+    uint64_t max = (uint64_t)pool->config->login_backoff_max_ms, down = (clock_ns() - pool->down_since) / 100000000;
+
+    if (pool->down_since == 0 || is_connected(pool))
+        return max;
+    if (down < DOWN_PAUSE_MS)
+        down = DOWN_PAUSE_MS;
+    return down < max ? down : max;
+}
+
+/* 10 ms doubling to the longest, three quarters to all of it, so that pools do not march in step. */
 static uint64_t backoff_ms(const struct pool *pool)
 {
     unsigned doublings = pool->login_failures > 20 ? 20 : pool->login_failures - 1;
-    uint64_t ms = (uint64_t)BACKOFF_FIRST_MS << doublings, max = (uint64_t)pool->config->login_backoff_max_ms;
+    uint64_t ms = (uint64_t)BACKOFF_FIRST_MS << doublings, max = longest_pause_ms(pool);
 
     if (ms > max)
         ms = max;
