@@ -259,8 +259,13 @@ check-crash: all $(tests_bin)
 check-faults: all $(tests_bin)
 	@FAULT_SECONDS=$${FAULT_SECONDS:-0} PGLEND_BUILD='$(abspath $(BUILD))' $(BUILD)/tests/live_faults_test
 
-demo bench: all $(BUILD)/have-demo
-	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/$@/run.sh
+demo: all $(BUILD)/have-demo
+	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/demo/run.sh
+
+# Against its goals, then against PgBouncer; BENCH_RESULTS=tests/bench/RESULTS.md keeps the second part.
+bench: all $(BUILD)/have-demo
+	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/bench/run.sh
+	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' BENCH_RESULTS='$(BENCH_RESULTS)' tests/bench/versus.sh
 
 sources = $(wildcard client/*.[ch] daemon/*.[ch] include/*.h tests/*.[ch] tests/*/*.[ch])
 format: | $(BUILD)/have-lint

@@ -56,14 +56,19 @@ long bench_setting(const char *variable, long fallback)
     return text != NULL && text[0] != '\0' ? strtol(text, NULL, 10) : fallback;
 }
 
-PGconn *bench_connect(void)
+PGconn *bench_connect_to(const char *where)
 {
-    const char *conninfo = getenv("BENCH_CONNINFO");
+    const char *conninfo = getenv(where);
     PGconn *conn = PQconnectdb(conninfo != NULL ? conninfo : "");
 
     if (PQstatus(conn) != CONNECTION_OK)
-        bench_fail("direct connection", PQerrorMessage(conn));
+        bench_fail(where, PQerrorMessage(conn));
     return conn;
+}
+
+PGconn *bench_connect(void)
+{
+    return bench_connect_to("BENCH_CONNINFO");
 }
 
 pglend *bench_open(const char *pool)
@@ -106,6 +111,11 @@ void *bench_shared(size_t size)
     if (memory == MAP_FAILED)
         bench_fail("mmap", strerror(errno));
     return memory;
+}
+
+void bench_unshare(void *memory, size_t size)
+{
+    (void)munmap(memory, size);
 }
 
 _Noreturn void bench_fail(const char *what, const char *why)

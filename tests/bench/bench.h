@@ -22,8 +22,9 @@ void bench_report(const char *name, double value);
 /* Number in VARIABLE of the environment, or FALLBACK. */
 long bench_setting(const char *variable, long fallback);
 
-/* A direct connection to BENCH_CONNINFO; the handle for POOL; a lease. All end the program if they fail. */
-PGconn *bench_connect(void);
+/* A connection to where variable WHERE says; the handle for POOL; a lease. All end the program if they fail. */
+PGconn *bench_connect_to(const char *where);
+PGconn *bench_connect(void); /* to BENCH_CONNINFO */
 pglend *bench_open(const char *pool);
 PGconn *bench_acquire(pglend *pool);
 void bench_release(pglend *pool, PGconn *conn);
@@ -31,6 +32,7 @@ void bench_select_1(PGconn *conn);
 
 /* Memory that children share. */
 void *bench_shared(size_t size);
+void bench_unshare(void *memory, size_t size);
 
 /* bare.c: sessions opened before the fork; a query on one of them, handed on among members 0 … BARE_MEMBERS-1. */
 #define BARE_MEMBERS  64

@@ -53,12 +53,12 @@ static pid_t start_worker(pglend *pool, pid_t parent)
 
 int main(int argc, char **argv)
 {
-    long workers = argc == 2 ? strtol(argv[1], NULL, 10) : 0;
-    pglend *pool = bench_open("herd");
+    long workers = argc == 3 ? strtol(argv[1], NULL, 10) : 0;
+    pglend *pool = bench_open(argc == 3 ? argv[2] : "");
     pid_t *pid;
 
     if (workers < 1 || workers > 100000)
-        bench_fail("usage", "herd WORKERS");
+        bench_fail("usage", "herd WORKERS POOL");
     pid = calloc((size_t)workers, sizeof *pid);
     if (pid == NULL)
         bench_fail("herd", strerror(errno));

@@ -7,7 +7,7 @@
 #   BENCH_ROUNDS=9    rounds in which lent and direct connections alternate; at least 5
 
 set -u
-. "$(dirname "${BASH_SOURCE[0]}")/../demo/stage.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
 
 herd_workers=2000
 idle_seconds=10
@@ -15,34 +15,8 @@ export BENCH_ROUNDS=${BENCH_ROUNDS:-9}
 if [ "${BENCH_QUICK:-0}" = 1 ]; then
     herd_workers=200
     idle_seconds=3
-    export BENCH_ROUNDS=5 BENCH_QUERIES=2000 BENCH_BATCHES=50 BENCH_SAMPLES=200 BENCH_CROWD_MS=300 BENCH_TLS_MS=200
+    export BENCH_ROUNDS=5 BENCH_QUERIES=2000 BENCH_BATCHES=50 BENCH_SAMPLES=200 BENCH_CROWD_MS=300 BENCH_RACE_MS=200
 fi
-
-# The head of each configuration: NAME [USER GROUP].
-head_of()
-{
-    cat <<EOF
-  "runtime_dir": "$stage/$1",
-  "user": "${2:-$stage_user}", "group": "${3:-$stage_group}",
-  "admin": { "read": { "users": ["root", "$(id -un)"] } },
-  "defaults": { "access": { "users": ["root", "$stage_user"] } },
-EOF
-}
-
-# A pool: NAME SIZE RESET GUARD [AUTHORITY: encrypted, and verified with that file] [ISOLATION].
-pool()
-{
-    local tls=
-    [ -z "${5-}" ] || tls=", \"sslmode\": \"verify-full\", \"sslrootcert\": \"$5\""
-    cat <<EOF
-    "$1": {
-      "database": { "host": "127.0.0.1", "port": $pg_port, "dbname": "postgres", "user": "postgres",
-                    "password_file": "$stage/bench.password"$tls },
-      "size": { "min": $2, "max": $2 }, "reset": "$3", "guard": $4, "certificate_warn": "0s",
-      "isolation": "${6:-shared}"
-    }
-EOF
-}
 
 write_configs()
 {
@@ -82,12 +56,15 @@ bring_up()
     local program
     stage_open bench
     for program in query lease crowd herd tls; do
-        stage_compile "$program" "$top/tests/bench/"{$program,bare,bench}.c
+        stage_compile "$program" "$top/tests/bench/"{$program,bare,bench,race}.c
     done
     stage_postgres max_connections=400
     stage_password bench "$PGPASSWORD"
     encrypt
-    start_bouncer
+    if command -v pgbouncer >/dev/null; then
+        start_bouncer bouncer session 100 8 "$stage/server.crt"
+        export BENCH_BOUNCER="host=$stage/bouncer port=$bouncer_port dbname=postgres user=postgres"
+    fi
     write_configs
     stage_pglendd run
     export PGLEND_RUNTIME_DIR=$stage/run
@@ -104,72 +81,6 @@ bring_up()
         stage_pglendd strict
         PGLEND_RUNTIME_DIR=$BENCH_STRICT_DIR await_idle strict
     fi
-}
-
-# The server has a certificate of its own making from now on, and speaks TLS to whoever asks for it.
-encrypt()
-{
-    local data=$stage/postgres/data
-    openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=bench -addext subjectAltName=IP:127.0.0.1 \
-        -keyout "$stage/server.key" -out "$stage/server.crt" 2>"$stage/log/openssl" ||
-        stage_fail "openssl: $(tail -n 1 "$stage/log/openssl")"
-    chmod 644 "$stage/server.crt"
-    install -m 644 "$stage/server.crt" "$data/server.crt"
-    install -m 600 "$stage/server.key" "$data/server.key"
-    [ "$(id -u)" != 0 ] || chown "$stage_user:$stage_group" "$data/server.crt" "$data/server.key"
-    stage_sql <<<"alter system set ssl = on; select pg_reload_conf()" >/dev/null || stage_fail "cannot set ssl = on"
-    sleep 0.5
-}
-
-# PgBouncer between a Unix socket and the encrypted server, where it is installed; says how to reach it.
-start_bouncer()
-{
-    local directory=$stage/bouncer
-    command -v pgbouncer >/dev/null || return 0
-    mkdir -m 755 "$directory"
-    printf '"postgres" "%s"\n' "$PGPASSWORD" >"$directory/users"
-    cat >"$directory/ini" <<EOF
-[databases]
-postgres = host=127.0.0.1 port=$pg_port
-[pgbouncer]
-listen_addr =
-listen_port = 6432
-unix_socket_dir = $directory
-auth_type = trust
-auth_file = $directory/users
-pool_mode = session
-default_pool_size = 8
-server_tls_sslmode = verify-full
-server_tls_ca_file = $stage/server.crt
-EOF
-    [ "$(id -u)" != 0 ] || chown -R "$stage_user:$stage_group" "$directory"
-    stage_start bouncer pgbouncer "$directory/ini"
-    export BENCH_BOUNCER="host=$directory port=6432 dbname=postgres user=postgres"
-    sleep 1
-}
-
-# Wait until all slots of POOL are connected.
-await_idle()
-{
-    local i
-    for ((i = 0; i < 300; i++)); do
-        "$build/pglend" pools "$1" | awk 'NR > 1 { exit !($4 == $3 && $5 == $3) }' && return
-        sleep 0.1
-    done
-    stage_fail "pool $1 does not connect: $("$build/pglend" pools "$1" | tail -n 1)"
-}
-
-# Run PROGRAM and keep its figures.
-measure()
-{
-    progress "measuring: $1"
-    (cd "$stage" && stage_as "./$1") >>"$stage/figures" 2>"$stage/log/$1" ||
-        stage_fail "$1: $(tail -n 3 "$stage/log/$1")"
-}
-
-progress()
-{
-    [ ! -t 2 ] || printf '\r\033[K%s' "$1" >&2
 }
 
 # Clock ticks that process PID has used, and how often it went to sleep.
@@ -197,23 +108,14 @@ measure_relays()
 
 measure_herd()
 {
-    local supervisor before after i
+    local supervisor before after
     progress "measuring: $herd_workers idle workers"
     stage_pglendd idle
     export PGLEND_RUNTIME_DIR=$stage/idle
     await_idle herd
     measure_relays
-    mkfifo "$stage/end"
-    stage_start herd bash -c "exec ./herd $herd_workers <end"
-    exec 6>"$stage/end"
-    for ((i = 0; i < 1200; i++)); do
-        grep -q attached "$stage/log/herd" && break
-        kill -0 "$started" 2>/dev/null || break
-        sleep 0.1
-    done
-    grep -q attached "$stage/log/herd" || stage_fail "herd: $(tail -n 3 "$stage/log/herd")"
-    supervisor=$("$build/pglend" --json status | tr -d ' \n' | grep -o '"pid":[0-9]*' | head -n 1 | tr -dc 0-9)
-    [ -n "$supervisor" ] || stage_fail "pglend status names no pid"
+    start_herd "$herd_workers" herd
+    supervisor=$(supervisor_pid)
     sleep 3
     mapfile -t before < <(usage_of "$supervisor")
     sleep "$idle_seconds"
@@ -225,8 +127,7 @@ measure_herd()
             'BEGIN { printf "herd_cpu %.2f\n", 100 * t / hz / s }'
         awk -v n="$((after[1] - before[1]))" -v s="$idle_seconds" 'BEGIN { printf "herd_wakeups %.2f\n", n / s }'
     } >>"$stage/figures"
-    exec 6>&-
-    stage_await 100 "$started"
+    end_herd
 }
 
 # Rows: figure, name of its value, relation and goal ("-": for information), unit, what to multiply by.
