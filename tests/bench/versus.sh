@@ -5,6 +5,7 @@
 #
 #   BENCH_QUICK=1       a smoke run; its figures say little
 #   BENCH_ROUNDS=5      rounds in which the ways alternate; at least 5
+#   BENCH_RACES="…"     these races of versus.c alone
 #   BENCH_RESULTS=FILE  write them to FILE, and plots beside it where gnuplot is installed
 
 set -u
@@ -146,10 +147,13 @@ measure_memory()
 }
 
 bring_up
-for race in regulated clean keep select prepared tpcb cycle1 cycle2 cycle8 cycle32 crowd64 crowd512; do
+all="regulated clean keep select prepared tpcb cycle1 cycle2 cycle8 cycle32 crowd64 crowd512"
+for race in ${BENCH_RACES:-$all}; do
     measure versus "$race"
 done
-measure death
-measure_memory
+if [ -z "${BENCH_RACES-}" ]; then
+    measure death
+    measure_memory
+fi
 progress ''
 . "$top/tests/bench/results.sh"
