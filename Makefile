@@ -77,8 +77,8 @@ http_l = $(call once,http_l,$(shell pkg-config --libs libmicrohttpd jansson))
 test_l = $(call once,test_l,$(shell pkg-config --libs check))
 
 Q = $(if $(V),,@echo '  $@' &&)
-compile = $(Q) $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude -Iclient -Idaemon -Itests $(pq_c) $(WARN) $(HARDEN) -fPIC -pthread \
-          $(CPPFLAGS) $(CFLAGS)
+compile = $(Q) $(CC) -std=gnu11 -D_GNU_SOURCE -Iinclude -Iclient -Idaemon -Itests $(pq_c) $(WARN) $(HARDEN) -fPIC -fno-plt \
+          -pthread $(CPPFLAGS) $(CFLAGS)
 link    = $(Q) $(CC) $(HARDEN) $(CFLAGS) -pthread $(LINK) $(LDFLAGS)
 
 all: $(BUILD)/pglendd $(BUILD)/pglend $(BUILD)/pglend-export $(BUILD)/libpglend.so $(BUILD)/libpglend.a $(BUILD)/pglend.pc

@@ -346,6 +346,7 @@ static struct loan *borrow(struct request *r)
     struct attachment *at = r->at;
     struct loan *loan = NULL;
     enum made made = TRY_ANOTHER;
+    bool failed = false; /* before it succeeded */
     uint64_t now = r->started;
 
     if (r->timeout_ms < 0)
@@ -358,7 +359,8 @@ static struct loan *borrow(struct request *r)
         slot = find_slot(r, &now, &word);
         if (slot == NO_SLOT)
             break;
-        if (!record_begin(at, slot, r->borrower, word_version(word), now - r->started, r->until)) {
+        if (at->segment.records != 0 &&
+            !record_begin(at, slot, r->borrower, word_version(word), now - r->started, r->until)) {
             refuse_unrecorded(r, slot, word);
             break;
         }
@@ -366,11 +368,13 @@ static struct loan *borrow(struct request *r)
         if (made != MADE) {
             record_end(at, slot, r->borrower, word_version(word), now, true);
             now = clock_ns();
+            failed = true;
         }
     }
     if (made == MADE) {
         stats_waited(&at->segment, loan->slot, now - r->started);
-        error_clear(r->pool);
+        if (failed)
+            error_clear(r->pool);
         return loan;
     }
     /* Who does not want to wait only asks whether there is one. */
@@ -388,7 +392,7 @@ PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int
     struct request r; /* not cleared: the bitmap in it is seldom needed */
 
     error_clear(p);
-    if (!said_is_fit(p, actor) || !said_is_fit(p, purpose))
+    if ((actor != NULL && !said_is_fit(p, actor)) || (purpose != NULL && !said_is_fit(p, purpose)))
         return NULL;
     r.pool = p;
     r.actor = actor;
