@@ -10,6 +10,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <libpq-events.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -89,6 +90,50 @@ static double floor_guard(long batches)
     }
     close(from);
     close(to);
+    return bench_median(ns, (size_t)batches);
+}
+
+static int hear(PGEventId event, void *info, void *pass)
+{
+    (void)event;
+    (void)info;
+    (void)pass;
+    return 1;
+}
+
+/*
+ * Median time, in ns, of what a cycle asks of the clock and of libpq, alone: when it began and ended, and whether the
+ * borrower has left the PGconn as it was, with its event procedures, which only an empty result tells.
+ */
+static double floor_cycle(long batches)
+{
+    static double ns[SAMPLES_MAX];
+    PGconn *conn = bench_connect();
+
+    if (PQregisterEventProc(conn, hear, "bench", NULL) == 0)
+        bench_fail("PQregisterEventProc", PQerrorMessage(conn));
+    for (long b = 0; b < batches; b++) {
+        uint64_t start = bench_ns();
+
+        for (long i = 0; i < BATCH; i++) {
+            PGresult *empty = PQmakeEmptyPGresult(conn, PGRES_COMMAND_OK);
+            PGnotify *notify = PQnotifies(conn);
+
+            if (PQresultMemorySize(empty) == 0 || PQtransactionStatus(conn) != PQTRANS_IDLE || notify != NULL ||
+                PQflush(conn) != 0 || PQisnonblocking(conn) || PQparameterStatus(conn, "server_encoding") == NULL)
+                bench_fail("libpq", PQerrorMessage(conn));
+            (void)PQsetNoticeReceiver(conn, NULL, NULL);
+            (void)PQsetNoticeProcessor(conn, NULL, NULL);
+            (void)PQsetErrorVerbosity(conn, PQERRORS_DEFAULT);
+            (void)PQsetErrorContextVisibility(conn, PQSHOW_CONTEXT_ERRORS);
+            PQuntrace(conn);
+            PQclear(empty);
+            (void)bench_ns();
+            (void)bench_ns();
+        }
+        ns[b] = (double)(bench_ns() - start) / BATCH;
+    }
+    PQfinish(conn);
     return bench_median(ns, (size_t)batches);
 }
 
@@ -183,6 +228,7 @@ int main(void)
     if (batches < 1 || batches > SAMPLES_MAX || samples < 1 || samples > SAMPLES_MAX)
         bench_fail("BENCH_BATCHES, BENCH_SAMPLES", "must be 1 to 100000");
     bench_report("floor_guard_ns", floor_guard(batches));
+    bench_report("floor_ns", floor_cycle(batches));
     bench_report("floor_full_us", floor_full(samples));
     bench_report("cycle_guard_ns", batched("none", batches));
     bench_report("cycle_ns", batched("unguarded", batches));
