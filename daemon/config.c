@@ -43,17 +43,20 @@ static bool apply_defaults(struct config_parse *p, const json_t *defaults, struc
 
 /* P is at the pool: pools.NAME. */
 static bool read_pool(struct config_parse *p, const json_t *defaults, const char *name, const json_t *json,
-                      struct pool_config *pool)
+                      enum profile profile, struct pool_config *pool)
 {
+    bool regulated = profile == PROFILE_REGULATED;
+
     if (!config_check_pool_name(p, name))
         return false;
     if ((pool->name = strdup(name)) == NULL)
         return config_fail(p, "out of memory");
-    if (!config_fill(p, SCOPE_POOL, pool) || !apply_defaults(p, defaults, pool) ||
-        !config_apply(p, SCOPE_POOL, json, pool, true))
+    if (!config_fill(p, SCOPE_POOL, pool) || (regulated && !config_profile_fill(p, SCOPE_POOL, pool)) ||
+        !apply_defaults(p, defaults, pool) || !config_apply(p, SCOPE_POOL, json, pool, true) ||
+        (regulated && !config_profile_settle(p, pool)))
         return false;
     fit_size(pool, defaults, json);
-    return config_check_pool(p, pool);
+    return true;
 }
 
 static void clear_pool(struct pool_config *pool)
@@ -79,11 +82,37 @@ static bool read_pools(struct config_parse *p, const json_t *defaults, const jso
         if (strcmp(name, "comment") == 0)
             continue;
         p->key[1] = name;
-        if (!read_pool(p, defaults, name, json, &config->pool[config->pools++]))
+        if (!read_pool(p, defaults, name, json, (enum profile)config->profile, &config->pool[config->pools++]))
             return false;
     }
     p->depth = 0;
     return true;
+}
+
+/* The profile first: it tells all at once, and more than what it asks for is checked of each pool alone. */
+static bool check_pools(struct config_parse *p, struct config *config)
+{
+    struct config_parse at = *p;
+
+    if (!config_profile_check(p, config))
+        return false;
+    at.key[0] = "pools";
+    at.depth = 2;
+    for (size_t i = 0; i < config->pools; i++) {
+        at.key[1] = config->pool[i].name;
+        if (!config_check_pool(&at, &config->pool[i]))
+            return false;
+    }
+    return true;
+}
+
+/* Its defaults stand before what the file says: where there is a profile the file is read once more, over them. */
+static bool read_file_keys(struct config_parse *p, const json_t *root, struct config *config)
+{
+    if (!config_fill(p, SCOPE_FILE, config) || !config_apply(p, SCOPE_FILE, root, config, true))
+        return false;
+    return config->profile != PROFILE_REGULATED ||
+           (config_profile_fill(p, SCOPE_FILE, config) && config_apply(p, SCOPE_FILE, root, config, true));
 }
 
 /* "pools" and "defaults" are no rows: they are taken out of ROOT, and what remains must be rows. */
@@ -94,8 +123,8 @@ static bool read_root(struct config_parse *p, json_t *root, struct config *confi
 
     json_object_del(root, "defaults");
     json_object_del(root, "pools");
-    bool ok = config_fill(p, SCOPE_FILE, config) && config_apply(p, SCOPE_FILE, root, config, true) &&
-              read_pools(p, defaults, pools, config) && config_check_file(p, config);
+    bool ok = read_file_keys(p, root, config) && read_pools(p, defaults, pools, config) && check_pools(p, config) &&
+              config_check_file(p, config);
     json_decref(defaults);
     json_decref(pools);
     return ok;
@@ -211,7 +240,7 @@ struct pool_config *config_pool_parse(const char *name, json_t *pool, char error
         config_fail(&p, "out of memory");
         return NULL;
     }
-    if (read_pool(&p, NULL, name, pool, made))
+    if (read_pool(&p, NULL, name, pool, PROFILE_NONE, made) && config_check_pool(&p, made))
         return made;
     config_pool_free(made);
     return NULL;

@@ -13,7 +13,7 @@
 #include <jansson.h>
 #include <stdio.h>
 
-#define CONFIG_ERROR_MAX    1024
+#define CONFIG_ERROR_MAX    4096
 #define CONFIG_DEFAULT_PATH "/etc/pglend/pglend.json"
 
 struct string_list {
@@ -114,8 +114,11 @@ struct audit_config {
     int64_t on_failure; /* enum audit_failure */
 };
 
+enum profile { PROFILE_NONE, PROFILE_REGULATED };
+
 struct config {
-    char *path; /* where it was read; for messages */
+    char *path;      /* where it was read; for messages */
+    int64_t profile; /* enum profile */
     char *runtime_dir;
     char *user;
     char *group;
@@ -158,6 +161,8 @@ const char *config_password_path(const struct pool_config *pool);
 /* Print the JSON schema, or the table as mdoc list items for pglend.json(5). */
 json_t *config_schema(void);
 void config_print_manual(FILE *out);
+/* What the profile sets and why, a line or two a key. */
+void config_profile_explain(FILE *out);
 
 /*
  * What a reload from OLD to NEW changes, one call a key: its path ("pools.clinic.size.max"), old and new as JSON text,
@@ -180,5 +185,7 @@ int config_duration(const char *text, int64_t *ms);
 const char *config_sslmode(const struct database_config *database);
 /* May what is said to the server be read or changed on the way, or said to another one? allow_insecure allows it. */
 bool config_is_insecure(const struct database_config *database);
+/* Is every host a Unix socket? */
+bool config_hosts_are_sockets(const struct database_config *database);
 
 #endif

@@ -41,13 +41,18 @@ static bool check_size(struct config_parse *p, const struct pool_config *pool)
 }
 
 /* One host of a list: LENGTH bytes. */
+static bool host_is_socket(const char *host, size_t length)
+{
+    return length == 0 || host[0] == '/' || host[0] == '@';
+}
+
 static bool host_is_local(const char *host, size_t length)
 {
     char address[64];
     struct in_addr v4;
     struct in6_addr v6;
 
-    if (length == 0 || host[0] == '/' || host[0] == '@')
+    if (host_is_socket(host, length))
         return true;
     if (length >= sizeof address)
         return false;
@@ -60,7 +65,9 @@ static bool host_is_local(const char *host, size_t length)
     return strcmp(address, "localhost") == 0;
 }
 
-static bool hosts_are_local(const struct database_config *database)
+typedef bool host_test(const char *host, size_t length);
+
+static bool each_host(const struct database_config *database, host_test *is)
 {
     const char *host = database->host;
 
@@ -69,12 +76,22 @@ static bool hosts_are_local(const struct database_config *database)
     for (;;) {
         size_t length = strcspn(host, ",");
 
-        if (!host_is_local(host, length))
+        if (!is(host, length))
             return false;
         if (host[length] == '\0')
             return true;
         host += length + 1;
     }
+}
+
+static bool hosts_are_local(const struct database_config *database)
+{
+    return each_host(database, host_is_local);
+}
+
+bool config_hosts_are_sockets(const struct database_config *database)
+{
+    return each_host(database, host_is_socket);
 }
 
 const char *config_sslmode(const struct database_config *database)

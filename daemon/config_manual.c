@@ -135,4 +135,5 @@ void config_print_manual(FILE *out)
 {
     print_scope(out, "Keys of the file", SCOPE_FILE);
     print_scope(out, "Keys of a pool and of defaults", SCOPE_POOL);
+    config_profile_manual(out);
 }

@@ -37,7 +37,13 @@ static const char *const role_changes[] = {[ROLE_CHANGE_RELEASE] = "release", [R
 static const char *const session_attrs[] = {"any",     "read-write",     "read-only", "primary",
                                             "standby", "prefer-standby", NULL};
 
+static const char *const profiles[] = {[PROFILE_NONE] = "none", [PROFILE_REGULATED] = "regulated", NULL};
+
 const struct config_row config_row[] = {
+    {"profile", FILE_KEY(profile), .kind = &kind_enum, .fallback = "\"none\"", .names = profiles,
+     .takes = TAKES_RESTART,
+     .help = "regulated: other defaults, for databases with what a law protects, and no start with a key that is "
+             "weaker; --check-config tells which, and why. See pglend-hipaa(7)."},
     {"runtime_dir", FILE_KEY(runtime_dir), .kind = &kind_file, .fallback = "\"/run/pglend\"", .min = 1,
      .max = RUNTIME_DIR_MAX, .takes = TAKES_RESTART,
      .help = "Directory of the sockets worker.sock, admin.sock and .s.PGSQL.6432."},

@@ -96,4 +96,12 @@ bool config_check_pool_name(struct config_parse *p, const char *name);
 bool config_check_pool(struct config_parse *p, struct pool_config *pool);
 bool config_check_file(struct config_parse *p, struct config *config);
 
+/* config_profile.c: what "profile": "regulated" makes of the defaults, and does not let pass */
+bool config_profile_fill(struct config_parse *p, enum config_scope scope, void *object);
+/* After POOL's own keys have been read: the defaults that depend on them. */
+bool config_profile_settle(struct config_parse *p, struct pool_config *pool);
+/* All that is weaker than CONFIG's profile asks for, a line each in the parse's error. */
+bool config_profile_check(struct config_parse *p, const struct config *config);
+void config_profile_manual(FILE *out);
+
 #endif

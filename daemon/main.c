@@ -115,6 +115,8 @@ static int check_config(const char *path)
                 "%s: warning: what init_query of pool \"%s\" SETs, the first reset (DISCARD ALL) undoes; write "
                 "it into \"database\": {\"settings\": {...}}\n",
                 path, config->pool[i].name);
+    if (config->profile == PROFILE_REGULATED)
+        config_profile_explain(stdout);
     config_free(config);
     return printf("%s: good\n", path) < 0;
 }
