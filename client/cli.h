@@ -80,8 +80,8 @@ void cli_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* cli_view.c: the view of each command's result */
 extern const struct cli_view cli_view_status, cli_view_pools, cli_view_slots, cli_view_workers, cli_view_waiters,
     cli_view_config, cli_view_inventory, cli_view_stats, cli_view_reload, cli_view_pause, cli_view_resume,
-    cli_view_disable, cli_view_enable, cli_view_resize, cli_view_recycle, cli_view_revoke, cli_view_shutdown,
-    cli_view_check, cli_view_version;
+    cli_view_disable, cli_view_enable, cli_view_resize, cli_view_recycle, cli_view_revoke, cli_view_override,
+    cli_view_shutdown, cli_view_check, cli_view_version;
 
 /*
  * cli_send.c: send COMMAND with ARGS (borrowed, may be NULL) and wait for the answer until the timeout. CLI_OK with

@@ -45,11 +45,14 @@ static void put_warnings(FILE *out, const json_t *pool)
         {"insecure", "the link to the server is not verified (allow_insecure)"},
         {"certificate_due", "a certificate of the server ends soon, or has ended: the log says which"},
     };
-    char name[256];
+    char name[256], reason[256];
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (json_is_true(json_object_get(pool, rows[i].key)))
             fprintf(out, "pool %s: %s\n", member(pool, "name", name), rows[i].words);
+    if (json_is_object(json_object_get(pool, "override")))
+        fprintf(out, "pool %s: emergency access is in force: %s\n", member(pool, "name", name),
+                member(json_object_get(pool, "override"), "reason", reason));
 }
 
 static void status_line(FILE *out, const json_t *status)
@@ -132,6 +135,14 @@ const struct cli_view cli_view_pause = {.line = steered_line, .none = "no pools"
                       cli_view_enable = {.line = steered_line, .none = "no pools"},
                       cli_view_resize = {.line = steered_line, .none = "no pools"},
                       cli_view_recycle = {.line = steered_line, .none = "no pools"};
+
+static const struct cli_column override_columns[] = {
+    {"POOL", "pool", CLI_TEXT},
+    {"BY", "override.by", CLI_TEXT},
+    {"LEFT", "override.left_s", CLI_SECONDS},
+    {"REASON", "override.reason", CLI_TEXT},
+};
+const struct cli_view cli_view_override = {.none = "no pools", COLUMNS(override_columns)};
 
 static const struct cli_column revoke_columns[] = {
     {"LEASE", "lease", CLI_TEXT},

@@ -58,6 +58,24 @@ static json_t *mode_by(const struct pool *pool)
     return st->mode == POOL_PAUSED || st->mode == POOL_DISABLED ? admin_text(st->by, sizeof(st->by)) : json_null();
 }
 
+json_t *admin_override_of(const struct pool *pool)
+{
+    const struct override *o = &pool->steering.override;
+    uint64_t now = clock_ns();
+
+    if (!override_is_on(pool))
+        return json_null();
+    return json_pack("{s:o, s:o, s:f}", "by", admin_text(o->by, sizeof(o->by)), "reason",
+                     admin_text(o->reason, sizeof(o->reason)), "left_s",
+                     o->until > now ? (double)(o->until - now) / 1e9 : 0.0);
+}
+
+bool admin_report_override(json_t *array, struct pool *pool)
+{
+    return json_array_append_new(
+               array, json_pack("{s:s, s:o}", "pool", pool->config->name, "override", admin_override_of(pool))) == 0;
+}
+
 bool admin_report_pool(json_t *array, struct pool *pool)
 {
     struct pool_count count = {0};
@@ -68,15 +86,16 @@ bool admin_report_pool(json_t *array, struct pool *pool)
     if (pool->last_error[0] != '\0')
         error = admin_text(pool->last_error, sizeof(pool->last_error));
     return json_array_append_new(
-               array, json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:b, s:b, s:o}",
-                                "name", pool->config->name, "state", pool_state(pool), "mode_by", mode_by(pool), "min",
-                                (json_int_t)pool->steering.min, "max", (json_int_t)pool->steering.max, "total",
-                                (json_int_t)count.total, "idle", (json_int_t)count.idle, "leased",
-                                (json_int_t)count.leased, "connecting", (json_int_t)count.connecting, "waiting",
-                                (json_int_t)count.waiting, "workers", (json_int_t)pool->workers, "retire_postponed",
-                                (json_int_t)pool->retire_postponed, "cancel", pool->cancel_by_query ? "query" : "key",
-                                "last_error", error, "insecure", config_is_insecure(&pool->config->database),
-                                "certificate_due", certificate_is_due(pool), "differs", differences(pool))) == 0;
+               array,
+               json_pack("{s:s, s:s, s:o, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:s, s:o, s:b, s:b, s:o, s:o}",
+                         "name", pool->config->name, "state", pool_state(pool), "mode_by", mode_by(pool), "min",
+                         (json_int_t)pool->steering.min, "max", (json_int_t)pool->steering.max, "total",
+                         (json_int_t)count.total, "idle", (json_int_t)count.idle, "leased", (json_int_t)count.leased,
+                         "connecting", (json_int_t)count.connecting, "waiting", (json_int_t)count.waiting, "workers",
+                         (json_int_t)pool->workers, "retire_postponed", (json_int_t)pool->retire_postponed, "cancel",
+                         pool->cancel_by_query ? "query" : "key", "last_error", error, "insecure",
+                         config_is_insecure(&pool->config->database), "certificate_due", certificate_is_due(pool),
+                         "override", admin_override_of(pool), "differs", differences(pool))) == 0;
 }
 
 bool admin_report_stats(json_t *array, struct pool *pool)

@@ -33,19 +33,23 @@ void admin_answer(struct admin_connection *c, json_t *result)
         admin_send(c, json_pack("{s:O?, s:b, s:o}", "id", c->id, "ok", 1, "result", result));
 }
 
+static bool may_override(const struct admin_connection *c)
+{
+    return c->peer.uid == 0 || identity_allowed(&c->peer, &c->supervisor->config->admin_override);
+}
+
 /* Asked anew for each request, because a reload may change it. */
 int admin_peer_role(const struct admin_connection *c)
 {
     const struct config *config = c->supervisor->config;
-    const struct access_config *access[ADMIN_ROLES] = {&config->admin_read, &config->admin_operate,
-                                                       &config->admin_control};
+    const struct access_config *access[] = {&config->admin_read, &config->admin_operate, &config->admin_control};
 
     if (c->peer.uid == 0 || c->peer.uid == geteuid())
         return ADMIN_CONTROL;
-    for (int role = ADMIN_ROLES - 1; role >= 0; role--)
+    for (int role = ADMIN_CONTROL; role >= ADMIN_READ; role--)
         if (identity_allowed(&c->peer, access[role]))
             return role;
-    return -1;
+    return may_override(c) ? ADMIN_READ : -1;
 }
 
 static bool permitted(struct admin_connection *c, const struct admin_command *command)
@@ -54,7 +58,7 @@ static bool permitted(struct admin_connection *c, const struct admin_command *co
     char name[64];
     const char *user = names_of_user(c->peer.uid, name);
 
-    if (admin_peer_role(c) >= (int)command->role) {
+    if (command->role == ADMIN_OVERRIDE ? may_override(c) : admin_peer_role(c) >= (int)command->role) {
         if (command->role > ADMIN_READ)
             log_info("admin: %s by user %s (uid %u, pid %d)", command->name, user, c->peer.uid, c->peer.pid);
         return true;

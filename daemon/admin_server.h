@@ -37,6 +37,7 @@ struct admin_connection {
     bool (*over)(struct admin_connection *c); /* WAITING */
     const struct admin_verb *verb;            /* of a request of admin_steer.c */
     uint64_t until;                           /* how long it may wait; ns */
+    uint32_t serial;                          /* of the audit event that an override waits for */
     bool denial_logged;
     const char *command; /* its name, a row's; NULL: none of them */
     bool last;           /* close when the answer has been taken */
@@ -59,7 +60,7 @@ void admin_await(struct admin_connection *c, bool (*over)(struct admin_connectio
 
 /* admin_request.c: understand LINE, check who may, run the command. The request is answered exactly once. */
 void admin_request(struct admin_connection *c, const char *line, size_t length);
-/* The highest role of C's peer, or -1. */
+/* The highest role of C's peer, override aside, or -1. */
 int admin_peer_role(const struct admin_connection *c);
 void admin_answer(struct admin_connection *c, json_t *result); /* takes RESULT; NULL: out of memory */
 void admin_fail(struct admin_connection *c, const char *code, const char *format, ...)
@@ -93,6 +94,9 @@ void command_recycle(struct admin_connection *c);
 /* admin_revoke.c */
 void command_revoke(struct admin_connection *c);
 
+/* admin_override.c */
+void command_override(struct admin_connection *c);
+
 /* admin_inventory.c */
 void command_inventory(struct admin_connection *c);
 
@@ -122,6 +126,9 @@ bool admin_report_slots(json_t *array, struct pool *pool);
 bool admin_report_waiters(json_t *array, struct pool *pool);
 bool admin_report_stats(json_t *array, struct pool *pool);
 bool admin_report_steered(json_t *array, struct pool *pool);
+bool admin_report_override(json_t *array, struct pool *pool);
+/* {"by", "reason", "left_s"} of the override in force, or null. */
+json_t *admin_override_of(const struct pool *pool);
 /* Several handles of one process are one row. */
 bool admin_report_workers(json_t *array, const struct admin_connection *c);
 

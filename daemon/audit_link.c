@@ -234,6 +234,16 @@ void audit_look(struct supervisor *s)
     }
 }
 
+uint32_t audit_last(void)
+{
+    return trail.serial;
+}
+
+bool audit_is_written(uint32_t serial)
+{
+    return trail.state == AUDIT_STATE_ON && (trail.first == NULL || (int32_t)(trail.first->serial - serial) > 0);
+}
+
 bool audit_settled(const struct supervisor *s)
 {
     static uint64_t asked;

@@ -127,7 +127,7 @@ struct config {
     int64_t log_format; /* enum log_format */
     int64_t shutdown_timeout_ms;
     int64_t max_backends; /* 0: no bound */
-    struct access_config admin_read, admin_operate, admin_control;
+    struct access_config admin_read, admin_operate, admin_control, admin_override;
     struct audit_config audit;
     struct pool_config *pool;
     size_t pools;

@@ -106,6 +106,7 @@ char *names_resolve(const struct config *config)
     resolve_access(names, &config->admin_read);
     resolve_access(names, &config->admin_operate);
     resolve_access(names, &config->admin_control);
+    resolve_access(names, &config->admin_override);
     for (size_t i = 0; i < config->pools; i++)
         resolve_access(names, &config->pool[i].access);
     text = json_dumps(names, JSON_COMPACT);

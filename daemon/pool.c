@@ -96,13 +96,13 @@ void pool_publish(struct pool *pool)
         .guard = config->guard,
         .cache_per_worker = (uint32_t)config->cache_per_worker,
         .max_waiters = (uint32_t)config->max_waiters,
-        .require_actor = config->require_actor,
+        .require_actor = config->require_actor && !override_is_on(pool),
     };
 
     (void)snprintf(policy->mode_by, sizeof policy->mode_by, "%s", pool->steering.by);
     (void)snprintf(policy->reset_query, sizeof policy->reset_query, "%s",
                    config->reset_query != NULL ? config->reset_query : "");
-    for (size_t i = 0, at = 0; i < config->purposes.count && at < sizeof policy->purposes; i++)
+    for (size_t i = 0, at = 0; !override_is_on(pool) && i < config->purposes.count && at < sizeof policy->purposes; i++)
         at += (size_t)snprintf(policy->purposes + at, sizeof policy->purposes - at, "%s\n", config->purposes.item[i]);
     segment_set_policy(&pool->segment, policy);
 }
@@ -390,6 +390,7 @@ void pool_sweep(struct pool *pool)
     lease_sweep(&pool->segment, &sweep);
     audit_swept(pool);
     grant_sweep(pool);
+    override_look(pool);
     steer_look(pool);
     lease_watch_look(pool);
     certificate_look(pool);

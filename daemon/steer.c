@@ -19,12 +19,14 @@ static const char *const mode_names[] = {
 };
 
 /* The keeper gives it to the next supervisor. */
-static void tell_keeper(const struct pool *pool)
+void steer_tell(const struct pool *pool)
 {
     static struct message m;
     const struct steering *st = &pool->steering;
-    json_t *json = json_pack("{s:i, s:b, s:s, s:I, s:i, s:i}", "mode", (int)st->mode, "keep", st->keep, "by", st->by,
-                             "since", (json_int_t)st->since, "min", (int)st->min, "max", (int)st->max);
+    json_t *json = json_pack("{s:i, s:b, s:s, s:I, s:i, s:i, s:s, s:s, s:I}", "mode", (int)st->mode, "keep", st->keep,
+                             "by", st->by, "since", (json_int_t)st->since, "min", (int)st->min, "max", (int)st->max,
+                             "override_by", st->override.by, "override_reason", st->override.reason, "override_until",
+                             (json_int_t)st->override.until);
     char *text = json == NULL ? NULL : json_dumps(json, JSON_COMPACT);
 
     json_decref(json);
@@ -37,11 +39,12 @@ void steer_from_predecessor(struct pool *pool, const char *text)
 {
     json_t *json = json_loads(text, 0, NULL);
     int mode = 0, keep = 0, min = 0, max = 0;
-    const char *by = "";
-    json_int_t since = 0;
+    const char *by = "", *override_by = "", *reason = "";
+    json_int_t since = 0, until = 0;
 
-    if (json_unpack(json, "{s:i, s:b, s:s, s:I, s:i, s:i}", "mode", &mode, "keep", &keep, "by", &by, "since", &since,
-                    "min", &min, "max", &max) == 0 &&
+    if (json_unpack(json, "{s:i, s:b, s:s, s:I, s:i, s:i, s:s, s:s, s:I}", "mode", &mode, "keep", &keep, "by", &by,
+                    "since", &since, "min", &min, "max", &max, "override_by", &override_by, "override_reason", &reason,
+                    "override_until", &until) == 0 &&
         mode >= POOL_ACTIVE && mode <= POOL_DISABLED && min >= 0 && max >= 1 && min <= max &&
         (uint32_t)max <= pool->segment.slots) {
         pool->steering = (struct steering){.mode = (enum pool_mode)mode,
@@ -50,6 +53,9 @@ void steer_from_predecessor(struct pool *pool, const char *text)
                                            .min = (uint32_t)min,
                                            .max = (uint32_t)max};
         (void)snprintf(pool->steering.by, sizeof pool->steering.by, "%s", by);
+        pool->steering.override.until = (uint64_t)until;
+        (void)snprintf(pool->steering.override.by, sizeof pool->steering.override.by, "%s", override_by);
+        (void)snprintf(pool->steering.override.reason, sizeof pool->steering.override.reason, "%s", reason);
     }
     json_decref(json);
 }
@@ -103,7 +109,7 @@ static void keep_wanted(struct pool *pool)
 
 static void take_effect(struct pool *pool)
 {
-    tell_keeper(pool);
+    steer_tell(pool);
     pool_publish(pool);
     if (pool->steering.mode == POOL_ACTIVE)
         keep_wanted(pool);

@@ -108,6 +108,15 @@ struct backend {
     uint32_t idle_uses;                   /* ... which holds while its slot still says this */
 };
 
+#define OVERRIDE_REASON_MAX 255
+
+/* Emergency access, while it lasts. */
+struct override {
+    uint64_t until; /* ns; 0: there is none */
+    char by[NAME_FIELD];
+    char reason[OVERRIDE_REASON_MAX + 1];
+};
+
 /* What administrators have told a pool, beside its configuration. A successor goes on with it. */
 struct steering {
     enum pool_mode mode;
@@ -115,6 +124,7 @@ struct steering {
     char by[NAME_FIELD]; /* who set the mode */
     uint64_t since;      /* ns */
     uint32_t min, max;   /* config->size_min, size_max, unless resized */
+    struct override override;
 };
 
 /* How many leases had begun at each of the last seconds. */
@@ -192,8 +202,9 @@ struct worker {
     char exe[256];
     int64_t since; /* CLOCK_REALTIME, s */
     struct shell *shell;
-    uint32_t asks;  /* strict isolation: requests that wait */
-    bool must_tell; /* likewise: what it holds, for a predecessor greeted it */
+    uint32_t asks;   /* strict isolation: requests that wait */
+    bool overriding; /* an override alone let it in */
+    bool must_tell;  /* likewise: what it holds, for a predecessor greeted it */
     uv_poll_t sock_poll, pidfd_poll;
     int handles_open;
     bool dead;
@@ -260,10 +271,17 @@ void steer_activate(struct pool *pool, const char *by); /* resume, enable */
 void steer_resize(struct pool *pool, uint32_t min, uint32_t max);
 /* Replace sessions older than OVER (ns). How many. */
 unsigned steer_recycle(struct pool *pool, uint64_t over, bool idle_only);
+void steer_tell(const struct pool *pool); /* the keeper, what a successor must know */
 void steer_from_predecessor(struct pool *pool, const char *text);
 void steer_look(struct pool *pool); /* with each sweep: what came free meanwhile */
 /* Why a session in SLOT is not wanted now. */
 enum close_reason steer_unwanted(const struct pool *pool, uint32_t slot);
+
+/* override.c: emergency access. It has been recorded when it begins. */
+bool override_is_on(const struct pool *pool);
+void override_begin(struct pool *pool, const char *by, const char *reason, uint64_t ms);
+void override_end(struct pool *pool, const char *why);
+void override_look(struct pool *pool); /* with each sweep: is its time over? */
 
 /*
  * audit_link.c: what happens, for the audit trail; nothing where none is configured. VALUES are used up.
@@ -275,6 +293,9 @@ void audit_values_backend(struct audit_values *values, const struct backend *b);
 void audit_values_peer(struct audit_values *values, const struct identity *who, const char *executable);
 /* A reload: refused, or what it changes. */
 void audit_config_changes(const struct supervisor *s, const char *refusal, const json_t *changes);
+/* The last event's number, and whether all up to one of them is on disk. */
+uint32_t audit_last(void);
+bool audit_is_written(uint32_t serial);
 /* While shutting down: is all that happened on disk, or is nobody there to write it? */
 bool audit_settled(const struct supervisor *s);
 void audit_drain(void);                /* a lease waits for its record to be on disk */
@@ -419,6 +440,7 @@ bool worker_alive(void *pool, uint32_t index);
 /* Whose borrower entry B of POOL is; NULL: nobody that is known. */
 const struct worker *worker_of_borrower(const struct pool *pool, uint32_t b);
 void worker_drop_all(struct pool *pool);
+void worker_drop_overriding(struct pool *pool); /* whom an override alone has let in */
 /* record.c: what the next supervisor must know of a worker */
 void record_write(const struct worker *w);
 /* The worker that record INDEX names, if a supervisor wrote it and that process is still there; with a pidfd. */

@@ -106,6 +106,13 @@ static void on_death(uv_poll_t *poll, int status, int events)
     end_worker(poll->data, "process ended");
 }
 
+void worker_drop_overriding(struct pool *pool)
+{
+    for (uint32_t i = 0; i < pool->segment.borrowers; i++)
+        if (pool->worker[i] != NULL && pool->worker[i]->overriding)
+            end_worker(pool->worker[i], "the override that let it in has ended");
+}
+
 void worker_drop_all(struct pool *pool)
 {
     for (uint32_t i = 0; i < pool->segment.borrowers; i++)
@@ -191,6 +198,11 @@ static bool may_borrow(const struct pool *pool, const struct identity *who)
     return who->uid == 0 || who->uid == geteuid() || identity_allowed(who, &pool->config->access);
 }
 
+static bool may_override(const struct pool *pool, const struct identity *who)
+{
+    return override_is_on(pool) && identity_allowed(who, &pool->supervisor->config->admin_override);
+}
+
 /* The record that CLAIM names, if it was made for this very process and nobody is attached to it. */
 static struct worker *claimed_worker(const struct pool *pool, uint32_t claim, const struct identity *who)
 {
@@ -243,6 +255,7 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
             end_worker(w, "left during its hello");
         return true;
     }
+    w->overriding = !may_borrow(pool, who);
     w->sock = fd;
     w->must_tell = known && pool->strict;
     w->handles_open++;
@@ -309,7 +322,7 @@ static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_
         refuse(fd, errno == EMFILE || errno == ENFILE ? REFUSED_SCARCITY : REFUSED_STRANGER, "%s", why);
         return false;
     }
-    if (!may_borrow(pool, &who)) {
+    if (!may_borrow(pool, &who) && !may_override(pool, &who)) {
         char name[64];
 
         record_denial(pool, &who);

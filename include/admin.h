@@ -16,11 +16,14 @@
 
 #include <stddef.h>
 
-/* Each role includes those before it. */
-enum admin_role { ADMIN_READ, ADMIN_OPERATE, ADMIN_CONTROL, ADMIN_ROLES };
+/*
+ * Each role includes those before it, but override: that one stands apart, and includes read alone. Emergency access is
+ * not for those who run the daemon, nor the daemon for those who may have it.
+ */
+enum admin_role { ADMIN_READ, ADMIN_OPERATE, ADMIN_CONTROL, ADMIN_OVERRIDE, ADMIN_ROLES };
 #define ADMIN_ROLE_NAMES                                                                                               \
     {                                                                                                                  \
-        "read", "operate", "control"                                                                                   \
+        "read", "operate", "control", "override"                                                                       \
     }
 
 /*
@@ -51,6 +54,8 @@ enum admin_role { ADMIN_READ, ADMIN_OPERATE, ADMIN_CONTROL, ADMIN_ROLES };
         "Replace each session by a new one when it is not lent.")                                                      \
     ROW(revoke, "slot pid user wait timeout", "[--pid PID] [--user NAME] [--wait] [POOL/SLOT]", ADMIN_CONTROL,         \
         "Take leases away from whoever holds them.")                                                                   \
+    ROW(override, "pool reason for end", "--reason TEXT [--for 1h] [--end] [POOL ...]", ADMIN_OVERRIDE,                \
+        "Emergency access to these pools for a time: recorded first, with its reason.")                                \
     ROW(shutdown, "mode wait", "[--fast] [--wait]", ADMIN_CONTROL, "Stop: no new leases, wait for those that are out.")
 
 /* Error codes. */

@@ -53,6 +53,7 @@
     ROW(COMMAND, "admin.command", "An administrator's command, with its result.")                                      \
     ROW(CONFIG, "config.change", "A key of the configuration has another value.")                                      \
     ROW(SECRET, "secret.rotate", "A password that had been refused was replaced.")                                     \
+    ROW(OVERRIDE, "access.override", "Emergency access to a pool begins, or has ended.")                               \
     ROW(DENIED, "access.denied", "A process may not borrow from the pool.")                                            \
     ROW(LEASE_BEGIN, "lease.begin", "A borrower has a connection.")                                                    \
     ROW(LEASE_END, "lease.end", "It gave the connection back.")                                                        \
