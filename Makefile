@@ -284,7 +284,7 @@ lint: | $(BUILD)/have-lint
 	    -Iinclude -Iclient -Idaemon client daemon
 	.ci/analyze $(pq_c)
 
-pages  = $(wildcard daemon/*.[58] client/*.[13])
+pages  = $(wildcard daemon/*.[578] client/*.[13])
 units  = $(wildcard config/*.service)
 sysusers = $(wildcard config/*sysusers*.conf)
 tmpfiles = $(wildcard config/*tmpfiles*.conf)

@@ -250,6 +250,56 @@ START_TEST(schema_is_generated)
 }
 END_TEST
 
+/* Does the program tests/NAME.c add a test CASE to one of its cases? */
+static bool is_tested(const char *name, const char *test)
+{
+    char file[256], call[128];
+    char *text, *found;
+    size_t length;
+
+    snprintf(file, sizeof file, "tests/%s.c", name);
+    if ((text = slurp(file)) == NULL)
+        return false;
+    length = (size_t)snprintf(call, sizeof call, ", %s", test);
+    for (found = text; (found = strstr(found, call)) != NULL; found += length)
+        if (found[length] == ')' || found[length] == ',')
+            break;
+    free(text);
+    return found != NULL;
+}
+
+static bool is_key(const char *path)
+{
+    for (size_t i = 0; i < config_rows; i++)
+        if (strcmp(config_row[i].path, path) == 0)
+            return true;
+    return false;
+}
+
+/* What pglend-hipaa(7) says that a key does has the key, and a test; ".Ic pglend..." is a command. */
+START_TEST(the_page_on_hipaa_names_what_there_is)
+{
+    char *page = slurp("daemon/pglend-hipaa.7"), *rest = page, *line;
+    char name[128], test[128];
+    int keys = 0, tests = 0;
+
+    ck_assert_ptr_nonnull(page);
+    while ((line = strsep(&rest, "\n")) != NULL) {
+        if (sscanf(line, ".Ic %127[a-z_.]", name) == 1 && strncmp(name, "pglend", 6) != 0) {
+            ck_assert_msg(is_key(name), "it has the key \"%s\", and there is none", name);
+            keys++;
+        } else if (strncmp(line, ".Dl ", 4) == 0) {
+            ck_assert_msg(sscanf(line, ".Dl %127[a-z_0-9]: %127[a-z_0-9]", name, test) == 2, "not a test: %s", line);
+            ck_assert_msg(is_tested(name, test), "it has the test %s of %s, and there is none", test, name);
+            tests++;
+        }
+    }
+    free(page);
+    ck_assert_int_gt(keys, 10);
+    ck_assert_int_gt(tests, 20);
+}
+END_TEST
+
 START_TEST(manual_is_generated)
 {
     static const char first[] = "this part is printed by config_print_manual().\n";
@@ -382,6 +432,7 @@ int main(void)
     tcase_add_test(files, pool_goes_to_another_process);
     tcase_add_test(files, schema_is_generated);
     tcase_add_test(files, manual_is_generated);
+    tcase_add_test(files, the_page_on_hipaa_names_what_there_is);
     tcase_add_test(files, comparison);
     tcase_add_test(hostile, damaged_text);
     tcase_add_test(hostile, out_of_memory);
