@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #define CONFIG_ERROR_MAX    4096
+#define EXECUTABLE_MAX      256 /* a path that is known, with its NUL */
 #define CONFIG_DEFAULT_PATH "/etc/pglend/pglend.json"
 
 struct string_list {
@@ -25,6 +26,7 @@ struct string_list {
 struct access_config {
     struct string_list users;
     struct string_list groups;
+    struct string_list executables; /* of a pool; none: any */
 };
 
 #define PASSWORD_WORDS_MAX 32 /* of password_command */

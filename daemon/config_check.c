@@ -133,6 +133,17 @@ static bool find_authorities(struct config_parse *p, struct database_config *dat
                            "file that the server's certificate is verified with");
 }
 
+static bool check_executables(struct config_parse *p, const struct string_list *executables)
+{
+    for (size_t i = 0; i < executables->count; i++)
+        if (executables->item[i][0] != '/' || strlen(executables->item[i]) >= EXECUTABLE_MAX)
+            return config_fail_key(p, "access.executables",
+                                   "a program is an absolute path of less than %d bytes, links followed; item %zu is "
+                                   "not",
+                                   EXECUTABLE_MAX, i + 1);
+    return true;
+}
+
 /* They must fit into the segment; an empty one would let those pass who say nothing. */
 static bool check_purposes(struct config_parse *p, const struct string_list *purposes)
 {
@@ -199,7 +210,8 @@ bool config_check_pool(struct config_parse *p, struct pool_config *pool)
             p, "reset",
             "isolation \"strict\" hands no session on that kept anything of its last borrower; write "
             "\"full\" or \"replace\"");
-    return find_authorities(p, database) && check_size(p, pool) && check_purposes(p, &pool->purposes);
+    return find_authorities(p, database) && check_size(p, pool) && check_purposes(p, &pool->purposes) &&
+           check_executables(p, &pool->access.executables);
 }
 
 bool config_check_file(struct config_parse *p, struct config *config)

@@ -211,6 +211,10 @@ const struct config_row config_row[] = {
              "user and root."},
     {"access.groups", POOL_KEY(access.groups), .kind = &kind_list, .fallback = "[]", .max = ACCOUNT_MAX,
      .help = "Groups, by name or number, whose members' processes may borrow."},
+    {"access.executables", POOL_KEY(access.executables), .kind = &kind_list, .fallback = "[]", .max = FILE_MAX,
+     .takes = TAKES_RESTART,
+     .help = "Programs, by absolute path, that processes must run to borrow, whoever's they are, root's too. Empty: "
+             "any. Counts as of the hello. See pglendd(8), STRICT ISOLATION, for what it is worth."},
     {"require_actor", POOL_KEY(require_actor), .kind = &kind_boolean, .fallback = "false",
      .help = "Lend only to a borrower that says who it is for, by pglend_acquire_as()."},
     {"purposes", POOL_KEY(purposes), .kind = &kind_list, .fallback = "[]", .max = ACTOR_MAX,

@@ -108,7 +108,7 @@ void privilege_harden(void);
 /* As many descriptors as the hard limit allows; processes started later inherit it. */
 void privilege_raise_descriptors(void);
 /* A keeper that is root: give up all capabilities but the few it needs. 0, or -1 with a message. */
-int privilege_keep_few(char *error, size_t size);
+int privilege_keep_few(const struct config *config, char *error, size_t size);
 /* Home directory of the present user. 0, or -1 if there is none. */
 int privilege_home(char *home, size_t size);
 /* The user and group pglendd's unprivileged processes run as, resolved from the configuration. */

@@ -182,6 +182,13 @@ static const struct {
 
 static void supervisor_receive(struct child *c, const struct message *m, int fd)
 {
+    if (m->verb == MESSAGE_WHO) {
+        if (c == c->keeper->supervisor) /* its successor has questions of the same numbers */
+            keeper_who(c->keeper, m, fd);
+        if (fd != -1)
+            (void)close(fd);
+        return;
+    }
     if (fd != -1)
         (void)close(fd);
     for (size_t i = 0; i < sizeof requests / sizeof requests[0]; i++)
@@ -351,7 +358,7 @@ int keeper_main(struct config *config)
         fatal(1, "cannot look up the users and groups of the access lists: %s", strerror(errno));
     if (privilege_resolve(config, &k->uid, &k->gid, k->user, sizeof k->user, error, sizeof error) == -1 ||
         keeper_audit_open(k, error, sizeof error) == -1 || runtime_open(k, error, sizeof error) == -1 ||
-        segments_open(k, error, sizeof error) == -1 || privilege_keep_few(error, sizeof error) == -1) {
+        segments_open(k, error, sizeof error) == -1 || privilege_keep_few(config, error, sizeof error) == -1) {
         log_error("%s", error);
         k->failed = true;
     } else {

@@ -180,6 +180,9 @@ enum cancel_status keeper_cancel_status(const struct keeper *k, const struct kee
 void keeper_look(struct keeper *k, const struct message *m);
 void keeper_forget_looks(struct keeper *k);
 
+/* keeper_who.c: WHO */
+void keeper_who(struct keeper *k, const struct message *m, int pidfd);
+
 /* keeper_reload.c */
 void keeper_reload(struct keeper *k);
 /* A sealed memory file with the configuration in force, -1 with errno. */

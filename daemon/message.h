@@ -20,6 +20,8 @@
  *                          FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT · SERVING · STOPPED
  *                          LOOK (what does the slot's backend do? answered by one LOOKED)
  *                          PROBE (is its server still what was asked for? answered by one PROBED)
+ *                          WHO (slot: a number of the supervisor's; fd: a worker's pidfd; answered by one RUNS)
+ *   keeper ─► supervisor   RUNS (slot: that number; text: path of its executable, "[name]" or "": not known)
  *   keeper ─► login        JOB (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED
  *                                                                                   CANCELLED | LOOKED | PROBED
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
@@ -71,6 +73,8 @@ enum message_verb {
     MESSAGE_LOOKED,
     MESSAGE_PROBE,
     MESSAGE_PROBED,
+    MESSAGE_WHO,
+    MESSAGE_RUNS,
     MESSAGE_JOB = 64
 };
 

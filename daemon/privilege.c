@@ -27,6 +27,9 @@
  */
 static const unsigned keeper_capabilities[] = {CAP_SETUID, CAP_SETGID, CAP_KILL, CAP_DAC_READ_SEARCH};
 
+/* And to see which programs workers run, where that is recorded or asked for. */
+static bool looks_at_programs;
+
 struct account {
     uid_t uid;
     gid_t gid;
@@ -221,30 +224,40 @@ void privilege_raise_descriptors(void)
 
 static bool keeper_needs(unsigned capability)
 {
+    if (capability == CAP_SYS_PTRACE)
+        return looks_at_programs;
     for (size_t i = 0; i < sizeof keeper_capabilities / sizeof keeper_capabilities[0]; i++)
         if (keeper_capabilities[i] == capability)
             return true;
     return false;
 }
 
-int privilege_keep_few(char *error, size_t size)
+static bool wants_programs(const struct config *config)
+{
+    bool wants = *config->audit.directory != '\0';
+
+    for (size_t i = 0; i < config->pools; i++)
+        wants |= config->pool[i].access.executables.count > 0;
+    return wants;
+}
+
+int privilege_keep_few(const struct config *config, char *error, size_t size)
 {
     struct __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3};
     struct __user_cap_data_struct now[2], few[2] = {{0}};
 
     if (geteuid() != 0)
         return 0;
+    looks_at_programs = wants_programs(config);
     /* EINVAL: beyond the last capability this kernel knows. EPERM: none to give up (a container's own restriction). */
     for (unsigned c = 0; c < 64; c++)
         if (!keeper_needs(c) && prctl(PR_CAPBSET_DROP, c, 0, 0, 0) == -1 && errno != EINVAL && errno != EPERM)
             goto failed;
     if (syscall(SYS_capget, &header, now) == -1)
         goto failed;
-    for (size_t i = 0; i < sizeof keeper_capabilities / sizeof keeper_capabilities[0]; i++) {
-        unsigned c = keeper_capabilities[i];
-
-        few[c / 32].permitted |= now[c / 32].permitted & (1U << (c % 32));
-    }
+    for (unsigned c = 0; c < 64; c++)
+        if (keeper_needs(c))
+            few[c / 32].permitted |= now[c / 32].permitted & (1U << (c % 32));
     few[0].effective = few[0].permitted;
     few[1].effective = few[1].permitted;
     if (syscall(SYS_capset, &header, few) == -1)

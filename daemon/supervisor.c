@@ -321,7 +321,7 @@ static void serve(struct supervisor *s)
                 "pool=%s: sslmode \"%s\" to a server on another host: what is said to it can be read or changed on "
                 "the way (allow_insecure)",
                 s->pool[i]->config->name, config_sslmode(&s->pool[i]->config->database));
-    if (worker_listen(s, s->listener[LISTENER_WORKER]) == -1 || door_listen(s, s->listener[LISTENER_DOOR]) == -1 ||
+    if (guest_listen(s, s->listener[LISTENER_WORKER]) == -1 || door_listen(s, s->listener[LISTENER_DOOR]) == -1 ||
         admin_listen(s, s->listener[LISTENER_ADMIN]) == -1)
         fatal(1, "cannot watch the listening sockets");
     (void)uv_timer_start(&s->sweep_timer, on_sweep, SWEEP_MS, SWEEP_MS);
@@ -492,6 +492,9 @@ static void on_keeper_message(void *context, const struct message *m, int fd)
     case MESSAGE_AUDIT:
         audit_link_open(s, fd);
         return;
+    case MESSAGE_RUNS:
+        guest_runs(m);
+        break;
     case MESSAGE_STOP:
         stop(s, (enum shutdown_mode)m->status);
         return;

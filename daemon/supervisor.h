@@ -433,12 +433,21 @@ bool lease_record_on_disk(const struct pool *pool, uint64_t place);
 void lease_record_end(const struct backend *b, uint64_t word, bool broken);
 void lease_record_refusal(const struct worker *w, const struct asserted *said, uint64_t wait_ns, pglend_status status);
 
+/* guest.c: connections before they are workers */
+int guest_listen(struct supervisor *s, int fd);
+void guest_runs(const struct message *m); /* the keeper's answer to WHO */
+
 /* worker.c: hello, fetch, death */
-int worker_listen(struct supervisor *s, int fd);
 void worker_recover(struct pool *pool); /* those a predecessor greeted */
 bool worker_alive(void *pool, uint32_t index);
 /* Whose borrower entry B of POOL is; NULL: nobody that is known. */
 const struct worker *worker_of_borrower(const struct pool *pool, uint32_t b);
+/* The first packet of a guest, which runs PROGRAM: LENGTH bytes. True: FD now belongs to a worker. */
+bool worker_greet(struct supervisor *s, int fd, union wire_message *hello, size_t length, const char *program);
+/* Does it depend on the program alone whether pool NAME lets WHO in? */
+bool worker_may_come(struct supervisor *s, const char *name, const struct identity *who);
+bool worker_speaks_another(const union wire_message *hello, size_t length); /* version of the protocol */
+void worker_refuse_oversized(int fd);
 void worker_drop_all(struct pool *pool);
 void worker_drop_overriding(struct pool *pool); /* whom an override alone has let in */
 /* record.c: what the next supervisor must know of a worker */

@@ -17,23 +17,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define GUESTS_MAX  512
-#define GREETING_MS 5000 /* who connects and says nothing for so long is let go */
 /* Some ten answers: descriptors that nobody takes count against the limit that the kernel has for all workers. */
 #define ANSWERS_ROOM 4096
-
-/* A connection before its hello. */
-struct guest {
-    struct guest *next;
-    struct supervisor *supervisor;
-    int fd;
-    int handles_open;
-    uv_poll_t poll;
-    uv_timer_t timer;
-};
-
-static struct guest *guests; /* newest first */
-static size_t guest_count;
 
 static void on_worker_message(uv_poll_t *poll, int status, int events);
 
@@ -129,6 +114,7 @@ enum refusal {
     REFUSED_NOW,
     REFUSED_STRANGER,
     REFUSED_ACCESS,
+    REFUSED_PROGRAM,
     REFUSED_SAME_USER,
     REFUSED_MANY,
     REFUSED_SCARCITY,
@@ -144,6 +130,7 @@ static struct {
     [REFUSED_NOW] = {PGLEND_SHUTDOWN, {.kind = "worker refused: not lending"}},
     [REFUSED_STRANGER] = {PGLEND_DENIED, {.kind = "worker refused: not known who it is"}},
     [REFUSED_ACCESS] = {PGLEND_DENIED, {.kind = "worker refused: no access"}},
+    [REFUSED_PROGRAM] = {PGLEND_DENIED, {.kind = "worker refused: another program"}},
     [REFUSED_SAME_USER] = {PGLEND_DENIED, {.kind = "worker refused: the supervisor's own user"}},
     [REFUSED_MANY] = {PGLEND_SYSTEM, {.kind = "worker refused: max_workers"}},
     [REFUSED_SCARCITY] = {PGLEND_SYSTEM, {.kind = "worker refused: out of memory or descriptors"}},
@@ -163,7 +150,7 @@ static void refuse(int fd, enum refusal why, const char *format, ...)
         log_info("worker refused: %s", answer.refused.message);
 }
 
-static struct worker *new_worker(struct pool *pool, uint32_t index, const struct identity *who)
+static struct worker *new_worker(struct pool *pool, uint32_t index, const struct identity *who, const char *program)
 {
     struct worker *w = calloc(1, sizeof *w);
 
@@ -174,7 +161,7 @@ static struct worker *new_worker(struct pool *pool, uint32_t index, const struct
     w->sock = -1;
     w->identity = *who;
     w->since = (int64_t)time(NULL);
-    identity_executable(who->pid, w->exe);
+    (void)snprintf(w->exe, sizeof w->exe, "%s", program);
     if (uv_poll_init(&pool->supervisor->loop, &w->pidfd_poll, who->pidfd) != 0) {
         free(w);
         return NULL;
@@ -203,6 +190,25 @@ static bool may_override(const struct pool *pool, const struct identity *who)
     return override_is_on(pool) && identity_allowed(who, &pool->supervisor->config->admin_override);
 }
 
+static bool may_run(const struct pool *pool, const char *program)
+{
+    const struct string_list *list = &pool->config->access.executables;
+
+    for (size_t i = 0; i < list->count; i++)
+        if (strcmp(list->item[i], program) == 0)
+            return true;
+    return list->count == 0;
+}
+
+static void record_attached(const struct worker *w)
+{
+    struct audit_values values = {0};
+
+    audit_set_text(&values, AUDIT_FIELD_POOL, w->pool->config->name);
+    audit_values_peer(&values, &w->identity, w->exe);
+    audit_event(w->pool->supervisor, AUDIT_ATTACHED, &values);
+}
+
 /* The record that CLAIM names, if it was made for this very process and nobody is attached to it. */
 static struct worker *claimed_worker(const struct pool *pool, uint32_t claim, const struct identity *who)
 {
@@ -225,7 +231,7 @@ static uint32_t free_index(const struct pool *pool, uint32_t claim)
 }
 
 /* WHO, on FD, greets POOL. Takes the identity's pidfd, and FD, if true. */
-static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_t claim)
+static bool admit(struct pool *pool, int fd, const struct identity *who, const char *program, uint32_t claim)
 {
     union wire_message answer = {0};
     struct worker *w = claimed_worker(pool, claim, who);
@@ -238,12 +244,14 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
                pool->segment.borrowers);
         return false;
     }
-    if (!known && (w = new_worker(pool, index, who)) == NULL) {
+    if (!known && (w = new_worker(pool, index, who, program)) == NULL) {
         refuse(fd, REFUSED_SCARCITY, "the supervisor is out of memory");
         return false;
     }
     if (known)
         (void)close(who->pidfd);
+    (void)snprintf(w->exe, sizeof w->exe, "%s", program);
+    record_attached(w);
     /* Before the welcome: from then on it borrows, and says in the audit trail who it is by this record. */
     record_write(w);
     answer.welcome.worker = w->index;
@@ -265,34 +273,43 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, uint32_
 }
 
 /* Said in every version in the same place, whatever follows it. */
-static bool speaks_another_version(const union wire_message *hello, size_t length)
+bool worker_speaks_another(const union wire_message *hello, size_t length)
 {
     return length >= sizeof hello->header && hello->header.magic == WIRE_MAGIC && hello->header.version != WIRE_VERSION;
 }
 
+void worker_refuse_oversized(int fd)
+{
+    refuse(fd, REFUSED_GARBAGE, "a hello was expected, and an oversized packet came");
+}
+
 /* Who is denied can come again as often as it likes: what the log would not say is not recorded either, but counted. */
-static void record_denial(const struct pool *pool, const struct identity *who)
+static void record_denial(const struct pool *pool, const struct identity *who, const char *program)
 {
     static struct log_limit limit = {.kind = "audit: access denied"};
     struct audit_values values = {0};
-    char executable[256];
 
     if (!log_permitted(&limit))
         return;
-    identity_executable(who->pid, executable);
     audit_set_text(&values, AUDIT_FIELD_POOL, pool->config->name);
-    audit_values_peer(&values, who, executable);
+    audit_values_peer(&values, who, program);
     audit_event(pool->supervisor, AUDIT_DENIED, &values);
 }
 
-/* The first packet of a guest: LENGTH bytes. True: FD now belongs to a worker. */
-static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_t length)
+bool worker_may_come(struct supervisor *s, const char *name, const struct identity *who)
+{
+    const struct pool *pool = supervisor_pool(s, name);
+
+    return pool != NULL && (may_borrow(pool, who) || may_override(pool, who));
+}
+
+bool worker_greet(struct supervisor *s, int fd, union wire_message *hello, size_t length, const char *program)
 {
     struct identity who;
     struct pool *pool;
     char why[256];
 
-    if (speaks_another_version(hello, length)) {
+    if (worker_speaks_another(hello, length)) {
         refuse(fd, REFUSED_VERSION,
                "the library speaks version %u of the worker protocol, this supervisor version %d: install matching "
                "versions",
@@ -325,114 +342,26 @@ static bool greet(struct supervisor *s, int fd, union wire_message *hello, size_
     if (!may_borrow(pool, &who) && !may_override(pool, &who)) {
         char name[64];
 
-        record_denial(pool, &who);
+        record_denial(pool, &who, program);
         refuse(fd, REFUSED_ACCESS,
                "user %s (uid %u, gid %u) may not borrow from pool \"%s\": add it to pools.%s.access.users or .groups",
                names_of_user(who.uid, name), who.uid, who.gid, pool->config->name, pool->config->name);
+    } else if (!may_run(pool, program) && !may_override(pool, &who)) {
+        record_denial(pool, &who, program);
+        refuse(fd, REFUSED_PROGRAM, "pid %d runs \"%.255s\", which is not in pools.%s.access.executables", (int)who.pid,
+               program, pool->config->name);
     } else if (is_supervisors_own(pool, &who)) {
-        record_denial(pool, &who);
+        record_denial(pool, &who, program);
         refuse(
             fd, REFUSED_SAME_USER,
             "pool \"%s\" has isolation strict, and a worker of the supervisor's own user (uid %u) could undo it: run "
             "pglendd as another user (key \"user\"), or the worker",
             pool->config->name, who.uid);
-    } else if (admit(pool, fd, &who, hello->hello.worker)) {
+    } else if (admit(pool, fd, &who, program, hello->hello.worker)) {
         return true;
     }
     (void)close(who.pidfd);
     return false;
-}
-
-static void on_guest_closed(uv_handle_t *handle)
-{
-    struct guest *g = handle->data;
-
-    if (--g->handles_open > 0)
-        return;
-    if (g->fd != -1)
-        (void)close(g->fd);
-    free(g);
-}
-
-static void end_guest(struct guest *g)
-{
-    if (uv_is_closing((uv_handle_t *)&g->poll))
-        return;
-    for (struct guest **link = &guests; *link != NULL; link = &(*link)->next)
-        if (*link == g) {
-            *link = g->next;
-            guest_count--;
-            break;
-        }
-    uv_close((uv_handle_t *)&g->poll, on_guest_closed);
-    uv_close((uv_handle_t *)&g->timer, on_guest_closed);
-}
-
-static void on_hello(uv_poll_t *poll, int status, int events)
-{
-    struct guest *g = poll->data;
-    union wire_message message;
-    ssize_t got;
-    int fd = g->fd;
-
-    (void)status;
-    (void)events;
-    got = wire_receive_packet(fd, &message, sizeof message, NULL, MSG_DONTWAIT);
-    if (got == -1 && errno == EAGAIN)
-        return;
-    if (got == -1 && errno == EMSGSIZE) {
-        if (speaks_another_version(&message, sizeof message))
-            got = sizeof message;
-        else
-            refuse(fd, REFUSED_GARBAGE, "a hello was expected, and an oversized packet came");
-    }
-    /* The loop must let go of the descriptor before a worker's own watch takes it up. */
-    end_guest(g);
-    if (got > 0 && greet(g->supervisor, fd, &message, (size_t)got))
-        g->fd = -1;
-}
-
-static void on_guest_silent(uv_timer_t *timer)
-{
-    end_guest(timer->data);
-}
-
-static void receive_guest(void *context, int fd)
-{
-    struct supervisor *s = context;
-    struct guest *g = calloc(1, sizeof *g);
-
-    if (g == NULL || uv_poll_init_socket(&s->loop, &g->poll, fd) != 0) {
-        free(g);
-        (void)close(fd);
-        return;
-    }
-    /* Those who connect and say nothing must not use up the descriptors. */
-    if (guest_count == GUESTS_MAX) {
-        struct guest *oldest = guests;
-
-        while (oldest->next != NULL)
-            oldest = oldest->next;
-        end_guest(oldest);
-    }
-    g->supervisor = s;
-    g->fd = fd;
-    g->next = guests;
-    guests = g;
-    guest_count++;
-    g->handles_open = 2;
-    g->poll.data = g->timer.data = g;
-    (void)uv_timer_init(&s->loop, &g->timer);
-    (void)uv_timer_start(&g->timer, on_guest_silent, GREETING_MS, 0);
-    (void)uv_poll_start(&g->poll, UV_READABLE, on_hello);
-    on_hello(&g->poll, 0, UV_READABLE); /* most have said it by now */
-}
-
-int worker_listen(struct supervisor *s, int fd)
-{
-    static struct listening door;
-
-    return listening_start(&door, &s->loop, fd, receive_guest, s);
 }
 
 /* ---- fetch ---- */
@@ -553,6 +482,17 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
 
 /* ---- after a predecessor's death ---- */
 
+static void recover(struct pool *pool, uint32_t index, const struct identity *who, int64_t since)
+{
+    char program[EXECUTABLE_MAX];
+
+    identity_executable(who->pid, program);
+    if (new_worker(pool, index, who, program) == NULL)
+        (void)close(who->pidfd);
+    else
+        pool->worker[index]->since = since;
+}
+
 void worker_recover(struct pool *pool)
 {
     for (uint32_t i = 0; i < pool->segment.borrowers; i++) {
@@ -564,9 +504,7 @@ void worker_recover(struct pool *pool)
             continue;
         if (!record_read(pool, i, &who, &since))
             atomic_store_explicit(&record->pid, 0, memory_order_relaxed);
-        else if (new_worker(pool, i, &who) == NULL)
-            (void)close(who.pidfd);
         else
-            pool->worker[i]->since = since;
+            recover(pool, i, &who, since);
     }
 }

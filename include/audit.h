@@ -55,6 +55,7 @@
     ROW(SECRET, "secret.rotate", "A password that had been refused was replaced.")                                     \
     ROW(OVERRIDE, "access.override", "Emergency access to a pool begins, or has ended.")                               \
     ROW(DENIED, "access.denied", "A process may not borrow from the pool.")                                            \
+    ROW(ATTACHED, "worker.attached", "A process may borrow: which program it runs.")                                   \
     ROW(LEASE_BEGIN, "lease.begin", "A borrower has a connection.")                                                    \
     ROW(LEASE_END, "lease.end", "It gave the connection back.")                                                        \
     ROW(LEASE_REFUSED, "lease.refused", "A borrower waited for one or was not entitled to one, and got none.")         \

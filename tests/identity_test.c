@@ -169,7 +169,7 @@ static bool allowed(size_t name, bool group)
 {
     char *item[] = {names[name]};
     struct string_list one = {item, 1}, none = {NULL, 0};
-    struct access_config access = {group ? none : one, group ? one : none};
+    struct access_config access = {.users = group ? none : one, .groups = group ? one : none};
 
     return identity_allowed(&who, &access);
 }

@@ -442,6 +442,56 @@ START_TEST(sayings_are_checked)
 }
 END_TEST
 
+/* As another user, who gave up root as forking servers do, so that the kernel hides its program from its like. */
+static int borrow_as_nobody(void *argument, int sock)
+{
+    const struct pglendd *d = argument;
+    pglend *pool;
+    PGconn *conn;
+
+    harness_drop();
+    pool = pglend_open(d->runtime_dir, "clinic");
+    conn = pglend_acquire(pool, 5000);
+    say(sock, conn != NULL ? 'y' : pglend_errcode(pool) == PGLEND_DENIED ? 'n' : '?');
+    if (conn == NULL && strstr(pglend_errmessage(pool), "access.executables") == NULL)
+        return 2;
+    if (conn != NULL)
+        (void)pglend_release(pool, conn);
+    pglend_close(pool);
+    return 0;
+}
+
+static void expect_borrower(const struct pglendd *d, char answer)
+{
+    struct worker_process worker;
+
+    worker_fork(&worker, borrow_as_nobody, (void *)(uintptr_t)d);
+    ck_assert_int_eq(hear(worker.sock, 20), answer);
+    ck_assert_int_eq(worker_wait(&worker, 20), 0);
+}
+
+START_TEST(access_by_program)
+{
+    char self[256], overrides[400];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    struct pglendd *d;
+
+    ck_assert_int_gt(length, 0);
+    self[length] = '\0';
+    (void)snprintf(overrides, sizeof overrides,
+                   "{'user': 'uucp', 'pools': {'clinic': {'access': {'executables': ['%s']}}}}", self);
+    if (geteuid() != 0)
+        return; /* it takes other users */
+    d = pglendd_start(harness_server(), overrides);
+    expect_borrower(d, 'y');
+    pglendd_stop(d);
+    d = pglendd_start(harness_server(),
+                      "{'user': 'uucp', 'pools': {'clinic': {'access': {'executables': ['/usr/bin/true']}}}}");
+    expect_borrower(d, 'n');
+    pglendd_stop(d);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_access");
@@ -450,6 +500,7 @@ int main(void)
     tcase_add_test(tc, access_by_account);
     tcase_add_test(tc, no_such_pool);
     tcase_add_test(tc, identity_is_of_who_connected);
+    tcase_add_test(tc, access_by_program);
     tcase_add_loop_test(tc, death_is_of_the_process, 0, 2);
     tc = harness_live_case(suite, "process", 40);
     tcase_add_test(tc, service_in_the_environment);

@@ -97,6 +97,7 @@ START_TEST(a_lease_is_encrypted_recorded_on_disk_and_for_somebody)
     ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
     ck_assert(trail_says(pglend_lease_id(pool, conn), "\"lease.begin\".*\"dr.lee\""));
     ck_assert(trail_says(pglend_lease_id(pool, conn), "\"attested\":true"));
+    ck_assert(trail_says("\"worker.attached\"", "\"exe\":\"/.*live_regulated_test\""));
     ck_assert_str_eq(query(conn, "select ssl from pg_stat_ssl where pid = pg_backend_pid()", text, sizeof text), "t");
     (void)query(conn, "set application_name = 'patient 7'", text, sizeof text);
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);

@@ -24,6 +24,7 @@ static const struct {
     {"CAP_SETGID", CAP_SETGID},
     {"CAP_KILL", CAP_KILL},
     {"CAP_DAC_READ_SEARCH", CAP_DAC_READ_SEARCH},
+    {"CAP_SYS_PTRACE", CAP_SYS_PTRACE},
 };
 
 /* What the unit says KEY is. */
