@@ -170,6 +170,7 @@ END_TEST
 START_TEST(a_reload_with_weaker_keys_changes_nothing)
 {
     json_t *answer;
+    const json_t *pool;
     const char *words;
 
     if (!as_root())
@@ -183,9 +184,10 @@ START_TEST(a_reload_with_weaker_keys_changes_nothing)
     ck_assert_msg(strstr(words, "lease_max") != NULL && strstr(words, "require_actor") != NULL, "%s", words);
     json_decref(answer);
     answer = pglendd_result(tls_daemon, "config", NULL);
-    answer = json_object_get(json_object_get(answer, "pools"), "clinic");
-    ck_assert_str_eq(json_string_value(json_object_get(answer, "lease_max")), "15m");
-    ck_assert(json_is_true(json_object_get(answer, "require_actor")));
+    pool = json_object_get(json_object_get(answer, "pools"), "clinic");
+    ck_assert_str_eq(json_string_value(json_object_get(pool, "lease_max")), "15m");
+    ck_assert(json_is_true(json_object_get(pool, "require_actor")));
+    json_decref(answer);
     pglendd_stop(tls_daemon);
 }
 END_TEST
