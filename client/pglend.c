@@ -218,11 +218,25 @@ static enum cli_exit obey(int argc, char **argv, struct cli *cli)
     return run(cli, command);
 }
 
+/* audit reads its own words: a --json before it becomes its first option, so that audit says which command takes it. */
+static int json_behind_audit(int argc, char **argv)
+{
+    if (argc < 3 || strcmp(argv[1], "--json") != 0 || strcmp(argv[2], "audit") != 0)
+        return argc;
+    argv[1] = argv[2];
+    argv[2] = argv[3];
+    if (argc == 3)
+        return 2;
+    argv[3] = "--json";
+    return argc;
+}
+
 int main(int argc, char **argv)
 {
     struct cli cli = {.format = &cli_format_table, .timeout_ms = CLI_TIMEOUT_DEFAULT_MS, .args = json_object()};
     int exit_code;
 
+    argc = json_behind_audit(argc, argv);
     if (argc > 1 && strcmp(argv[1], "audit") == 0)
         exit_code = cli_audit(argc - 1, argv + 1);
     else if (argc > 1 && strcmp(argv[1], "export") == 0)

@@ -66,11 +66,11 @@ static void read_all(int fd, char text[OUTPUT_MAX])
     close(fd);
 }
 
-/* Run pglend with the blank-separated WORDS; its output goes to OUTPUT if that is not -1. It fits into a pipe. */
+/* Run pglend with the blank-separated WORDS, behind --runtime-dir unless that is NULL; its output goes to OUTPUT if that is not -1. It fits into a pipe. */
 static void run_in(char *runtime_dir, const char *words, int output, struct outcome *outcome)
 {
     char copy[1024], *argv[WORDS_MAX + 4] = {program, "--runtime-dir", runtime_dir};
-    int argc = 3, out[2], err[2], status;
+    int argc = runtime_dir != NULL ? 3 : 1, out[2], err[2], status;
     pid_t pid;
 
     snprintf(copy, sizeof(copy), "%s", words);
@@ -111,15 +111,20 @@ static void expect_text(const char *words, const char *where, const char *text, 
         ck_assert_msg(strstr(text, expected) != NULL, "pglend %s: no \"%s\" on %s: %s", words, expected, where, text);
 }
 
-static void expect(const struct expectation *e)
+static void expect_in(char *runtime_dir, const struct expectation *e)
 {
     struct outcome outcome;
 
-    run_in(directory, e->words, -1, &outcome);
+    run_in(runtime_dir, e->words, -1, &outcome);
     ck_assert_msg(outcome.exit == e->exit, "pglend %s: exit %d, not %d\n%s%s", e->words, outcome.exit, e->exit,
                   outcome.out, outcome.err);
     expect_text(e->words, "standard output", outcome.out, e->out);
     expect_text(e->words, "standard error", outcome.err, e->err);
+}
+
+static void expect(const struct expectation *e)
+{
+    expect_in(directory, e);
 }
 
 /* ---- without a supervisor ---- */
@@ -148,6 +153,20 @@ static const struct expectation usage_cases[] = {
 START_TEST(usage)
 {
     expect(&usage_cases[_i]);
+}
+END_TEST
+
+/* Before audit stands --json or nothing. */
+static const struct expectation audit_cases[] = {
+    {NULL, "--json audit", 2, NULL, "usage: pglend audit COMMAND"},
+    {NULL, "--json audit --help", 0, "usage: pglend audit COMMAND", NULL},
+    {NULL, "--json audit verify /nonexistent", 4, NULL, "audit verify: name the verification key"},
+    {NULL, "--json audit tail /nonexistent", 2, NULL, "audit tail takes no --json"},
+};
+
+START_TEST(audit_words)
+{
+    expect_in(NULL, &audit_cases[_i]);
 }
 END_TEST
 
@@ -346,6 +365,7 @@ int main(void)
     tcase_set_timeout(tcase, 20);
     tcase_add_test(tcase, nearest_word);
     tcase_add_loop_test(tcase, usage, 0, ROWS(usage_cases));
+    tcase_add_loop_test(tcase, audit_words, 0, ROWS(audit_cases));
     tcase_add_loop_test(tcase, each_has_help, 0, ROWS(command_names));
     tcase_add_loop_test(tcase, absent, 0, ROWS(absent_cases));
     tcase_add_test(tcase, full_disk);
