@@ -244,7 +244,7 @@ fuzz: all $(BUILD)/tests/live_fuzz_test
 	@PGLEND_BUILD='$(abspath $(BUILD))' FUZZ_SECONDS='$(FUZZ_SECONDS)' nice $(BUILD)/tests/live_fuzz_test
 
 fuzz-small: | $(BUILD)/have-build
-	@MAKE='$(MAKE)' tests/fuzz/run.sh '$(abspath $(BUILD))/fuzz' 5 $(FUZZERS)
+	@MAKE='$(MAKE)' tests/fuzz/run.sh '$(abspath $(BUILD))/fuzz' 10 $(FUZZERS)
 
 # A process killed, and stopped, at every point of its way: all of them, where make check has 0.3 s a script.
 CRASH_TESTS = live_crash live_crash_daemon

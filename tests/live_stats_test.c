@@ -25,14 +25,17 @@ static pglend *open_pool(void)
     return pool;
 }
 
-static void lend(pglend *pool, unsigned hold_ms)
+/* How long it took, in s: a busy machine wakes up late. */
+static double lend(pglend *pool, unsigned hold_ms)
 {
+    uint64_t start = harness_now_ms();
     PGconn *conn = pglend_acquire(pool, 5000);
 
     ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
     if (hold_ms > 0)
         harness_sleep_ms(hold_ms);
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    return (double)(harness_now_ms() + 1 - start) / 1e3;
 }
 
 /* Member KEY of pool clinic's statistics, "hold.p50_s" of a member's. */
@@ -67,19 +70,26 @@ static int hold_for_a_while(void *argument, int sock)
 START_TEST(counted_as_it_was)
 {
     struct worker_process worker;
+    double longest = 0, sum = 0;
     pid_t supervisor;
     pglend *pool;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
     pool = open_pool();
-    for (int i = 0; i < 90; i++)
-        lend(pool, i < 10 ? 50 : 0);
+    for (int i = 0; i < 90; i++) {
+        double took = lend(pool, i < 10 ? 50 : 0);
+
+        longest = took > longest ? took : longest;
+        sum += took;
+    }
     ck_assert_double_eq(figure("leases"), 90);
     ck_assert_double_eq(figure("hold.count"), 90);
     ck_assert_double_eq(figure("logins"), 1);
-    ck_assert_double_eq_tol(figure("hold.p95_s"), 0.05, 0.015);
+    ck_assert_double_ge(figure("hold.p95_s"), 0.05 * 0.95);
+    ck_assert_double_le(figure("hold.p95_s"), longest * 1.05);
     ck_assert_double_lt(figure("hold.p50_s"), 0.02);
-    ck_assert_double_eq_tol(figure("hold.sum_s"), 0.5, 0.3);
+    ck_assert_double_ge(figure("hold.sum_s"), 0.5);
+    ck_assert_double_le(figure("hold.sum_s"), sum);
 
     worker_fork(&worker, hold_for_a_while, NULL);
     ck_assert_int_eq(hear(worker.sock, 5), 'h');
