@@ -197,8 +197,16 @@ check-model-small:
 	@CC='$(CC)' tests/model/run.sh small
 
 # Also the slow ones: more rounds of what is left to chance.
-check-all: export PGLEND_TEST_ROUNDS ?= 10
-check-all: check
+# make check with more rounds of what is left to chance, then every campaign; about three hours.
+CAMPAIGNS = check-tls check-strict check-wire check-bulk check-audit check-tsan check-model fuzz soak check-faults check-crash \
+            check-steady
+check-all: all
+	@failed=; \
+	echo "== make check"; PGLEND_TEST_ROUNDS=$${PGLEND_TEST_ROUNDS:-10} $(MAKE) --no-print-directory check || failed=" check"; \
+	for part in $(CAMPAIGNS); do \
+	    echo "== make $$part"; $(MAKE) --no-print-directory $$part || failed="$$failed $$part"; \
+	done; \
+	if [ -n "$$failed" ]; then echo "check-all: failed:$$failed"; exit 1; fi; echo "check-all: all of it passed"
 
 # No query and no cancel key over the network, as tcpdump sees it.
 check-wire: all $(tests_bin)
