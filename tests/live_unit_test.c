@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_unit_test.c - pglendd does its work with no more privileges than config/pglendd.service leaves it.
+ * live_unit_test.c - pglendd does its work with no more privileges than config/pglendd.service leaves it; and what
+ * systemd-analyze thinks of the units.
  */
 #include "harness.h"
 #include "pglend.h"
@@ -23,9 +24,12 @@ static const struct {
     {"CAP_SETUID", CAP_SETUID},
     {"CAP_SETGID", CAP_SETGID},
     {"CAP_KILL", CAP_KILL},
-    {"CAP_DAC_READ_SEARCH", CAP_DAC_READ_SEARCH},
     {"CAP_SYS_PTRACE", CAP_SYS_PTRACE},
 };
+
+#define EXPOSURE_MAX 2.5 /* of 10, as systemd-analyze(1) counts; lower is better */
+
+static const char *const units[] = {"pglendd", "pglend-export"};
 
 /* What the unit says KEY is. */
 static void setting(const char *key, char *value, size_t size)
@@ -110,11 +114,39 @@ START_TEST(confined_as_the_unit_says)
 }
 END_TEST
 
+/* Of the unit as installed: the programs' directories are put in at installation. */
+START_TEST(little_is_exposed)
+{
+    const char *source = getenv("PGLEND_SOURCE"), *found;
+    char command[1024], said[65536];
+    size_t length;
+    FILE *f;
+
+    if (system("command -v systemd-analyze >/dev/null") != 0) { /* NOLINT(cert-env33-c) */
+        printf("little_is_exposed: skipped, systemd-analyze is not installed\n");
+        return;
+    }
+    (void)snprintf(command, sizeof command,
+                   "sed 's|@s*bindir@/[a-z-]*|/bin/true|' %s/config/%s.service >%s/%s.service && "
+                   "systemd-analyze security --offline=true --no-pager %s/%s.service 2>&1",
+                   source != NULL ? source : ".", units[_i], harness_directory(), units[_i], harness_directory(),
+                   units[_i]);
+    ck_assert_ptr_nonnull(f = popen(command, "re")); /* NOLINT(cert-env33-c) */
+    length = fread(said, 1, sizeof said - 1, f);
+    said[length] = '\0';
+    (void)pclose(f);
+    found = strstr(said, "Overall exposure level");
+    ck_assert_msg(found != NULL && (found = strstr(found, ": ")) != NULL, "systemd-analyze said: %.500s", said);
+    ck_assert_msg(strtod(found + 2, NULL) <= EXPOSURE_MAX, "%s.service is at%s", units[_i], found + 1);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_unit");
     TCase *tc = harness_live_case(suite, "unit", 30);
 
     tcase_add_test(tc, confined_as_the_unit_says);
+    tcase_add_loop_test(tc, little_is_exposed, 0, sizeof units / sizeof units[0]);
     return harness_main(suite);
 }
