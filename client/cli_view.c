@@ -58,12 +58,16 @@ static void put_warnings(FILE *out, const json_t *pool)
 static void status_line(FILE *out, const json_t *status)
 {
     const json_t *pools = json_object_get(status, "pools");
+    json_int_t lost = json_integer_value(json_object_get(status, "audit_syslog_lost"));
     char version[256], pid[256], audit[256], uptime[64];
 
     cli_duration(uptime, sizeof(uptime), json_number_value(json_object_get(status, "uptime_s")));
     fprintf(out, "pglendd %s, pid %s, up %s, audit %s%s\n", member(status, "version", version),
             member(status, "pid", pid), uptime, member(status, "audit", audit),
             json_is_true(json_object_get(status, "stopping")) ? ", shutting down" : "");
+    if (lost > 0)
+        fprintf(out, "warning: %" JSON_INTEGER_FORMAT " checkpoints of the audit trail did not reach audit.syslog\n",
+                lost);
     for (size_t i = 0; i < json_array_size(pools); i++)
         put_warnings(out, json_array_get(pools, i));
     fputc('\n', out);

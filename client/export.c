@@ -39,14 +39,17 @@ static char *ask(void *context)
     const struct options *o = context;
     char message[CLI_MESSAGE_MAX] = "";
     static bool told;
-    json_t *pools = NULL;
-    enum cli_exit exit_code = cli_pools_and_stats(&o->cli, &pools, message);
+    json_t *status = NULL, *pools = NULL;
+    enum cli_exit exit_code = cli_request(&o->cli, "status", NULL, &status, message);
     char *text;
 
+    if (exit_code == CLI_OK)
+        exit_code = cli_pools_and_stats(&o->cli, &pools, message);
     if (exit_code != CLI_OK && !told)
         cli_error("%s", message);
     told = exit_code != CLI_OK;
-    text = export_text(pools);
+    text = export_text(status, pools);
+    json_decref(status);
     json_decref(pools);
     return text;
 }

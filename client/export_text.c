@@ -151,7 +151,21 @@ static void put_head(FILE *out, const char *name, const char *type, const char *
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
-char *export_text(const json_t *pools)
+/* Of the daemon as a whole. Where there is no audit trail, nothing is said of it. */
+static void put_audit(FILE *out, const json_t *status)
+{
+    const char *state = json_string_value(json_object_get(status, "audit"));
+
+    if (state == NULL || strcmp(state, "off") == 0)
+        return;
+    put_head(out, "pglend_audit_up", type_names[GAUGE], "1 while the audit trail is written.");
+    fprintf(out, "pglend_audit_up %d\n", strcmp(state, "on") == 0);
+    put_head(out, "pglend_audit_syslog_lost_total", type_names[COUNTER], "Checkpoints that audit.syslog did not take.");
+    fputs("pglend_audit_syslog_lost_total ", out);
+    put_value(out, json_object_get(status, "audit_syslog_lost"));
+}
+
+char *export_text(const json_t *status, const json_t *pools)
 {
     char *text = NULL;
     size_t length, i;
@@ -163,6 +177,7 @@ char *export_text(const json_t *pools)
         return NULL;
     put_head(out, "pglend_up", type_names[GAUGE], "1 if the supervisor answered.");
     fprintf(out, "pglend_up %d\n", pools != NULL);
+    put_audit(out, status);
     for (size_t m = 0; pools != NULL && m < LENGTH(metrics); m++) {
         if (metrics[m].help != NULL)
             put_head(out, metrics[m].name, type_names[metrics[m].type], metrics[m].help);

@@ -86,6 +86,7 @@ static json_t *audit_of(const struct supervisor *s)
 
     json_object_set_new(audit, "state", json_string(audit_link_state(s)));
     json_object_set_new(audit, "head", *head != '\0' ? json_string(head) : json_null());
+    json_object_set_new(audit, "syslog_lost", json_integer((json_int_t)audit_link_syslog_lost()));
     json_decref(file);
     return audit;
 }

@@ -7,6 +7,7 @@
  * it is: those who told an event keep it until then.
  */
 #include "audit_archive.h"
+#include "audit_copy.h"
 #include "audit_ring.h"
 #include "audit_trail.h"
 #include "login.h"
@@ -41,15 +42,6 @@ static struct audit {
 
 /* ---- telling ---- */
 
-/* SEQ:HASH of the last record that is on disk. */
-static void say_head(char text[AUDIT_ANCHOR_MAX])
-{
-    char hash[AUDIT_HEX + 1];
-
-    audit_to_hex(audit.trail.durable.prev, AUDIT_HASH, hash);
-    (void)snprintf(text, AUDIT_ANCHOR_MAX, "%llu:%s", (unsigned long long)audit.trail.durable.seq, hash);
-}
-
 static void tell_state(void)
 {
     static struct message m;
@@ -57,9 +49,10 @@ static void tell_state(void)
 
     if (audit.supervisor == NULL)
         return;
-    say_head(head);
+    audit_trail_head(&audit.trail, head);
     message_make(&m, MESSAGE_AUDIT_STATE, NULL, audit.serial, audit.failing ? audit.trail.error : head);
     m.status = audit.failing ? AUDIT_STATE_FAILING : AUDIT_STATE_ON;
+    m.stamp = audit_copy_lost();
     channel_send(audit.supervisor, &m, -1);
 }
 
@@ -82,8 +75,6 @@ static void sync_trail(void)
 
 static void checkpoint(const char *reason)
 {
-    char head[AUDIT_ANCHOR_MAX];
-
     if (!audit_trail_checkpoint(&audit.trail, reason)) {
         audit.failing = true;
         tell_state();
@@ -91,8 +82,6 @@ static void checkpoint(const char *reason)
     }
     audit_rings_free();
     audit.checkpointed = uv_now(&audit.loop);
-    say_head(head);
-    log_info("audit: checkpoint %s %s", head, audit.trail.checkpoint);
     tell_state();
 }
 
@@ -355,8 +344,10 @@ int audit_main(void)
     privilege_harden();
     audit_rings_guard();
     take_config(json_object_get(job.json, "audit"));
+    audit_copy_open(audit.config.syslog);
     if (audit_trail_open(&audit.trail, audit.config.directory, audit.config.reserve, error, sizeof error) == -1)
         fatal(1, "%s", error);
+    audit_trail_copy_to(&audit.trail, audit_copy);
     json_decref(job.json);
     open_loop();
     log_info("audit: the trail in %s goes on with record %llu in file %u", audit.config.directory,

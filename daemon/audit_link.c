@@ -33,6 +33,7 @@ static struct {
     uint64_t lost; /* events that found no room */
     enum audit_state state;
     uint64_t since;              /* ms of the loop */
+    uint64_t syslog_lost;        /* checkpoints, as the audit process said last */
     char head[AUDIT_ANCHOR_MAX]; /* the last one that was told */
 } trail = {.last = &trail.first, .state = AUDIT_STATE_OFF};
 
@@ -81,6 +82,7 @@ static void on_message(void *context, const struct message *m, int fd)
         set_state(context, AUDIT_STATE_FAILING, "the audit process has ended");
     } else if (m->verb == MESSAGE_AUDIT_STATE) {
         acknowledged(m->slot);
+        trail.syslog_lost = m->stamp;
         if (m->status == AUDIT_STATE_ON)
             (void)snprintf(trail.head, sizeof trail.head, "%.*s", (int)sizeof trail.head - 1, m->text);
         set_state(context, m->status == AUDIT_STATE_ON ? AUDIT_STATE_ON : AUDIT_STATE_FAILING, m->text);
@@ -383,4 +385,9 @@ const char *audit_link_state(const struct supervisor *s)
 const char *audit_link_head(void)
 {
     return trail.head;
+}
+
+uint64_t audit_link_syslog_lost(void)
+{
+    return trail.syslog_lost;
 }

@@ -305,6 +305,29 @@ bool audit_trail_sync(struct audit_trail *t)
     return false;
 }
 
+void audit_trail_head(const struct audit_trail *t, char text[AUDIT_ANCHOR_MAX])
+{
+    char hash[AUDIT_HEX + 1];
+
+    audit_to_hex(t->durable.prev, AUDIT_HASH, hash);
+    (void)snprintf(text, AUDIT_ANCHOR_MAX, "%llu:%s", (unsigned long long)t->durable.seq, hash);
+}
+
+static void copy_checkpoint(const struct audit_trail *t)
+{
+    char head[AUDIT_ANCHOR_MAX];
+
+    audit_trail_head(t, head);
+    if (t->copy != NULL)
+        t->copy(head, t->checkpoint);
+}
+
+void audit_trail_copy_to(struct audit_trail *t, void (*copy)(const char *head, const char *line))
+{
+    t->copy = copy;
+    copy_checkpoint(t);
+}
+
 bool audit_trail_checkpoint(struct audit_trail *t, const char *reason)
 {
     struct audit_values values = {0};
@@ -314,7 +337,10 @@ bool audit_trail_checkpoint(struct audit_trail *t, const char *reason)
         return false;
     audit_set_text(&values, AUDIT_FIELD_REASON, reason);
     audit_set_number(&values, AUDIT_FIELD_RECORDS, (int64_t)t->since_checkpoint);
-    return add(t, AUDIT_CHECKPOINT, &values) && audit_trail_sync(t);
+    if (!add(t, AUDIT_CHECKPOINT, &values) || !audit_trail_sync(t))
+        return false;
+    copy_checkpoint(t);
+    return true;
 }
 
 bool audit_trail_rotate(struct audit_trail *t)

@@ -50,20 +50,21 @@ struct audit_trail {
     char boot[AUDIT_BOOT_MAX];
     int64_t reserve; /* bytes kept free for the last records */
 
-    struct audit_ending previous;        /* of the file before the present one, or before the next one */
-    bool full;                           /* the last write failed for want of space */
-    bool foreign;                        /* or somebody else had changed the file */
-    uint32_t number;                     /* of the present file */
-    off_t size;                          /* of it that is on disk */
-    struct audit_chain durable;          /* as it is on disk */
-    struct audit_chain chain;            /* with what waits */
-    struct audit_buffer lines;           /* what waits, as lines */
-    struct audit_buffer bodies;          /* and as it came: made anew into lines where a file failed */
-    uint64_t waiting;                    /* records in them */
-    uint64_t lost;                       /* did not find room to wait; said in the next record that does */
-    uint64_t since_checkpoint;           /* records */
-    char checkpoint[AUDIT_LINE_MAX + 1]; /* the last one that is on disk; "": none */
-    char error[256];                     /* why the last write failed; "": it did not */
+    struct audit_ending previous;                     /* of the file before the present one, or before the next one */
+    bool full;                                        /* the last write failed for want of space */
+    bool foreign;                                     /* or somebody else had changed the file */
+    uint32_t number;                                  /* of the present file */
+    off_t size;                                       /* of it that is on disk */
+    struct audit_chain durable;                       /* as it is on disk */
+    struct audit_chain chain;                         /* with what waits */
+    struct audit_buffer lines;                        /* what waits, as lines */
+    struct audit_buffer bodies;                       /* and as it came: made anew into lines where a file failed */
+    uint64_t waiting;                                 /* records in them */
+    uint64_t lost;                                    /* did not find room to wait; said in the next record that does */
+    uint64_t since_checkpoint;                        /* records */
+    char checkpoint[AUDIT_LINE_MAX + 1];              /* the last one that is on disk; "": none */
+    void (*copy)(const char *head, const char *line); /* a checkpoint, to where the trail is not; NULL: nowhere */
+    char error[256];                                  /* why the last write failed; "": it did not */
 };
 
 /*
@@ -74,7 +75,11 @@ int audit_trail_open(struct audit_trail *t, const char *path, int64_t reserve, c
 bool audit_trail_add(struct audit_trail *t, enum audit_event event, const struct audit_values *values);
 /* All that waits is on disk when it returns true. False: t->error says why; it is tried again with the next call. */
 bool audit_trail_sync(struct audit_trail *t);
-/* A signed record, and sync. */
+/* Each checkpoint goes to COPY too, the last one at once; LINE is without its newline. */
+void audit_trail_copy_to(struct audit_trail *t, void (*copy)(const char *head, const char *line));
+/* SEQ:HASH of the last record that is on disk. */
+void audit_trail_head(const struct audit_trail *t, char text[AUDIT_ANCHOR_MAX]);
+/* A signed record, and sync; then t->copy. */
 bool audit_trail_checkpoint(struct audit_trail *t, const char *reason);
 /* End the present file and begin the next. False: the present one goes on. */
 bool audit_trail_rotate(struct audit_trail *t);

@@ -114,6 +114,7 @@ struct audit_config {
     struct string_list archive_command; /* program and arguments; empty: none */
     int64_t local_retention_ms;
     int64_t on_failure; /* enum audit_failure */
+    char *syslog;       /* path of its socket; "": none */
 };
 
 enum profile { PROFILE_NONE, PROFILE_REGULATED };

@@ -19,6 +19,7 @@
 #define ACCOUNT_MAX  256
 #define HOST_MAX     1023
 #define FILE_MAX     1023
+#define SOCKET_MAX   107              /* of a path: sockaddr_un */
 #define DATABASE_MAX (NAME_FIELD - 1) /* names of databases and roles: what PostgreSQL itself keeps */
 
 static const char *const log_levels[] = {[LOG_LEVEL_ERROR] = "error",
@@ -106,6 +107,10 @@ const struct config_row config_row[] = {
      .names = audit_failures, .takes = TAKES_RESTART,
      .help =
          "While the trail cannot be written: degrade: lend on, with an error in log and status. deny: lend nothing."},
+    {"audit.syslog", FILE_KEY(audit.syslog), .kind = &kind_file, .fallback = "\"\"", .max = SOCKET_MAX,
+     .takes = TAKES_RESTART,
+     .help = "Socket of the system's logger, /dev/log as a rule: each checkpoint goes there too. It is not waited for; "
+             "what it does not take is counted. Empty: none."},
     {"max_backends", FILE_KEY(max_backends), .kind = &kind_integer, .fallback = "0", .max = INT32_MAX,
      .help = "Most sessions of all pools together, logins under way included. A pool that needs one more gets it when "
              "another's idle one above size.min has ended. 0: as many as the pools may have."},

@@ -31,7 +31,8 @@
  *                          status: enum isolation)
  *   supervisor ─► audit    AUDIT_EVENT (slot: a serial number; text: the event and its fields as JSON)
  *                          AUDIT_DRAIN (a lease waits for its record, which stands in a ring)
- *   audit ─► supervisor    AUDIT_STATE (slot: the last serial that is on disk; status: enum audit_state; text: the head, or why not)
+ *   audit ─► supervisor    AUDIT_STATE (slot: the last serial that is on disk; status: enum audit_state;
+ *                          stamp: checkpoints that syslog did not take; text: the head, or why not)
  */
 #ifndef PGLEND_MESSAGE_H
 #define PGLEND_MESSAGE_H

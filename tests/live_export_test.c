@@ -276,6 +276,30 @@ START_TEST(numbers_are_those_of_what_happened)
 }
 END_TEST
 
+/* Nothing is said of it where there is none. */
+START_TEST(the_audit_trail)
+{
+    char trail[128], overrides[512];
+
+    start();
+    ck_assert_ptr_null(strstr(scrape(), "pglend_audit"));
+    stop_exporter();
+    pglendd_stop(daemon_);
+    pglendd_trail(trail);
+    (void)snprintf(overrides, sizeof overrides,
+                   "{'admin': {'read': {'users': ['root', 'nobody']}},"
+                   " 'audit': {'directory': '%s', 'checkpoint': '1s', 'syslog': '%s/none'}}",
+                   trail, harness_directory());
+    daemon_ = pglendd_start(harness_server(), overrides);
+    start_exporter();
+    wait_until(value_of(scrape(), "pglend_audit_syslog_lost_total") > 0, 20);
+    ck_assert(value_of(scrape(), "pglend_audit_up") == 1);
+    (void)check_format(scrape());
+    stop_exporter();
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 START_TEST(a_supervisor_that_is_away_is_down)
 {
     start();
@@ -352,6 +376,7 @@ int main(void)
     TCase *tc = harness_live_case(suite, "export", 40);
 
     tcase_add_test(tc, numbers_are_those_of_what_happened);
+    tcase_add_test(tc, the_audit_trail);
     tcase_add_test(tc, a_supervisor_that_is_away_is_down);
     tcase_add_test(tc, other_requests);
     tcase_add_test(tc, slow_huge_and_many);

@@ -22,19 +22,7 @@ static struct pglendd *d;
 
 static void set_up(void)
 {
-    char command[600];
-    uid_t uid;
-    gid_t gid;
-
-    harness_unprivileged(&uid, &gid);
-    (void)snprintf(trail, sizeof trail, "%s/trail", harness_directory());
-    (void)snprintf(command, sizeof command, "rm -rf '%s' '%s.key'", trail, trail);
-    ck_assert_int_eq(system(command), 0);
-    ck_assert_int_eq(mkdir(trail, 0700), 0);
-    ck_assert_int_eq(chown(trail, uid, gid), 0);
-    (void)snprintf(command, sizeof command, "timeout 20 %s audit init --key-out '%s.key' '%s' >'%s/init' 2>&1",
-                   harness_product("pglend"), trail, trail, harness_directory());
-    ck_assert_int_eq(system(command), 0);
+    pglendd_trail(trail);
 }
 
 /* With a trail, in the sync that SYNC says, and POOL beside what the tests need. */

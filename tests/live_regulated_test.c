@@ -24,23 +24,10 @@ static bool as_root(void)
     return geteuid() == 0;
 }
 
-/* A trail's directory, set up. */
 static void set_up(void)
 {
-    char command[600];
-    uid_t uid;
-    gid_t gid;
-
     tls_begin();
-    harness_unprivileged(&uid, &gid);
-    (void)snprintf(trail, sizeof trail, "%s/trail", harness_directory());
-    (void)snprintf(command, sizeof command, "rm -rf '%s' '%s.key'", trail, trail);
-    ck_assert_int_eq(system(command), 0);
-    ck_assert_int_eq(mkdir(trail, 0700), 0);
-    ck_assert_int_eq(chown(trail, uid, gid), 0);
-    (void)snprintf(command, sizeof command, "timeout 20 %s audit init --key-out '%s.key' '%s' >'%s/init' 2>&1",
-                   harness_product("pglend"), trail, trail, harness_directory());
-    ck_assert_int_eq(system(command), 0);
+    pglendd_trail(trail);
 }
 
 /* The profile, and of all that it asks for only what has no default: a trail, and what a certificate is verified by. */

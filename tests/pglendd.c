@@ -334,15 +334,32 @@ void pglendd_kill(struct pglendd *d)
 
 /* ---- questions ---- */
 
-bool pglendd_logged(const struct pglendd *d, const char *text)
+void pglendd_trail(char path[128])
+{
+    char command[600];
+    uid_t uid;
+    gid_t gid;
+
+    harness_unprivileged(&uid, &gid);
+    (void)snprintf(path, 128, "%s/trail", harness_directory());
+    (void)snprintf(command, sizeof command, "rm -rf '%s' '%s.key'", path, path);
+    ck_assert_int_eq(system(command), 0); /* NOLINT(cert-env33-c) */
+    ck_assert_int_eq(mkdir(path, 0700), 0);
+    ck_assert_int_eq(chown(path, uid, gid), 0);
+    (void)snprintf(command, sizeof command, "timeout 20 %s audit init --key-out '%s.key' '%s' >'%s/init' 2>&1",
+                   harness_product("pglend"), path, path, harness_directory());
+    ck_assert_int_eq(system(command), 0); /* NOLINT(cert-env33-c) */
+}
+
+unsigned pglendd_logged(const struct pglendd *d, const char *text)
 {
     FILE *f = fopen(d->log, "re");
     char *line = NULL;
     size_t size = 0;
-    bool found = false;
+    unsigned found = 0;
 
-    while (f != NULL && !found && getline(&line, &size, f) != -1)
-        found = strstr(line, text) != NULL;
+    while (f != NULL && getline(&line, &size, f) != -1)
+        found += strstr(line, text) != NULL;
     free(line);
     if (f != NULL)
         (void)fclose(f);

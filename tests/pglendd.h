@@ -46,7 +46,10 @@ int pglendd_run(const struct pglendd *d);
 
 /* Write the configuration anew with OVERRIDES; it is for the caller to ask for a reload. */
 void pglendd_configure(struct pglendd *d, const struct postgres *server, const char *overrides);
-bool pglendd_logged(const struct pglendd *d, const char *text);
+/* Set up an audit trail, alone in the harness's directory; its verification key is in PATH.key. */
+void pglendd_trail(char path[128]);
+/* How many lines of its log have TEXT. */
+unsigned pglendd_logged(const struct pglendd *d, const char *text);
 
 /* One request on admin.sock; ARGUMENTS as OVERRIDES above or NULL. The whole answer; caller decrefs. */
 json_t *pglendd_request(const struct pglendd *d, const char *command, const char *arguments);
