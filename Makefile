@@ -159,7 +159,7 @@ check: all $(tests_bin) $(if $(TEST),,check-tsan-small check-model-small fuzz-sm
 
 # The same tests where all sessions are encrypted: some in each check, the rest on request.
 TLS_SOME = live_borrow live_cancel live_secret
-TLS_REST = live_access live_audit live_daemon live_damage live_death live_export live_health live_hostile live_lease \
+TLS_REST = live_access live_audit live_context live_daemon live_damage live_death live_export live_health live_hostile live_lease \
            live_override live_stats live_steer live_supervisor live_token
 check-tls: all $(tests_bin)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
@@ -167,8 +167,8 @@ check-tls: all $(tests_bin)
 
 # And in strict isolation, for which there must be two users.
 STRICT_SOME = live_borrow live_reset live_death
-STRICT_REST = live_access live_audit live_cancel live_cli live_crowd live_daemon live_health live_hostile live_lease \
-              live_override live_scarce live_secret live_stats live_steer live_supervisor
+STRICT_REST = live_access live_audit live_cancel live_cli live_context live_crowd live_daemon live_health live_hostile \
+              live_lease live_override live_scarce live_secret live_stats live_steer live_supervisor
 check-strict: all $(tests_bin)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
 	    tests/run $(patsubst %,%:strict,$(STRICT_SOME) $(STRICT_REST))

@@ -308,17 +308,20 @@ static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uin
             return try_another(r);
         return status == PGLEND_NO_SUPERVISOR || status == PGLEND_SYSTEM ? fall_back(r, status) : GIVE_UP;
     }
+    loan->version = word_version(word);
     state = settle(r, loan, word, now, idle_since);
-    if (state == READER_CLEAN && adopt_arm(loan)) {
-        loan->version = word_version(word);
+    if (state == READER_CLEAN)
+        state = adopt_arm(loan) ? context_set(r, loan) : READER_BROKEN;
+    if (state == READER_CLEAN) {
         *made = loan;
         return MADE;
     }
     loan_unlink(loan);
-    /* One that is only slow is not worth a login: the supervisor waits for it. */
+    /* One that is only slow is not worth a login: the supervisor waits for it. It gets it disarmed. */
+    (void)adopt_disarm(loan);
     loan_surrender(at, r->borrower, slot, state == READER_MORE ? 0 : SLOT_BROKEN);
     adopt_free(loan);
-    return try_another(r);
+    return r->refused ? GIVE_UP : try_another(r);
 }
 
 static void note_assertions(const struct request *r)
@@ -403,7 +406,7 @@ PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int
     do {
         struct loan *loan;
 
-        r.only_cached = r.unsupervised = r.again = false;
+        r.only_cached = r.unsupervised = r.again = r.refused = false;
         r.at = attachment_get(p, r.until > r.started ? r.until : r.started + GRACE_NS, &r.borrower);
         if (r.at == NULL)
             return NULL;

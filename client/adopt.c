@@ -20,6 +20,8 @@
 
 #define FULL_NS UINT64_C(1000000) /* a socket that takes nothing for so long is full */
 
+enum { APPLICATION_NAME = 5 };
+
 /* Every parameter that a server marks GUC_REPORT, PostgreSQL 9.6 to 18 (documentation, 55.2.7). */
 static const char *const parameters[PARAMETERS_CHECKED] = {
     "standard_conforming_strings",
@@ -27,7 +29,7 @@ static const char *const parameters[PARAMETERS_CHECKED] = {
     "DateStyle",
     "TimeZone",
     "IntervalStyle",
-    "application_name",
+    [APPLICATION_NAME] = "application_name",
     "session_authorization",
     "is_superuser",
     "default_transaction_read_only",
@@ -244,12 +246,18 @@ void adopt_free(struct loan *loan)
 
 /* ---- what state is it in ---- */
 
+/* Is VALUE of parameter I what the lease's context made it? */
+static bool is_context(const struct loan *loan, size_t i, const char *value)
+{
+    return i == APPLICATION_NAME && loan->named[0] != '\0' && value != NULL && strcmp(value, loan->named) == 0;
+}
+
 static bool parameters_unchanged(const struct loan *loan, size_t count)
 {
     for (size_t i = 0; i < count; i++) {
         const char *now = PQparameterStatus(loan->conn, parameters[i]), *then = loan->parameter[i];
 
-        if (now != then && (now == NULL || then == NULL || strcmp(now, then) != 0))
+        if (now != then && (now == NULL || then == NULL || strcmp(now, then) != 0) && !is_context(loan, i, now))
             return false;
     }
     return true;
@@ -315,14 +323,11 @@ bool adopt_restore_hooks(struct loan *loan)
 
 /* ---- mending ---- */
 
-/* One statement to its end. True: it succeeded. */
-static bool run(PGconn *conn, const char *sql, uint64_t until)
+bool adopt_await(PGconn *conn, uint64_t until)
 {
     PGresult *result;
     bool ok = true;
 
-    if (PQsendQuery(conn, sql) == 0)
-        return false;
     for (;;) {
         while (PQisBusy(conn)) {
             int unsent = PQflush(conn);
@@ -344,6 +349,12 @@ static bool run(PGconn *conn, const char *sql, uint64_t until)
         }
         PQclear(result);
     }
+}
+
+/* One statement to its end. True: it succeeded. */
+static bool run(PGconn *conn, const char *sql, uint64_t until)
+{
+    return PQsendQuery(conn, sql) == 1 && adopt_await(conn, until);
 }
 
 bool adopt_mend(struct loan *loan, const char *sql, uint64_t until)
@@ -386,9 +397,13 @@ bool adopt_send_reset(const struct loan *loan, const char *sql)
 static bool parameter_believed(void *context, const char *name, const char *value)
 {
     const struct loan *loan = context;
-    const char *known = PQparameterStatus(loan->conn, name);
+    const char *known = PQparameterStatus(loan->conn, name), *before = loan->parameter[APPLICATION_NAME];
 
-    return known != NULL && strcmp(known, value) == 0;
+    if (known != NULL && strcmp(known, value) == 0)
+        return true;
+    /* The reset takes a lease's name back, of which this object hears at its next lease, with that one's name. */
+    return loan->named[0] != '\0' && before != NULL && strcmp(name, parameters[APPLICATION_NAME]) == 0 &&
+           strcmp(value, before) == 0;
 }
 
 enum reader_state adopt_settle(struct loan *loan, bool due, bool discard_all, uint64_t until)

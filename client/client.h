@@ -57,6 +57,7 @@ struct loan {
     struct hooks hooks;
     int encoding;
     char *parameter[PARAMETERS_CHECKED]; /* as the server reported them at login; NULL: it did not */
+    char named[256];                     /* application_name as a lease's context last made it; "": none did */
     char lease_id[POOL_NAME_MAX + 40];
 };
 
@@ -76,6 +77,8 @@ enum rest adopt_rest(struct loan *loan, bool all_parameters);
 bool adopt_restore_hooks(struct loan *loan); /* false: an event procedure was added, which libpq cannot take back */
 /* Bring the session back through the PGconn itself, awaited. SQL: the reset, or NULL: only roll back. */
 bool adopt_mend(struct loan *loan, const char *sql, uint64_t until);
+/* What was sent, in non-blocking mode, to its end. True: it succeeded. */
+bool adopt_await(PGconn *conn, uint64_t until);
 /* Get what was begun to be sent out whole, so that the backend can be found at a message's boundary. */
 bool adopt_flush(struct loan *loan, uint64_t until);
 /* Write the reset and do not wait. */
@@ -188,6 +191,7 @@ struct request {
     bool only_cached;
     bool unsupervised;               /* the supervisor was needed and away */
     bool again;                      /* the segment was retired meanwhile: attach anew */
+    bool refused;                    /* the server does not take the lease's context: no other slot's will */
     uint64_t cached[SLOTS_MAX / 64]; /* only filled, and only read, when only_cached */
     char fetch_error[256];           /* likewise: why no other can be had */
 };
@@ -201,6 +205,12 @@ void explain_closed(const struct request *r);
 void explain_full(const struct request *r, uint32_t before); /* so many wait */
 void explain_unsupervised(const struct request *r);
 void explain_unrecorded(const struct request *r);
+
+/*
+ * context.c: tell the session of LOAN, armed, what it was lent for, where the pool wants that. CLEAN: done. BROKEN or
+ * MORE, as adopt_settle(): it cannot be lent now; with R->refused the error is set, and no other could.
+ */
+enum reader_state context_set(struct request *r, struct loan *loan);
 
 /*
  * strict.c: strict isolation: the supervisor makes the leases. A loan that is ready, or NULL with the error set or
@@ -246,6 +256,7 @@ bool said_is_enough(pglend *p, const struct policy *policy, const char *actor, c
 /* The lease that CONN is of, or NULL. Under pool->lock. The pointer is compared, never followed: it may be freed. */
 struct loan *loan_find(const pglend *p, const PGconn *conn);
 void loan_unlink(struct loan *loan);
+const char *loan_name(struct loan *loan); /* the lease's, as pglend_lease_id() says it */
 void loan_link(struct loan *loan); /* as the lease that it is now */
 /* Does the slot's word, now, name the lease that LOAN is? */
 bool loan_held(const struct loan *loan);

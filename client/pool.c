@@ -211,6 +211,13 @@ void loan_surrender(struct attachment *at, uint32_t borrower, uint32_t slot, uns
         attachment_tell(at, WIRE_RETURNED, slot);
 }
 
+const char *loan_name(struct loan *loan)
+{
+    (void)snprintf(loan->lease_id, sizeof loan->lease_id, "%s/%u/%llu", loan->at->pool->name, loan->slot,
+                   (unsigned long long)loan->version);
+    return loan->lease_id;
+}
+
 const char *pglend_lease_id(pglend *p, const PGconn *conn)
 {
     struct loan *loan;
@@ -219,8 +226,7 @@ const char *pglend_lease_id(pglend *p, const PGconn *conn)
     pool_lock(p);
     loan = loan_find(p, conn);
     if (loan != NULL)
-        (void)snprintf(loan->lease_id, sizeof loan->lease_id, "%s/%u/%llu", p->name, loan->slot,
-                       (unsigned long long)loan->version);
+        (void)loan_name(loan);
     pool_unlock(p);
     if (loan == NULL)
         (void)error_set(p, PGLEND_USAGE, "this PGconn is not leased from pool \"%s\" by this process", p->name);

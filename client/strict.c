@@ -96,6 +96,7 @@ static struct loan *make_ready(struct request *r, struct call *call, enum wire_l
 {
     const struct wire_backend *backend = &call->answer.backend;
     struct loan *loan = take_up(r, backend, call->fd);
+    enum reader_state state;
 
     *left = LEFT_AT_REST;
     if (loan == NULL)
@@ -103,11 +104,16 @@ static struct loan *make_ready(struct request *r, struct call *call, enum wire_l
     loan->version = backend->version;
     loan_link(loan);
     /* The supervisor reset it, and watches it; what the server said since then, or its end, is in the socket. */
-    if (adopt_settle(loan, false, false, clock_ns()) == READER_CLEAN && adopt_arm(loan))
+    state = adopt_settle(loan, false, false, clock_ns());
+    if (state == READER_CLEAN)
+        state = adopt_arm(loan) ? context_set(r, loan) : READER_BROKEN;
+    if (state == READER_CLEAN)
         return loan;
-    *left = LEFT_BROKEN;
-    (void)error_set(r->pool, PGLEND_LOST, "pool \"%s\": the session of slot %u ended as it was lent", r->pool->name,
-                    backend->slot);
+    /* A statement that is only slow may be under way: the supervisor finds the session's position. */
+    *left = state == READER_MORE ? LEFT_BUSY : LEFT_BROKEN;
+    if (!r->refused)
+        (void)error_set(r->pool, PGLEND_LOST, "pool \"%s\": the session of slot %u ended as it was lent",
+                        r->pool->name, backend->slot);
     loan_unlink(loan);
     adopt_free(loan);
     return NULL;
@@ -144,7 +150,7 @@ static enum made borrow_once(struct request *r, struct loan **made)
                         "the connection's descriptor did not arrive: too many open files? (ulimit -n)");
     } else {
         strict_release(r->at, call.answer.backend.slot, call.answer.backend.version, left);
-        what = clock_ns() + RECONNECT_NS < r->until ? TRY_ANOTHER : GIVE_UP;
+        what = !r->refused && clock_ns() + RECONNECT_NS < r->until ? TRY_ANOTHER : GIVE_UP;
         if (what == TRY_ANOTHER && left == LEFT_AT_REST)
             (void)nanosleep(&pause, NULL);
     }

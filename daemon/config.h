@@ -74,6 +74,7 @@ struct pool_config {
     struct access_config access;
     bool require_actor;
     struct string_list purposes; /* none: any */
+    bool context;
     int64_t isolation;           /* enum isolation */
     bool guard;
     int64_t cache_per_worker;

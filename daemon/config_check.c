@@ -210,6 +210,10 @@ bool config_check_pool(struct config_parse *p, struct pool_config *pool)
             p, "reset",
             "isolation \"strict\" hands no session on that kept anything of its last borrower; write "
             "\"full\" or \"replace\"");
+    if (pool->context && pool->reset != RESET_FULL && pool->reset != RESET_REPLACE)
+        return config_fail_key(p, "context",
+                               "\"reset\" does not take it back for certain, and the next lease would bear this one's "
+                               "name; write \"reset\": \"full\" or \"replace\", or remove \"context\"");
     return find_authorities(p, database) && check_size(p, pool) && check_purposes(p, &pool->purposes) &&
            check_executables(p, &pool->access.executables);
 }

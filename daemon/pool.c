@@ -97,6 +97,7 @@ void pool_publish(struct pool *pool)
         .cache_per_worker = (uint32_t)config->cache_per_worker,
         .max_waiters = (uint32_t)config->max_waiters,
         .require_actor = config->require_actor && !override_is_on(pool),
+        .context = config->context,
     };
 
     (void)snprintf(policy->mode_by, sizeof policy->mode_by, "%s", pool->steering.by);

@@ -78,6 +78,8 @@ PGconn *pglend_acquire(pglend *p, int timeout_ms);
  * Either may be NULL. Each is UTF-8 of at most 127 bytes without control characters, else PGLEND_USAGE.
  * They are the application's word: pglend does not verify them. A pool with require_actor lends to no one without an
  * actor, one with purposes only for one of those: PGLEND_DENIED else.
+ * A pool with "context" tells them to the session, which takes a round trip to the server; where that does not take
+ * them: PGLEND_SYSTEM.
  */
 PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int timeout_ms);
 

@@ -71,6 +71,7 @@ struct policy {
     uint32_t cache_per_worker;
     uint32_t max_waiters; /* 0: any number */
     uint32_t require_actor;
+    uint32_t context;
     uint64_t mode_since; /* ns, CLOCK_MONOTONIC */
     char mode_by[NAME_FIELD];
     char reset_query[RESET_QUERY_MAX + 1];

@@ -118,6 +118,28 @@ START_TEST(lease_idle_max_revokes)
 }
 END_TEST
 
+/* Automatic logoff: the session ends on the server, whichever way it came, and what it had open with it. */
+START_TEST(an_idle_session_is_logged_off)
+{
+    const char *const hosts[] = {"127.0.0.1", harness_server()->directory};
+    char overrides[256], sql[128];
+    PGconn *conn;
+
+    (void)snprintf(overrides, sizeof overrides,
+                   "{'pools': {'clinic': {'lease_idle_max': '1s', 'size': {'max': 1}, 'database': {'host': '%s'}}}}",
+                   hosts[_i]);
+    conn = borrow_under(overrides);
+    run(conn, "create temp table open_chart(a int)");
+    run(conn, "select pg_advisory_lock(4711)");
+    (void)snprintf(sql, sizeof sql, "select count(*) from pg_stat_activity where pid = %d", PQbackendPID(conn));
+    ck_assert_str_eq(postgres_ask(harness_server(), sql), "1");
+    wait_until(strcmp(postgres_ask(harness_server(), sql), "0") == 0, 10);
+    ck_assert_str_eq(postgres_ask(harness_server(), "select count(*) from pg_locks where locktype = 'advisory'"), "0");
+    expect_lost(conn, "lease idle too long", "idle for longer than the pool's lease_idle_max");
+    end();
+}
+END_TEST
+
 START_TEST(lease_idle_in_transaction_max_revokes)
 {
     PGconn *conn = borrow_under("{'pools': {'clinic': {'lease_idle_in_transaction_max': '1s', 'size': {'max': 1}}}}");
@@ -160,6 +182,7 @@ int main(void)
     tcase_add_test(tc, long_lease_is_told_of_blindly);
     tcase_add_test(tc, lease_max_revokes);
     tcase_add_test(tc, lease_idle_max_revokes);
+    tcase_add_loop_test(tc, an_idle_session_is_logged_off, 0, 2);
     tcase_add_test(tc, lease_idle_in_transaction_max_revokes);
     tcase_add_test(tc, short_leases_are_left_alone);
     return harness_main(suite);

@@ -234,7 +234,7 @@ static bool launch(struct postgres *s)
                               "-c",         s->replicates ? "wal_level=replica" : "wal_level=minimal",
                               "-c",         "jit=off",
                               "-c",         postgres_certificate() != NULL ? "ssl=on" : "jit=off",
-                              "-c",         "log_line_prefix=%m [%p] %u ",
+                              "-c",         "log_line_prefix=%m [%p] %u %a ",
                               "-c",         "log_min_messages=warning",
                               NULL},
                    NULL, log);

@@ -27,6 +27,7 @@ $(head_of run)
 $(pool none 4 none true),
 $(pool unguarded 1 none false),
 $(pool full 1 full true),
+$(pool context 1 full true "" shared ', "context": true'),
 $(pool crowd 8 none true),
 $(pool tls 8 none true "$stage/server.crt")
   }
@@ -168,6 +169,7 @@ acquire + release of a slot used before
     its libpq, clock alone | floor_ns          | -  |                     | ns  | 1
   reset full, answer is in | cycle_full_us     | <= | 12                  | us  | 1
     its send, recv alone   | floor_full_us     | -  |                     | us  | 1
+  context, more than that  | cycle_context_more_us | - |                   | us  | 1
   strict isolation         | cycle_strict_us   | -  |                     | us  | 1
     more than reset full   | cycle_strict_more_us | <= | 40               | us  | 1
 First use of a slot by a worker
