@@ -37,6 +37,7 @@ static const struct metric {
     {"pglend_pool_reclaims_total", COUNTER, "reclaims", NULL, "Leases taken back from workers that died."},
     {"pglend_pool_revocations_total", COUNTER, "revocations", NULL, "Leases taken away by limits or administrators."},
     {"pglend_pool_queue_full_total", COUNTER, "queue_full", NULL, "Acquires refused for max_waiters."},
+    {"pglend_pool_resets_total", COUNTER, "resets", NULL, "Statements sent to clean a session between two leases."},
     {"pglend_pool_discards_total", COUNTER, "discarded", NULL, "Leases that were given back as broken, or found so."},
     {"pglend_pool_logins_total", COUNTER, "logins", NULL, "Logins that succeeded."},
     {"pglend_pool_login_failures_total", COUNTER, "login_failures_password", "reason=\"password\"",

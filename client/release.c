@@ -144,6 +144,8 @@ static enum lease_end give_back(struct loan *loan, const struct policy *policy, 
     stats_held(&at->segment, slot, since < now ? now - since : 0);
     if (fate == REPLACE)
         stats_count(&at->segment, STATS_DISCARDED);
+    else if (fate <= KEEP_RESETTING && reset_statement(policy) != NULL)
+        stats_reset(&at->segment, slot);
     if (fate <= KEEP_RESETTING)
         end = lease_give_at(&at->segment, borrower, slot, fate == KEEP_RESETTING ? SLOT_RESET_PENDING : 0, now);
     else

@@ -50,6 +50,11 @@ void stats_held(const struct segment *s, uint32_t slot, uint64_t ns)
     count_time(&s->stripe[slot % STATS_STRIPES].hold, ns);
 }
 
+void stats_reset(const struct segment *s, uint32_t slot)
+{
+    add(&s->stripe[slot % STATS_STRIPES].resets, 1);
+}
+
 void stats_count(const struct segment *s, enum stats_counter counter)
 {
     add(&s->header->counter[counter], 1);

@@ -192,13 +192,26 @@ static bool check_password(struct config_parse *p, const struct database_config 
     return true;
 }
 
+/* Unless they are given another name. PostgreSQL cuts it at 63 bytes. */
+static bool name_sessions(struct config_parse *p, struct pool_config *pool)
+{
+    char name[NAME_FIELD];
+
+    if (pool->database.application_name[0] != '\0')
+        return true;
+    (void)snprintf(name, sizeof name, "pglend:%s", pool->name);
+    free(pool->database.application_name);
+    pool->database.application_name = strdup(name);
+    return pool->database.application_name != NULL || config_fail(p, "out of memory");
+}
+
 bool config_check_pool(struct config_parse *p, struct pool_config *pool)
 {
     struct database_config *database = &pool->database;
 
     if (database->dbname[0] == '\0' && database->service[0] == '\0')
         return config_fail_key(p, "database.dbname", "this is missing; write the name of the pool's database");
-    if (!check_password(p, database))
+    if (!check_password(p, database) || !name_sessions(p, pool))
         return false;
     if (config_is_insecure(database) && !database->allow_insecure)
         return config_fail_key(p, "database.sslmode",

@@ -227,10 +227,11 @@ const struct config_row config_row[] = {
          "Purposes of which a borrower must name one. Any other text, which might be about a patient, is refused and "
          "recorded nowhere. Empty: any text, or none."},
     {"context", POOL_KEY(context), .kind = &kind_boolean, .fallback = "false", .takes = TAKES_RESTART,
-     .help = "Tell each lease's session what it is for: the settings pglend.lease, pglend.actor and pglend.purpose, and "
-             "application_name, which is the lease and then the actor, cut at 63 bytes. A round trip at each acquire; "
-             "the reset takes it back, and so it must be full or replace. For log_line_prefix and reports: any "
-             "statement can set them, injected ones too, and so they are no ground to allow anything on."},
+     .help =
+         "Tell each lease's session what it is for: the settings pglend.lease, pglend.actor and pglend.purpose, and "
+         "application_name, which is the lease and then the actor, cut at 63 bytes. A round trip at each acquire; "
+         "the reset takes it back, and so it must be full or replace. For log_line_prefix and reports: any "
+         "statement can set them, injected ones too, and so they are no ground to allow anything on."},
     {"isolation", POOL_KEY(isolation), .kind = &kind_enum, .fallback = "\"shared\"", .names = isolations,
      .takes = TAKES_RESTART,
      .help = "How far workers of the pool are kept apart. shared: they trust each other and hand connections on "

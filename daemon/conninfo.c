@@ -163,13 +163,12 @@ int conninfo_make(const struct pool_config *pool, const char *password, char con
     static char settings[OPTIONS_MAX];
     const struct database_config *d = &pool->database;
     PQconninfoOption *options = defaults(d->service);
-    char name[NAME_FIELD + 8], timeout[24], user_timeout[24], probe_after[24], probe_every[24];
+    char timeout[24], user_timeout[24], probe_after[24], probe_every[24];
     const char *hosts = *d->host != '\0' ? d->host : options == NULL ? "" : default_of(options, "host");
     int status = -1;
 
     if (options == NULL || options_make(&d->settings, settings) == -1)
         goto done;
-    (void)snprintf(name, sizeof name, "pglend:%s", pool->name);
     (void)snprintf(timeout, sizeof timeout, "%lld", (long long)seconds_a_host(pool, hosts));
     (void)snprintf(user_timeout, sizeof user_timeout, "%lld", (long long)d->tcp_user_timeout_ms);
     probe_seconds(d->tcp_user_timeout_ms, 2, probe_after);
@@ -194,7 +193,7 @@ int conninfo_make(const struct pool_config *pool, const char *password, char con
             {"ssl_max_protocol_version", d->ssl_max_protocol_version},
             {"channel_binding", d->channel_binding},
             {"target_session_attrs", d->target_session_attrs},
-            {"application_name", *d->application_name != '\0' ? d->application_name : name},
+            {"application_name", d->application_name},
             {"options", settings},
             {"gssencmode", "disable"},
             {"connect_timeout", timeout},

@@ -126,6 +126,7 @@ static void await_reset(struct backend *b)
     backend_enter(b, BACKEND_RESETTING);
     b->reader =
         (struct reset_reader){.due = true, .discard_all = true, .parameter = parameter_as_reported, .context = b};
+    stats_reset(&b->pool->segment, b->slot);
     backend_time(b, (uint64_t)b->pool->config->reset_timeout_ms);
 }
 

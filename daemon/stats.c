@@ -50,9 +50,18 @@ static void collect(const struct pool *pool, struct times *wait, struct times *h
     }
 }
 
+static uint64_t resets(const struct pool *pool)
+{
+    uint64_t count = 0;
+
+    for (unsigned i = 0; i < STATS_STRIPES; i++)
+        count += load(&pool->segment.stripe[i].resets);
+    return count;
+}
+
 /* What a segment had counted when it was given up. */
 struct stats_kept {
-    uint64_t counter[STATS_COUNTERS];
+    uint64_t counter[STATS_COUNTERS], resets;
     struct times wait, hold;
 };
 
@@ -64,6 +73,7 @@ void stats_keep(struct pool *pool)
         return;
     for (unsigned i = 0; i < STATS_COUNTERS; i++)
         kept->counter[i] = load(&pool->segment.header->counter[i]);
+    kept->resets = resets(pool);
     collect(pool, &kept->wait, &kept->hold);
     free(pool->kept);
     pool->kept = kept;
@@ -83,6 +93,7 @@ void stats_carry_on(struct pool *pool)
     for (unsigned i = 0; i < STATS_COUNTERS; i++)
         (void)atomic_fetch_add_explicit(&pool->segment.header->counter[i], pool->kept->counter[i],
                                         memory_order_relaxed);
+    (void)atomic_fetch_add_explicit(&pool->segment.stripe[0].resets, pool->kept->resets, memory_order_relaxed);
     put(&pool->segment.stripe[0].wait, &pool->kept->wait);
     put(&pool->segment.stripe[0].hold, &pool->kept->hold);
     free(pool->kept);
@@ -200,11 +211,11 @@ json_t *stats_json(const struct pool *pool)
     int64_t expires = certificate_expires(pool);
 
     collect(pool, &wait, &hold);
-    object = json_pack("{s:s, s:I, s:f, s:o, s:o, s:f, s:I, s:o}", "pool", pool->config->name, "leases",
+    object = json_pack("{s:s, s:I, s:f, s:o, s:o, s:I, s:f, s:I, s:o}", "pool", pool->config->name, "leases",
                        (json_int_t)wait.count, "leases_per_s", lease_rate(&pool->rate), "wait", times_json(&wait),
-                       "hold", times_json(&hold), "longest_lease_s", longest_lease(pool), "last_login_failure_s",
-                       (json_int_t)pool->rate.failed, "certificate_expires_s",
-                       expires == 0 ? json_null() : json_integer((json_int_t)expires));
+                       "hold", times_json(&hold), "resets", (json_int_t)resets(pool), "longest_lease_s",
+                       longest_lease(pool), "last_login_failure_s", (json_int_t)pool->rate.failed,
+                       "certificate_expires_s", expires == 0 ? json_null() : json_integer((json_int_t)expires));
     for (size_t i = 0; object != NULL && i < sizeof counters / sizeof counters[0]; i++)
         json_object_set_new(object, counters[i].name,
                             json_integer((json_int_t)load(&pool->segment.header->counter[counters[i].counter])));

@@ -27,8 +27,9 @@ struct stats_histogram {
 };
 
 struct stats_stripe {
-    struct stats_histogram wait; /* one for each lease: until its slot was had */
-    struct stats_histogram hold; /* one for each lease that was given back */
+    struct stats_histogram wait;          /* one for each lease: until its slot was had */
+    struct stats_histogram hold;          /* one for each lease that was given back */
+    _Alignas(64) _Atomic uint64_t resets; /* statements that were sent to clean a session */
 };
 
 /* The rest is rare: one set for the pool. */
@@ -53,6 +54,7 @@ struct segment;
 
 void stats_waited(const struct segment *s, uint32_t slot, uint64_t ns);
 void stats_held(const struct segment *s, uint32_t slot, uint64_t ns);
+void stats_reset(const struct segment *s, uint32_t slot);
 void stats_count(const struct segment *s, enum stats_counter counter);
 
 /* The bucket that NS falls into, and the least time (ns) that falls into BUCKET. */

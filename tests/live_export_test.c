@@ -254,7 +254,7 @@ START_TEST(numbers_are_those_of_what_happened)
     start();
     in_worker(borrow, NULL, 10);
     text = scrape();
-    ck_assert_uint_eq(check_format(text), 23);
+    ck_assert_uint_eq(check_format(text), 24);
     ck_assert(value_of(text, "pglend_up") == 1);
     ck_assert(value_of(text, "pglend_pool_max{pool=\"clinic\"}") == 1);
     if (postgres_certificate() != NULL)
@@ -363,7 +363,7 @@ START_TEST(slow_huge_and_many)
     wait_until(http("GET /metrics HTTP/1.0\r\n\r\n") == 200, 15);
     for (unsigned i = 0; i < MANY; i++)
         (void)close(sock[i]);
-    ck_assert_uint_eq(check_format(scrape()), 23);
+    ck_assert_uint_eq(check_format(scrape()), 24);
     ck_assert_uint_lt(process_descriptors(exporter), 100);
     stop_exporter();
     pglendd_stop(daemon_);

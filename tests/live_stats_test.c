@@ -84,6 +84,7 @@ START_TEST(counted_as_it_was)
     }
     ck_assert_double_eq(figure("leases"), 90);
     ck_assert_double_eq(figure("hold.count"), 90);
+    ck_assert_double_eq(figure("resets"), 90);
     ck_assert_double_eq(figure("logins"), 1);
     ck_assert_double_ge(figure("hold.p95_s"), 0.05 * 0.95);
     ck_assert_double_le(figure("hold.p95_s"), longest * 1.05);

@@ -15,7 +15,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define LOAD_WORKERS 12
+#define LOAD_WORKERS 64
 
 static struct pglendd *daemon_;
 
