@@ -72,7 +72,7 @@ VERSION := $(shell sed -n 's/^\#define PGLEND_VERSION *"\(.*\)"/\1/p' include/pg
 once   = $(eval $(1) := $(2))$($(1))
 pq_c   = $(call once,pq_c,$(shell pkg-config --cflags libpq))
 pq_l   = $(call once,pq_l,$(shell pkg-config --libs libpq))
-libs_l = $(call once,libs_l,$(shell pkg-config --libs libpq libuv jansson libcrypto libssl))
+libs_l = $(call once,libs_l,$(shell pkg-config --libs libpq libuv jansson libcrypto libssl libseccomp))
 http_l = $(call once,http_l,$(shell pkg-config --libs libmicrohttpd jansson))
 test_l = $(call once,test_l,$(shell pkg-config --libs check))
 

@@ -144,9 +144,10 @@ static void command_status(struct admin_connection *c)
         admin_answer(c, NULL);
         return;
     }
-    admin_answer(c, json_pack("{s:s, s:i, s:i, s:I, s:s, s:I, s:b, s:o}", "version", PGLEND_VERSION, "pid", (int)getpid(),
-                              "keeper_pid", (int)getppid(), "uptime_s", uptime > 0 ? uptime : 0, "audit",
-                              audit_link_state(s), "audit_syslog_lost", (json_int_t)audit_link_syslog_lost(), "stopping", s->stopping, "pools", pools));
+    admin_answer(c, json_pack("{s:s, s:i, s:i, s:I, s:s, s:I, s:b, s:o}", "version", PGLEND_VERSION, "pid",
+                              (int)getpid(), "keeper_pid", (int)getppid(), "uptime_s", uptime > 0 ? uptime : 0, "audit",
+                              audit_link_state(s), "audit_syslog_lost", (json_int_t)audit_link_syslog_lost(),
+                              "stopping", s->stopping, "pools", pools));
 }
 
 static void command_config(struct admin_connection *c)

@@ -141,7 +141,7 @@ int cancel_main(void)
     char why[512], text[600];
 
     job_take("cancel", &job);
-    job_settle(&job);
+    job_settle(&job, SANDBOX_SESSION);
     (void)signal(SIGPIPE, SIG_IGN);
     for (;;) {
         status = cancel(&job, why, sizeof why);

@@ -75,7 +75,7 @@ struct pool_config {
     bool require_actor;
     struct string_list purposes; /* none: any */
     bool context;
-    int64_t isolation;           /* enum isolation */
+    int64_t isolation; /* enum isolation */
     bool guard;
     int64_t cache_per_worker;
     int64_t reset; /* enum reset_kind */
@@ -127,6 +127,7 @@ struct config {
     char *user;
     char *group;
     char *audit_user;
+    int64_t sandbox;    /* enum sandbox_mode */
     int64_t log_level;  /* enum log_level */
     int64_t log_format; /* enum log_format */
     int64_t shutdown_timeout_ms;

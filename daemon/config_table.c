@@ -7,6 +7,7 @@
  */
 #include "config_table.h"
 #include "daemon.h"
+#include "sandbox.h"
 
 #define FILE_KEY(field) .scope = SCOPE_FILE, .offset = offsetof(struct config, field)
 #define POOL_KEY(field) .scope = SCOPE_POOL, .offset = offsetof(struct pool_config, field)
@@ -38,6 +39,8 @@ static const char *const role_changes[] = {[ROLE_CHANGE_RELEASE] = "release", [R
 static const char *const session_attrs[] = {"any",     "read-write",     "read-only", "primary",
                                             "standby", "prefer-standby", NULL};
 
+static const char *const sandbox_modes[] = {
+    [SANDBOX_ENFORCE] = "enforce", [SANDBOX_LOG] = "log", [SANDBOX_OFF] = "off", NULL};
 static const char *const profiles[] = {[PROFILE_NONE] = "none", [PROFILE_REGULATED] = "regulated", NULL};
 
 const struct config_row config_row[] = {
@@ -56,6 +59,11 @@ const struct config_row config_row[] = {
     {"audit_user", FILE_KEY(audit_user), .kind = &kind_string, .fallback = "\"\"", .max = ACCOUNT_MAX,
      .takes = TAKES_RESTART,
      .help = "Account of the audit process when started as root. Empty: pglend-audit if it exists, else as user."},
+    {"sandbox", FILE_KEY(sandbox), .kind = &kind_enum, .fallback = "\"enforce\"", .names = sandbox_modes,
+     .takes = TAKES_RESTART,
+     .help =
+         "System calls that a process of pglendd does not need: enforce: they fail with EPERM, and are logged. log: "
+         "they go on, and the kernel's log names them. off: no filter."},
     {"log.level", FILE_KEY(log_level), .kind = &kind_enum, .fallback = "\"info\"", .names = log_levels,
      .help = "Least important messages that are logged."},
     {"log.format", FILE_KEY(log_format), .kind = &kind_enum, .fallback = "\"text\"", .names = log_formats,

@@ -86,7 +86,12 @@ void job_take_another(const char *process, struct job *job)
         _exit(0);
 }
 
-void job_settle(const struct job *job)
+void job_confine(const struct job *job, enum sandbox_process process)
+{
+    sandbox_enter(process, json_integer_value(json_object_get(job->json, "sandbox")));
+}
+
+void job_settle(const struct job *job, enum sandbox_process process)
 {
     char error[256];
 
@@ -94,6 +99,7 @@ void job_settle(const struct job *job)
         fatal(1, "%s", error);
     privilege_harden();
     job_die_with_keeper();
+    job_confine(job, process);
 }
 
 void job_die_with_keeper(void)

@@ -7,6 +7,7 @@
  * always the same whole sequence, whether it is the first supervisor or the tenth.
  */
 #include "keeper.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -362,6 +363,7 @@ int keeper_main(struct config *config)
         log_error("%s", error);
         k->failed = true;
     } else {
+        sandbox_enter(SANDBOX_KEEPER, config->sandbox);
         keeper_audit_start(k);
         start_supervisor(k);
         (void)uv_run(&k->loop, UV_RUN_DEFAULT);

@@ -181,10 +181,10 @@ int child_give_job(struct child *c, const char *task, json_t *details)
 {
     static struct message m;
     const struct config *config = c->keeper->config;
-    json_t *job =
-        json_pack("{s:s, s:s, s:s, s:s, s:I, s:I}", "task", task, "name", c->pool == NULL ? "" : c->pool->config->name,
-                  "user", c->keeper->user, "group", config->group, "log_level", (json_int_t)config->log_level,
-                  "log_format", (json_int_t)config->log_format);
+    json_t *job = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "task", task, "name",
+                            c->pool == NULL ? "" : c->pool->config->name, "user", c->keeper->user, "group",
+                            config->group, "log_level", (json_int_t)config->log_level, "log_format",
+                            (json_int_t)config->log_format, "sandbox", (json_int_t)config->sandbox);
     char *text = NULL;
     int status = -1;
 

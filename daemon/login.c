@@ -222,7 +222,7 @@ int login_main(void)
     stamp = password_stamp(config_password_path(pool));
     if (find_password(pool, error, sizeof error) == -1)
         failed(&job, LOGIN_FAILED_OTHER, error);
-    job_settle(&job);
+    job_settle(&job, SANDBOX_SESSION);
     conninfo_environment(&pool->database);
     login_why_watch();
     if (!login_has_revoked(&pool->database, error, sizeof error))

@@ -6,6 +6,7 @@
 #define PGLEND_LOGIN_H
 
 #include "daemon.h"
+#include "sandbox.h"
 
 #include <libpq-fe.h>
 
@@ -19,7 +20,9 @@ void job_take(const char *process, struct job *job);
 /* The next one, in a process that does several; _exits if none comes. */
 void job_take_another(const char *process, struct job *job);
 /* Become the job's user for good, and die with the keeper from now on. Exits if that cannot be. */
-void job_settle(const struct job *job);
+void job_settle(const struct job *job, enum sandbox_process process);
+/* As the job says. */
+void job_confine(const struct job *job, enum sandbox_process process);
 /* The latter alone, for one that keeps the keeper's rights. */
 void job_die_with_keeper(void);
 /* "pglendd: NAME" is what ps(1) shows from now on, as far as there is room. */

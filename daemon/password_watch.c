@@ -21,6 +21,7 @@ int password_main(void)
 
     job_take("password", &job);
     job_die_with_keeper();
+    job_confine(&job, SANDBOX_WATCH);
     path = json_string_value(json_object_get(job.json, "path"));
     stamp = (uint64_t)json_integer_value(json_object_get(job.json, "stamp"));
     while (path != NULL && password_stamp(path) == stamp)

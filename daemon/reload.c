@@ -65,7 +65,7 @@ int reload_main(void)
     job_take("config", &job);
     path = json_string_value(json_object_get(job.json, "path"));
     text = read_file(path == NULL ? "" : path, &length, error, sizeof error);
-    job_settle(&job);
+    job_settle(&job, SANDBOX_CONFIG);
     if (text == NULL)
         refused(error);
     config = config_parse(path, text, length, error);

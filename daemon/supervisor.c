@@ -6,6 +6,7 @@
  * keeper keeps (descriptors, listeners, segments) and what the words say is all a successor needs.
  */
 #include "supervisor.h"
+#include "sandbox.h"
 
 #include <errno.h>
 #include <signal.h>
@@ -259,6 +260,7 @@ static void configuration_came(struct supervisor *s, const char *names, int fd)
     }
     s->config = config;
     log_set((enum log_level)config->log_level, (enum log_format)config->log_format);
+    sandbox_enter(SANDBOX_SUPERVISOR, config->sandbox);
     make_pools(s);
 }
 

@@ -307,7 +307,7 @@ void audit_reclaimed(const struct backend *b, uint32_t worker, unsigned flags);
 void audit_revoked(const struct backend *b, uint64_t word, enum close_reason reason);
 void audit_swept(struct pool *pool);                      /* forget who left */
 const char *audit_link_state(const struct supervisor *s); /* "off", "on", "failing" */
-uint64_t audit_link_syslog_lost(void); /* checkpoints that syslog did not take */
+uint64_t audit_link_syslog_lost(void);                    /* checkpoints that syslog did not take */
 const char *audit_link_head(void);                        /* of the trail, SEQ:HASH, as far as it is known; "": not */
 
 /* health.c: what a second that passed calls for: sessions that are idle too long, too old, or used too often */

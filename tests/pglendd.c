@@ -315,6 +315,7 @@ void pglendd_stop(struct pglendd *d)
         ck_assert_msg(has_ended(process[i]), "pglendd left process %d behind", (int)process[i]);
     }
     ck_assert_msg(shared_memory(d, false) == 0, "leaked: shared memory of %s", d->runtime_dir);
+    ck_assert_msg(pglendd_logged(d, "sandbox: ") == 0, "a process was refused a system call: see %s", d->log);
     pglendd_free(d);
 }
 
