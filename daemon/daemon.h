@@ -97,6 +97,11 @@ struct listening {
     void (*accepted)(void *context, int fd); /* takes FD: close-on-exec, non-blocking */
     void *context;
 };
+/*
+ * Nobody sends descriptors to SOCK, where the kernel can see to it; elsewhere it drops them as they are received
+ * without room for one (wire.h), but only after they hung in the socket.
+ */
+void descriptors_refuse(int sock);
 int listening_start(struct listening *l, uv_loop_t *loop, int fd, void (*accepted)(void *context, int fd),
                     void *context);
 

@@ -152,6 +152,8 @@ static int listener_open(const char *directory, enum listener which, char *error
     }
     remove_socket(address.sun_path);
     fd = socket(AF_UNIX, sockets[which].type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (fd != -1)
+        descriptors_refuse(fd);
     /* Everybody may connect; who may borrow or command is decided by the kernel's word on who it is. */
     if (fd != -1 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && chmod(address.sun_path, 0666) == 0 &&
         listen(fd, LISTEN_BACKLOG) == 0)

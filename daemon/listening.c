@@ -11,8 +11,18 @@
 #include <string.h>
 #include <sys/socket.h>
 
+#ifndef SO_PASSRIGHTS /* Linux 6.16 */
+#define SO_PASSRIGHTS 83
+#endif
 #define ACCEPT_BATCH 64
 #define PAUSE_MS     50
+
+void descriptors_refuse(int sock)
+{
+    const int no = 0;
+
+    (void)setsockopt(sock, SOL_SOCKET, SO_PASSRIGHTS, &no, sizeof no);
+}
 
 static void on_connection(uv_poll_t *poll, int status, int events);
 
@@ -33,6 +43,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         int fd = accept4(l->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
         if (fd != -1) {
+            descriptors_refuse(fd);
             l->accepted(l->context, fd);
             continue;
         }

@@ -157,6 +157,7 @@ static _Noreturn void stay(const struct job *job, PGconn *conn)
         PQfinish(conn);
         failed(job, LOGIN_FAILED_OTHER, why);
     }
+    descriptors_refuse(pair[0]);
     answer.status = BACKEND_RELAYED;
     if (channel_send_blocking(CHANNEL_FD, &answer, pair[1]) == -1)
         _exit(1);

@@ -11,6 +11,7 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -398,6 +399,68 @@ START_TEST(floods)
 }
 END_TEST
 
+/* Can the kernel (6.16) refuse them to the sender? */
+static bool kernel_refuses(void)
+{
+    int pair[2], value = 1;
+    socklen_t length = sizeof value;
+    bool knows;
+
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+    knows = getsockopt(pair[0], SOL_SOCKET, 83 /* SO_PASSRIGHTS */, &value, &length) == 0;
+    (void)close(pair[0]);
+    (void)close(pair[1]);
+    return knows;
+}
+
+/* What is sent along is refused, or dropped: nobody but the sender has it afterwards. */
+static void send_descriptor(int sock)
+{
+    struct timeval bound = {.tv_sec = 8};
+    int end[2], sent, error;
+    char byte = 'x';
+
+    ck_assert_int_eq(pipe2(end, O_CLOEXEC), 0);
+    sent = wire_send_packet(sock, &byte, 1, end[1], 0);
+    error = errno;
+    if (kernel_refuses())
+        ck_assert_msg(sent == -1 && error == EPERM, "sent %d, %s", sent, strerror(error));
+    (void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
+    if (sent == 0)
+        (void)recv(sock, &byte, 1, 0); /* an answer, or its end */
+    (void)close(sock);
+    (void)close(end[1]);
+    ck_assert_int_eq(read(end[0], &byte, 1), 0);
+    (void)close(end[0]);
+}
+
+START_TEST(descriptors_are_not_taken)
+{
+    start();
+    send_descriptor(connect_to(_i));
+    unharmed();
+    stop();
+}
+END_TEST
+
+/* Nor by a relay, whose socket is lent. */
+START_TEST(a_relay_takes_none)
+{
+    char text[16];
+    PGconn *conn;
+
+    if (postgres_certificate() == NULL || !kernel_refuses())
+        return;
+    start();
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
+    send_descriptor(dup(PQsocket(conn)));
+    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    unharmed();
+    stop();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_hostile");
@@ -409,6 +472,8 @@ int main(void)
     tcase_add_test(tc, requests_that_are_none);
     tcase_add_test(tc, psql_by_mistake);
     tcase_add_test(tc, start_ups_that_are_none);
+    tcase_add_loop_test(tc, descriptors_are_not_taken, 0, SOCKETS);
+    tcase_add_test(tc, a_relay_takes_none);
     tc = harness_live_case(suite, "many", 40);
     tcase_add_loop_test(tc, silent_ones, 0, SOCKETS);
     tcase_add_test(tc, refusals_do_not_fill_the_log);
