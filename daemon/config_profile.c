@@ -38,6 +38,8 @@ static const struct profile_row regulated[] = {
      "every lease, denial and command is on the audit trail"},
     {"audit.sync", "\"durable\"", RULE_EXACTLY, NULL, "164.312(b)", "a lease's record is on disk before it is used"},
     {"audit.on_audit_failure", "\"deny\"", RULE_EXACTLY, NULL, "164.312(b)", "what cannot be recorded is not lent"},
+    {"sandbox", "\"enforce\"", RULE_EXACTLY, NULL, "164.312(a)(1)",
+     "a process that was taken over cannot do what it never did"},
     {"isolation", "\"strict\"", RULE_EXACTLY, NULL, "164.312(a)(1)",
      "the supervisor makes each lease, and attests its record"},
     {"reset", "[\"full\", \"replace\"]", RULE_ONE_OF, NULL, "164.312(c)(1)",

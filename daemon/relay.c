@@ -303,6 +303,7 @@ void relay_run(const struct job *job, PGconn *conn, int lent)
     shrink(&r);
     (void)SSL_set_mode(r.ssl, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
     SSL_set_read_ahead(r.ssl, 1);
+    job_confine(job, SANDBOX_RELAY);
     pump(&r);
     _exit(0);
 }

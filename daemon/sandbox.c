@@ -17,20 +17,24 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <ucontext.h>
 
 #define KEEPER     (1U << SANDBOX_KEEPER)
 #define AUDIT      (1U << SANDBOX_AUDIT)
 #define SUPERVISOR (1U << SANDBOX_SUPERVISOR)
 #define SESSION    (1U << SANDBOX_SESSION)
+#define RELAY      (1U << SANDBOX_RELAY)
 #define WATCH      (1U << SANDBOX_WATCH)
 #define CONFIG     (1U << SANDBOX_CONFIG)
 #define EXECUTES   (KEEPER | AUDIT)
-#define ALL        (EXECUTES | SUPERVISOR | SESSION | WATCH | CONFIG)
+#define MOST       (EXECUTES | SUPERVISOR | SESSION | WATCH | CONFIG) /* all but the relay */
+#define ALL        (MOST | RELAY)
 
 /* What arguments a call may have. */
-enum limit { ANY, READING, FAMILY };
+enum limit { ANY, READING, FAMILY, NO_CODE };
 
 /* Calls that this machine does not have are passed over. */
 static const struct row {
@@ -39,8 +43,10 @@ static const struct row {
     const char *calls;
 } rows[] = {
     /* What the C library needs to live, wait and end. */
+    {MOST, ANY, "mmap mmap2 mprotect"},
+    {RELAY, NO_CODE, "mmap mmap2 mprotect"},
     {ALL, ANY,
-     "brk mmap mmap2 munmap mprotect mremap madvise mlock mlock2 munlock membarrier futex futex_time64 futex_waitv "
+     "brk munmap mremap madvise mlock mlock2 munlock membarrier futex futex_time64 futex_waitv "
      "rseq "
      "set_robust_list get_robust_list set_tid_address arch_prctl prctl getrandom sysinfo uname getpid gettid getppid "
      "getuid geteuid getgid getegid getresuid getresgid getgroups getrlimit ugetrlimit prlimit64 getrusage "
@@ -52,7 +58,7 @@ static const struct row {
      "read readv write writev pread64 preadv pwrite64 pwritev close close_range dup dup2 dup3 lseek _llseek fcntl "
      "fcntl64 ioctl pipe pipe2 poll ppoll ppoll_time64 select _newselect pselect6 epoll_create epoll_create1 epoll_ctl "
      "epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2"},
-    {ALL, ANY,
+    {MOST, ANY,
      "stat stat64 fstat fstat64 lstat newfstatat fstatat64 statx fstatfs fstatfs64 statfs statfs64 access faccessat "
      "faccessat2 readlink readlinkat getdents getdents64 getcwd umask"},
 
@@ -69,14 +75,17 @@ static const struct row {
     {ALL, ANY,
      "sendmsg recvmsg send sendto recv recvfrom sendmmsg recvmmsg shutdown getsockopt setsockopt getsockname "
      "getpeername"},
-    {ALL & ~WATCH, FAMILY, "socket"},
-    {ALL & ~WATCH, ANY, "connect socketpair"},
+    {MOST & ~WATCH, FAMILY, "socket"},
+    {MOST & ~WATCH, ANY, "connect socketpair"},
     {EXECUTES | SUPERVISOR, ANY, "accept accept4 listen"},
     {EXECUTES | SESSION, ANY, "bind"},
 
     /* Segments and the configuration are memory files; workers are watched by their pidfds. */
-    {EXECUTES | CONFIG, ANY, "memfd_create ftruncate fchmod"},
+    {EXECUTES | SUPERVISOR | CONFIG, ANY, "memfd_create ftruncate fchmod fallocate"},
     {EXECUTES | SUPERVISOR, ANY, "pidfd_open"},
+
+    /* A login that stays gives up more. */
+    {SESSION, ANY, "seccomp"},
 
     /* Processes, and who they are. */
     {EXECUTES, ANY,
@@ -130,22 +139,24 @@ static bool set_result(ucontext_t *context, long result)
 
 /*
  * The signal comes at the system call itself, and neither the log nor the allocator makes one that is refused: they
- * are not interrupted, and can be used. A call is told of once.
+ * are not interrupted, and can be used. Should one, it is not told of. A call is told of once.
  */
 static void on_refused(int number, siginfo_t *info, void *context)
 {
-    static bool told[1024];
+    static bool told[1024], telling;
     int error = errno, call = info->si_syscall;
     char *name;
 
     (void)number;
-    if (call < 0 || call >= (int)(sizeof told / sizeof told[0]) || !told[call]) {
+    if (!telling && (call < 0 || call >= (int)(sizeof told / sizeof told[0]) || !told[call])) {
+        telling = true;
         if (call >= 0 && call < (int)(sizeof told / sizeof told[0]))
             told[call] = true;
         name = seccomp_syscall_resolve_num_arch(info->si_arch, call);
         log_error("sandbox: system call %s (%d) is refused; if it is needed, write \"sandbox\": \"log\" and report it",
                   name != NULL ? name : "unknown", call);
         free(name);
+        telling = false;
     }
     (void)set_result(context, -EPERM);
     errno = error;
@@ -173,6 +184,8 @@ static int allow(scmp_filter_ctx filter, int call, enum limit limit, const int *
     case READING:
         return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1,
                                 SCMP_CMP(flags, SCMP_CMP_MASKED_EQ, writing, O_RDONLY));
+    case NO_CODE:
+        return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     case FAMILY:
         for (; *families != AF_UNSPEC && error == 0; families++)
             error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1,
@@ -229,6 +242,7 @@ void sandbox_enter(enum sandbox_process process, int64_t mode)
 
     if (mode == SANDBOX_OFF || !CONFINES)
         return;
+    tzset(); /* the log's first line would read the time zone's file */
     error = load(process, action);
     if (error != 0)
         fatal(1,

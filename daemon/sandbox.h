@@ -8,12 +8,13 @@
 /* The configuration's "sandbox". LOG: a call that is not allowed goes on, and the kernel's log names it. */
 enum sandbox_mode { SANDBOX_ENFORCE, SANDBOX_LOG, SANDBOX_OFF };
 
-/* SESSION: login, relay, cancel. WATCH: password. */
+/* SESSION: login, cancel; a login that stays as a relay becomes RELAY. WATCH: password. */
 enum sandbox_process {
     SANDBOX_KEEPER,
     SANDBOX_AUDIT,
     SANDBOX_SUPERVISOR,
     SANDBOX_SESSION,
+    SANDBOX_RELAY,
     SANDBOX_WATCH,
     SANDBOX_CONFIG,
     SANDBOX_PROCESSES

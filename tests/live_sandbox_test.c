@@ -74,6 +74,18 @@ static int try_read(void)
     return keep(open("/proc/self/stat", O_RDONLY | O_CLOEXEC));
 }
 
+static int try_stat(void)
+{
+    return access("/proc/self/stat", R_OK);
+}
+
+static int try_code(void)
+{
+    void *page = mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+    return page == MAP_FAILED ? -1 : munmap(page, 4096);
+}
+
 static int try_write(void)
 {
     return keep(open("/dev/null", O_WRONLY | O_CLOEXEC));
@@ -143,6 +155,7 @@ static int try_userfault(void)
 #define AUDIT      (1U << SANDBOX_AUDIT)
 #define SUPERVISOR (1U << SANDBOX_SUPERVISOR)
 #define SESSION    (1U << SANDBOX_SESSION)
+#define RELAY      (1U << SANDBOX_RELAY)
 #define WATCH      (1U << SANDBOX_WATCH)
 #define CONFIG     (1U << SANDBOX_CONFIG)
 #define NOBODY     0U
@@ -158,13 +171,15 @@ static const struct {
     {"kill", try_kill, KEEPER | AUDIT},
     {"setuid", try_setuid, KEEPER},
     {"socket, network", try_inet, KEEPER | AUDIT | SESSION},
-    {"socket, local", try_unix, ALL & ~WATCH},
+    {"socket, local", try_unix, ALL & ~(WATCH | RELAY)},
     {"socket, raw packets", try_packets, NOBODY},
-    {"open to read", try_read, ALL},
+    {"look at a file", try_stat, ALL & ~RELAY},
+    {"open to read", try_read, ALL & ~RELAY},
+    {"map code", try_code, ALL & ~RELAY},
     {"open to write", try_write, KEEPER | AUDIT},
     {"open to create", try_create, KEEPER | AUDIT},
     {"unlink", try_unlink, KEEPER | AUDIT},
-    {"memfd_create", try_memfd, KEEPER | AUDIT | CONFIG},
+    {"memfd_create", try_memfd, KEEPER | AUDIT | SUPERVISOR | CONFIG},
     {"ptrace", try_ptrace, NOBODY},
     {"process_vm_readv", try_read_memory, NOBODY},
     {"unshare", try_unshare, NOBODY},
