@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#define EVENT_NAME(id, name, help) [AUDIT_##id] = name,
+#define EVENT_NAME(id, name, help) [AUDIT_##id] = name, /* NOLINT(bugprone-macro-parentheses): a string */
 const char *const audit_event_name[AUDIT_EVENT_COUNT] = {AUDIT_EVENTS(EVENT_NAME)};
 #undef EVENT_NAME
 
@@ -171,6 +171,7 @@ static void put_field(struct writer *w, const struct audit_values *values, enum 
     }
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is written through what is made of it */
 size_t audit_body(char out[AUDIT_BODY_MAX], enum audit_event event, const struct audit_moment *when,
                   const struct audit_values *values)
 {

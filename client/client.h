@@ -257,7 +257,7 @@ bool said_is_enough(pglend *p, const struct policy *policy, const char *actor, c
 struct loan *loan_find(const pglend *p, const PGconn *conn);
 void loan_unlink(struct loan *loan);
 const char *loan_name(struct loan *loan); /* the lease's, as pglend_lease_id() says it */
-void loan_link(struct loan *loan); /* as the lease that it is now */
+void loan_link(struct loan *loan);        /* as the lease that it is now */
 /* Does the slot's word, now, name the lease that LOAN is? */
 bool loan_held(const struct loan *loan);
 /* A new connection object for BACKEND, whose socket is FD (taken). NULL with the error set. */

@@ -53,7 +53,9 @@ static enum MHD_Result answer(struct MHD_Connection *connection, unsigned status
 
 static enum MHD_Result say(struct MHD_Connection *connection, unsigned status, const char *text)
 {
-    return answer(connection, status, "text/plain; charset=utf-8", (char *)(uintptr_t)text, MHD_RESPMEM_PERSISTENT);
+    return answer(connection, status, "text/plain; charset=utf-8",
+                  (char *)(uintptr_t)text, /* NOLINT(performance-no-int-to-ptr): it only reads */
+                  MHD_RESPMEM_PERSISTENT);
 }
 
 static const char *newest(struct export_server *s)
@@ -68,6 +70,7 @@ static const char *newest(struct export_server *s)
     return s->last;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): the type is the library's */
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method,
                                   const char *version, const char *body, size_t *body_length, void **state)
 {
@@ -93,7 +96,9 @@ static enum MHD_Result on_request(void *context, struct MHD_Connection *connecti
     text = newest(s);
     if (text == NULL)
         return say(connection, MHD_HTTP_INTERNAL_SERVER_ERROR, "out of memory\n");
-    return answer(connection, MHD_HTTP_OK, EXPORT_TYPE, (char *)(uintptr_t)text, MHD_RESPMEM_MUST_COPY);
+    return answer(connection, MHD_HTTP_OK, EXPORT_TYPE,
+                  (char *)(uintptr_t)text, /* NOLINT(performance-no-int-to-ptr): likewise */
+                  MHD_RESPMEM_MUST_COPY);
 }
 
 /* "HOST:PORT", numbers both. */

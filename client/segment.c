@@ -32,6 +32,11 @@ static bool sizes_fit(uint32_t slots, uint32_t borrowers, uint32_t records)
            (records == 0 || (records > slots && records <= RING_MAX));
 }
 
+static size_t padded(size_t offset)
+{
+    return (offset + RING_PAD - 1) & ~(size_t)(RING_PAD - 1);
+}
+
 static size_t segment_size(uint32_t slots, uint32_t borrowers, uint32_t records)
 {
     return sizeof(struct segment_header) + STATS_STRIPES * sizeof(struct stats_stripe) +
@@ -190,8 +195,7 @@ int segment_map(struct segment *s, int fd)
     s->borrower = (struct borrower *)(s->slot + s->slots);
     s->asserted = (struct asserted *)(s->borrower + s->borrowers);
     s->worker = (struct worker_record *)(s->asserted + s->borrowers);
-    s->ring =
-        (struct ring_entry *)(((uintptr_t)(s->worker + s->borrowers) + RING_PAD - 1) & ~(uintptr_t)(RING_PAD - 1));
+    s->ring = (struct ring_entry *)(base + padded((size_t)((char *)(s->worker + s->borrowers) - base)));
     return 0;
 }
 

@@ -305,7 +305,7 @@ void audit_revoked(const struct backend *b, uint64_t word, enum close_reason rea
     const struct pool *pool = b->pool;
     uint32_t borrower = word_borrower(word), worker;
     struct audit_values values = {0};
-    struct asserted said = {0};
+    struct asserted said;
     char name[LEASE_NAME_MAX];
 
     audit_values_backend(&values, b);

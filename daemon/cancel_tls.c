@@ -188,6 +188,7 @@ static bool write_all(const struct attempt *a, const unsigned char *request, siz
     return true;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is written through what is made of it */
 enum cancel_status cancel_tls(int sock, const json_t *tls, const unsigned char *request, size_t size, int64_t until,
                               char *why, size_t why_size)
 {

@@ -10,7 +10,7 @@
 #include <stdlib.h>
 #include <time.h>
 
-#define DAY_S (24 * 60 * 60)
+#define DAY_S 86400
 
 int64_t certificate_of(const struct backend *b)
 {

@@ -246,6 +246,7 @@ struct pool_config *config_pool_parse(const char *name, json_t *pool, char error
     return NULL;
 }
 
+/* NOLINTNEXTLINE(readability-non-const-parameter): it is written through what is made of it */
 bool config_audit_parse(const json_t *audit, struct config *config, char error[CONFIG_ERROR_MAX])
 {
     struct config_parse p = {.error = error};

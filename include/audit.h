@@ -31,7 +31,7 @@
 #define AUDIT_BODY_MAX          6144 /* what stands between the frame's head and "prev" */
 #define AUDIT_TEXT_MAX          512  /* a text in a record; some are shorter */
 #define AUDIT_HASH              32
-#define AUDIT_HEX               (2 * AUDIT_HASH)
+#define AUDIT_HEX               64 /* 2 * AUDIT_HASH */
 #define AUDIT_LOG_HEX           32 /* the trail's name: 16 random bytes */
 #define AUDIT_FILE_NAME_MAX     32
 #define AUDIT_ANCHOR_MAX        96

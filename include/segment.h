@@ -59,7 +59,7 @@
 enum reset_kind { RESET_FULL, RESET_ROLLBACK, RESET_NONE, RESET_REPLACE, RESET_QUERY, RESET_KINDS };
 enum pool_mode { POOL_ACTIVE, POOL_PAUSED, POOL_DISABLED, POOL_SHUTDOWN };
 
-/* What the supervisor tells workers about the pool. Plain data, copied out whole under policy_seq. */
+/* What the supervisor tells workers about the pool. Plain data without gaps, copied and compared whole. */
 struct policy {
     uint32_t max; /* slots 0 … max-1 may be lent */
     uint32_t mode;
@@ -70,8 +70,8 @@ struct policy {
     uint32_t guard;
     uint32_t cache_per_worker;
     uint32_t max_waiters; /* 0: any number */
-    uint32_t require_actor;
-    uint32_t context;
+    uint16_t require_actor;
+    uint16_t context;
     uint64_t mode_since; /* ns, CLOCK_MONOTONIC */
     char mode_by[NAME_FIELD];
     char reset_query[RESET_QUERY_MAX + 1];
