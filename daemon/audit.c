@@ -347,7 +347,7 @@ int audit_main(void)
     audit_copy_open(audit.config.syslog);
     if (audit_trail_open(&audit.trail, audit.config.directory, audit.config.reserve, error, sizeof error) == -1)
         fatal(1, "%s", error);
-    job_confine(&job, SANDBOX_AUDIT);
+    job_confine(&job, audit.config.archive_command.count > 0 ? SANDBOX_ARCHIVE : SANDBOX_AUDIT);
     audit_trail_copy_to(&audit.trail, audit_copy);
     json_decref(job.json);
     open_loop();

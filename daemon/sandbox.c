@@ -4,8 +4,8 @@
  *
  * A call that is not allowed fails with EPERM and is logged; nobody is killed for it. The hard thing: filters are
  * inherited, over execve too. So the keeper's allows what all of them need, and password_command and archive_command
- * besides. And the log line is made by a signal handler, which an execve() would turn into death; so keeper and audit
- * process, which execute programs, leave the line to the kernel's log.
+ * besides. And the log line is made by a signal handler, which an execve() would turn into death; so who executes
+ * programs leaves the line to the kernel's log.
  */
 #include "sandbox.h"
 #include "daemon.h"
@@ -23,14 +23,15 @@
 #include <ucontext.h>
 
 #define KEEPER     (1U << SANDBOX_KEEPER)
+#define ARCHIVE    (1U << SANDBOX_ARCHIVE)
 #define AUDIT      (1U << SANDBOX_AUDIT)
 #define SUPERVISOR (1U << SANDBOX_SUPERVISOR)
 #define SESSION    (1U << SANDBOX_SESSION)
 #define RELAY      (1U << SANDBOX_RELAY)
 #define WATCH      (1U << SANDBOX_WATCH)
 #define CONFIG     (1U << SANDBOX_CONFIG)
-#define EXECUTES   (KEEPER | AUDIT)
-#define MOST       (EXECUTES | SUPERVISOR | SESSION | WATCH | CONFIG) /* all but the relay */
+#define EXECUTES   (KEEPER | ARCHIVE)
+#define MOST       (EXECUTES | AUDIT | SUPERVISOR | SESSION | WATCH | CONFIG) /* all but the relay */
 #define ALL        (MOST | RELAY)
 
 /* What arguments a call may have. */
@@ -64,6 +65,7 @@ static const struct row {
 
     /* Files: to be written by those that own some. */
     {SUPERVISOR | SESSION | WATCH | CONFIG, READING, "open openat"},
+    {AUDIT, ANY, "open openat fallocate fsync fdatasync ftruncate unlink unlinkat rename renameat renameat2 flock"},
     {EXECUTES, ANY,
      "open openat openat2 creat fallocate fsync fdatasync msync sync_file_range ftruncate ftruncate64 truncate rename "
      "renameat renameat2 link linkat unlink unlinkat mkdir mkdirat rmdir symlink symlinkat chmod fchmod fchmodat flock "

@@ -152,6 +152,7 @@ static int try_userfault(void)
 }
 
 #define KEEPER     (1U << SANDBOX_KEEPER)
+#define ARCHIVE    (1U << SANDBOX_ARCHIVE)
 #define AUDIT      (1U << SANDBOX_AUDIT)
 #define SUPERVISOR (1U << SANDBOX_SUPERVISOR)
 #define SESSION    (1U << SANDBOX_SESSION)
@@ -166,20 +167,20 @@ static const struct {
     int (*attempt)(void);
     unsigned allowed;
 } calls[] = {
-    {"execve", try_execve, KEEPER | AUDIT},
-    {"fork", try_fork, KEEPER | AUDIT},
-    {"kill", try_kill, KEEPER | AUDIT},
+    {"execve", try_execve, KEEPER | ARCHIVE},
+    {"fork", try_fork, KEEPER | ARCHIVE},
+    {"kill", try_kill, KEEPER | ARCHIVE},
     {"setuid", try_setuid, KEEPER},
-    {"socket, network", try_inet, KEEPER | AUDIT | SESSION},
+    {"socket, network", try_inet, KEEPER | ARCHIVE | SESSION},
     {"socket, local", try_unix, ALL & ~(WATCH | RELAY)},
     {"socket, raw packets", try_packets, NOBODY},
     {"look at a file", try_stat, ALL & ~RELAY},
     {"open to read", try_read, ALL & ~RELAY},
     {"map code", try_code, ALL & ~RELAY},
-    {"open to write", try_write, KEEPER | AUDIT},
-    {"open to create", try_create, KEEPER | AUDIT},
-    {"unlink", try_unlink, KEEPER | AUDIT},
-    {"memfd_create", try_memfd, KEEPER | AUDIT | SUPERVISOR | CONFIG},
+    {"open to write", try_write, KEEPER | ARCHIVE | AUDIT},
+    {"open to create", try_create, KEEPER | ARCHIVE | AUDIT},
+    {"unlink", try_unlink, KEEPER | ARCHIVE | AUDIT},
+    {"memfd_create", try_memfd, KEEPER | ARCHIVE | SUPERVISOR | CONFIG},
     {"ptrace", try_ptrace, NOBODY},
     {"process_vm_readv", try_read_memory, NOBODY},
     {"unshare", try_unshare, NOBODY},
