@@ -54,6 +54,8 @@ void backend_log(const struct backend *b, enum log_level level, const char *form
 void backend_enter(struct backend *b, enum backend_phase phase)
 {
     backend_log(b, LOG_LEVEL_DEBUG, "%s -> %s", phase_names[b->phase], phase_names[phase]);
+    if (phase != BACKEND_LENDABLE)
+        lend_cut(b);
     syncing += (phase == BACKEND_SYNCING) - (b->phase == BACKEND_SYNCING);
     b->phase = phase;
     b->since = clock_ns();
@@ -76,7 +78,7 @@ void backend_init(struct backend *b, struct pool *pool, uint32_t slot)
 {
     b->pool = pool;
     b->slot = slot;
-    b->fd = b->replacement.fd = -1;
+    b->fd = b->lent = b->replacement.fd = -1;
     (void)uv_timer_init(&pool->supervisor->loop, &b->timer);
     b->timer.data = b;
 }
@@ -130,6 +132,7 @@ void backend_login(struct backend *b)
 static void take_facts(struct backend *b, const struct message *m, int fd)
 {
     struct slot *slot = &b->pool->segment.slot[b->slot];
+    char tls[8]; /* that it is there is enough */
 
     if (b->fd != -1) {
         unwatch(b);
@@ -145,6 +148,7 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     b->spoiled = false;
     free(b->facts);
     b->facts = strdup(m->text);
+    b->relayed = backend_fact(b, ".tls", tls, sizeof tls) != NULL;
     b->certificate_expires = certificate_of(b);
     role_begin(b);
     atomic_store_explicit(&slot->generation, b->generation, memory_order_relaxed);

@@ -244,7 +244,9 @@ const struct config_row config_row[] = {
      .takes = TAKES_RESTART,
      .help = "How far workers of the pool are kept apart. shared: they trust each other and hand connections on "
              "among themselves. strict: the supervisor makes each lease, resets the session after it and attests both; "
-             "workers may not run as the supervisor's user, and reset must be full or replace."},
+             "workers may not run as the supervisor's user, and reset must be full or replace. What a strict worker "
+             "keeps of the connection is dead after the lease where that is encrypted; a plain one is the server's own "
+             "socket, of which a worker that means to can keep a duplicate."},
     {"guard", POOL_KEY(guard), .kind = &kind_boolean, .fallback = "true",
      .help = "Make use of a connection after its release an error, instead of a disturbance of its next borrower."},
     {"cache_per_worker", POOL_KEY(cache_per_worker), .kind = &kind_integer, .fallback = "8", .min = 1, .max = 64,

@@ -3,7 +3,8 @@
  * lend.c - a backend's socket goes to a worker, with the facts and the one-time token that its connection object needs.
  *
  * The hard thing is whose it is: the callers have looked at the slot's word. A token is good at the door once, for the
- * process that it was made for, and for the backend that the slot held then.
+ * process that it was made for, and for the backend that the slot held then. And a worker may keep a copy of what it was
+ * lent: where a relay stands between, in strict isolation, each lease has a socket of its own, dead when it ends.
  */
 #include "supervisor.h"
 
@@ -13,6 +14,7 @@
 #include <string.h>
 #include <sys/random.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 static struct shell *shell_of(struct worker *w, uint32_t slot)
 {
@@ -65,7 +67,38 @@ struct worker *worker_by_token(struct supervisor *s, const struct identity *who,
     return NULL;
 }
 
-int lend_send(struct worker *w, const struct backend *b, uint32_t serial, uint64_t word, bool waited)
+/*
+ * A pair for one lease: one end goes to the relay, over the socket that it has for good, the other to the borrower. What
+ * the server said meanwhile (a parameter, a notice) is the borrower's, and goes before all else. A relay that is gone
+ * takes nothing: the borrower then finds the end, as of a backend that died.
+ */
+static int lend_own_socket(struct backend *b)
+{
+    unsigned char bytes[4096];
+    int pair[2];
+    ssize_t got;
+
+    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == -1)
+        return -1;
+    do
+        got = recv(b->fd, bytes, sizeof bytes, MSG_DONTWAIT);
+    while (got > 0 && send(pair[1], bytes, (size_t)got, MSG_DONTWAIT | MSG_NOSIGNAL) == got);
+    (void)wire_send_packet(b->fd, "", 1, pair[1], MSG_DONTWAIT);
+    (void)close(pair[1]);
+    b->lent = pair[0];
+    return 0;
+}
+
+void lend_cut(struct backend *b)
+{
+    if (b->lent == -1)
+        return;
+    (void)shutdown(b->lent, SHUT_RDWR);
+    (void)close(b->lent);
+    b->lent = -1;
+}
+
+int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t word, bool waited)
 {
     union wire_message answer;
     struct wire_backend *out = &answer.backend;
@@ -81,9 +114,11 @@ int lend_send(struct worker *w, const struct backend *b, uint32_t serial, uint64
         errno = ENOMEM;
         return -1;
     }
+    if (b->pool->strict && b->relayed && lend_own_socket(b) == -1)
+        return -1;
     (void)backend_fact(b, ".user", out->user, sizeof out->user);
     (void)backend_fact(b, ".dbname", out->dbname, sizeof out->dbname);
-    return wire_send(w->sock, WIRE_BACKEND, &answer, b->fd, MSG_DONTWAIT);
+    return wire_send(w->sock, WIRE_BACKEND, &answer, b->lent != -1 ? b->lent : b->fd, MSG_DONTWAIT);
 }
 
 void lend_refuse(const struct worker *w, uint32_t serial, pglend_status status, const char *why)

@@ -143,7 +143,7 @@ static void return_pages(void)
 }
 
 /* In place of the session's own socket: what is lent, while this process stays as the session's relay. */
-static _Noreturn void stay(const struct job *job, PGconn *conn)
+static _Noreturn void stay(const struct job *job, const struct pool_config *pool, PGconn *conn)
 {
     char why[160] = "";
     int pair[2];
@@ -165,7 +165,7 @@ static _Noreturn void stay(const struct job *job, PGconn *conn)
     (void)close(CHANNEL_FD);
     explicit_bzero(&answer, sizeof answer);
     return_pages();
-    relay_run(job, conn, pair[0]);
+    relay_run(job, conn, pair[0], pool->isolation == ISOLATION_STRICT);
 }
 
 static _Noreturn void hand_over(const struct job *job, const struct pool_config *pool, PGconn *conn,
@@ -186,7 +186,7 @@ static _Noreturn void hand_over(const struct job *job, const struct pool_config 
     explicit_bzero(trace, sizeof *trace);
     cleanse();
     if (PQsslInUse(conn))
-        stay(job, conn);
+        stay(job, pool, conn);
     job_answer(&answer, PQsocket(conn));
 }
 

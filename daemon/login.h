@@ -102,8 +102,11 @@ enum cancel_status cancel_tls(int sock, const json_t *tls, const unsigned char *
 
 /* relay.c: wipe CONN's password from this process's memory; false, with errno: it cannot be looked through */
 bool relay_scrub(const PGconn *conn);
-/* be the way between CONN's TLS session and LENT until one of the two ends */
-_Noreturn void relay_run(const struct job *job, PGconn *conn, int lent);
+/*
+ * be the way between CONN's TLS session and BASE until one of the two ends, and, if STRICT, in its place the sockets of
+ * single leases that come over it
+ */
+_Noreturn void relay_run(const struct job *job, PGconn *conn, int base, bool strict);
 
 /* conninfo.c */
 /* The environment says nothing to libpq: no PG variable, HOME of the present user. */

@@ -6,8 +6,14 @@
  * is lent is one end of a socket pair; here bytes go between the other end and the session, and nothing is looked at.
  * The hard thing: neither side may make the other wait for more than a full buffer, and TLS may want to write where one
  * reads. Each way has one buffer; whatever cannot go on now says which event it waits for.
+ *
+ * In strict isolation that pair, the base, stays with the supervisor, and each lease comes over it as a descriptor: one
+ * end of a pair of its own. A lease is over when its other end is shut or closed, or when anything else comes over the
+ * base. What its borrower had sent by then is passed on, so that the supervisor's question finds a whole message before
+ * it; who kept the descriptor can neither write nor read any more.
  */
 #include "login.h"
+#include "wire.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -34,7 +40,12 @@ struct flow {
 
 struct relay {
     SSL *ssl;
-    int server, lent;
+    int server;
+    int base;                    /* for good */
+    int lease;                   /* while one has a socket of its own, else -1 */
+    bool strict;                 /* leases may come over the base */
+    bool over;                   /* the lease is: what it sent is read to its end */
+    bool base_ended;             /* nobody is there, but the lease goes on */
     struct flow down, up;        /* from the server, and to it */
     short server_wants;          /* poll events that the TLS session waits for */
     bool read_wants_write;       /* TLS has to send before it can read on ... */
@@ -43,6 +54,11 @@ struct relay {
     bool server_readable;        /* likewise */
     bool closed_up, closed_down; /* the end of that way has been passed on */
 };
+
+static int lent(const struct relay *r)
+{
+    return r->lease != -1 ? r->lease : r->base;
+}
 
 static bool is_empty(const struct flow *f)
 {
@@ -93,7 +109,7 @@ static void read_server(struct relay *r)
 static void write_lent(struct relay *r)
 {
     struct flow *f = &r->down;
-    ssize_t sent = send(r->lent, f->bytes + f->at, f->end - f->at, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t sent = send(lent(r), f->bytes + f->at, f->end - f->at, MSG_DONTWAIT | MSG_NOSIGNAL);
 
     if (sent >= 0)
         f->at += (size_t)sent;
@@ -103,15 +119,55 @@ static void write_lent(struct relay *r)
 
 /* ---- to the server ---- */
 
+/* None of its bytes is left. What the server still says to it the supervisor reads, looking for its own answer. */
+static void drop_lease(struct relay *r)
+{
+    (void)close(r->lease);
+    r->lease = -1;
+    r->over = false;
+    r->lent_readable = true;
+}
+
+/* FD came with the last of the bytes, which stands for nothing (unix(7): a read ends behind a descriptor). */
+static void begin_lease(struct relay *r, int fd)
+{
+    r->up.end--;
+    r->lease = fd;
+    r->lent_readable = true;
+}
+
+/* The base is readable while a lease has its own socket. Nobody writes to that one from here on. */
+static void look_at_base(struct relay *r)
+{
+    char next;
+    ssize_t got = recv(r->base, &next, 1, MSG_PEEK | MSG_DONTWAIT);
+
+    if (got == 1) {
+        r->over = r->lent_readable = true;
+        (void)shutdown(r->lease, SHUT_RDWR);
+    } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+        r->base_ended = true; /* the daemon is gone, and leases that are out finish */
+    }
+}
+
 static void read_lent(struct relay *r)
 {
     struct flow *f = &r->up;
-    ssize_t got = recv(r->lent, f->bytes, FLOW_SIZE, MSG_DONTWAIT);
+    int fd = -1;
+    ssize_t got = r->lease != -1
+                      ? recv(r->lease, f->bytes, FLOW_SIZE, MSG_DONTWAIT)
+                      : wire_receive_packet(r->base, f->bytes, FLOW_SIZE, r->strict ? &fd : NULL, MSG_DONTWAIT);
+    bool ended = got == 0 || (got == -1 && errno != EAGAIN && errno != EINTR);
 
     r->lent_readable = false;
     f->at = 0;
     f->end = got > 0 ? (size_t)got : 0;
-    f->ended = got == 0 || (got == -1 && errno != EAGAIN && errno != EINTR);
+    if (fd != -1)
+        begin_lease(r, fd);
+    else if (ended && r->lease != -1)
+        drop_lease(r);
+    else
+        f->ended = ended;
 }
 
 static void write_server(struct relay *r)
@@ -175,14 +231,14 @@ static void pass_ends_on(struct relay *r)
     }
     if (r->down.ended && is_empty(&r->down) && !r->closed_down) {
         r->closed_down = true;
-        (void)shutdown(r->lent, SHUT_RDWR);
+        (void)shutdown(lent(r), SHUT_RDWR);
     }
 }
 
 /* False: nothing happened for as long as a farewell may take. */
 static bool wait_for_events(struct relay *r)
 {
-    struct pollfd p[2] = {{.fd = r->server}, {.fd = r->lent}};
+    struct pollfd p[3] = {{.fd = r->server}, {.fd = lent(r)}, {.fd = r->base}};
     int ready;
 
     if (is_empty(&r->down) && !r->down.ended)
@@ -193,11 +249,13 @@ static bool wait_for_events(struct relay *r)
         p[1].events |= POLLIN;
     if (!is_empty(&r->down))
         p[1].events |= POLLOUT;
-    for (int i = 0; i < 2; i++)
+    if (r->lease != -1 && !r->over && !r->base_ended)
+        p[2].events |= POLLIN;
+    for (int i = 0; i < 3; i++)
         if (p[i].events == 0)
             p[i].fd = -1; /* else an end that is known already would be reported without end */
     do
-        ready = poll(p, 2, r->closed_up ? FAREWELL_MS : -1);
+        ready = poll(p, 3, r->closed_up ? FAREWELL_MS : -1);
     while (ready == -1 && errno == EINTR);
     if ((p[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0 || (r->read_wants_write && p[0].revents != 0))
         r->server_readable = true;
@@ -205,6 +263,8 @@ static bool wait_for_events(struct relay *r)
         r->server_wants = 0;
     if ((p[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
         r->lent_readable = true;
+    if (p[2].revents != 0)
+        look_at_base(r);
     return ready > 0;
 }
 
@@ -279,13 +339,15 @@ static void shrink(const struct relay *r)
     (void)malloc_trim(0);
 }
 
-void relay_run(const struct job *job, PGconn *conn, int lent)
+void relay_run(const struct job *job, PGconn *conn, int base, bool strict)
 {
     static unsigned char down[FLOW_SIZE], up[FLOW_SIZE];
     static const int ignored[] = {SIGHUP, SIGINT, SIGTERM, SIGPIPE};
     struct relay r = {.ssl = PQsslStruct(conn, "OpenSSL"),
                       .server = PQsocket(conn),
-                      .lent = lent,
+                      .base = base,
+                      .lease = -1,
+                      .strict = strict,
                       .down = {.bytes = down},
                       .up = {.bytes = up},
                       .server_readable = true,

@@ -66,6 +66,8 @@ struct backend {
     uint32_t slot;
     enum backend_phase phase;
     int fd;
+    bool relayed; /* FD leads to a relay */
+    int lent;     /* strict isolation, relayed: the socket of the lease that is out, -1: none that is known */
     uint32_t generation;
     int32_t pid;
     uint64_t since;              /* phase entered; ns */
@@ -404,7 +406,8 @@ void position_ask_again(struct position *p, struct pg_buffer *out); /* something
 bool position_take(struct position *p, const unsigned char *bytes, size_t length, size_t *used);
 
 /* lend.c: a socket goes to a worker that the slot's word names */
-int lend_send(struct worker *w, const struct backend *b, uint32_t serial, uint64_t word, bool waited);
+int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t word, bool waited);
+void lend_cut(struct backend *b); /* the lease is over: its own socket, if it had one, is dead */
 void lend_refuse(const struct worker *w, uint32_t serial, pglend_status status, const char *why);
 /* The worker that presents TOKEN, and what it was given for; NULL: nobody's. */
 struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
