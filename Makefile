@@ -155,7 +155,7 @@ $(tests_bin:=.o) $(fixture_o): | $(BUILD)/have-check
 
 check: all $(tests_bin) $(if $(TEST),,check-tsan-small check-model-small fuzz-small)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
-	    tests/run $(if $(TEST),$(TEST),$(TESTS) $(TLS_SOME:%=%:tls) $(STRICT_SOME:%=%:strict))
+	    tests/run $(if $(TEST),$(TEST),$(TESTS) $(VARIANTS))
 
 # The same tests where all sessions are encrypted: some in each check, the rest on request.
 TLS_SOME = live_borrow live_cancel live_secret
@@ -165,13 +165,19 @@ check-tls: all $(tests_bin)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
 	    tests/run $(patsubst %,%:tls,$(TLS_SOME) $(TLS_REST))
 
-# And in strict isolation, for which there must be two users.
+# And in strict isolation, for which there must be two users; some with both.
+STRICT_TLS_SOME = live_borrow
+STRICT_TLS_REST = live_reset live_death live_supervisor
 STRICT_SOME = live_borrow live_reset live_death
 STRICT_REST = live_access live_audit live_cancel live_cli live_context live_crowd live_daemon live_health live_hostile \
               live_lease live_override live_scarce live_secret live_stats live_steer live_supervisor
 check-strict: all $(tests_bin)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
-	    tests/run $(patsubst %,%:strict,$(STRICT_SOME) $(STRICT_REST))
+	    tests/run $(patsubst %,%:strict,$(STRICT_SOME) $(STRICT_REST)) \
+	    $(patsubst %,%:strict-tls,$(STRICT_TLS_SOME) $(STRICT_TLS_REST))
+
+# Of all these, what belongs to each check.
+VARIANTS = $(TLS_SOME:%=%:tls) $(STRICT_SOME:%=%:strict) $(STRICT_TLS_SOME:%=%:strict-tls)
 
 # The lease table as threads. ThreadSanitizer needs its own objects, and its end says what it found. Addresses are not
 # random where that can be had: some kernels put memory where gcc's ThreadSanitizer cannot follow.
@@ -228,7 +234,7 @@ soak: all $(BUILD)/tests/live_soak_test
 
 # Lines executed by the tests, a directory; TEST picks some of them.
 coverage: | $(BUILD)/have-check
-	@MAKE='$(MAKE)' tests/coverage/run.sh '$(abspath $(BUILD))/coverage' $(if $(TEST),$(TEST),$(TESTS) $(TLS_SOME:%=%:tls) $(STRICT_SOME:%=%:strict))
+	@MAKE='$(MAKE)' tests/coverage/run.sh '$(abspath $(BUILD))/coverage' $(if $(TEST),$(TEST),$(TESTS) $(VARIANTS))
 
 coverage-tests: $(tests_bin)
 
