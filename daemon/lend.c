@@ -67,6 +67,15 @@ struct worker *worker_by_token(struct supervisor *s, const struct identity *who,
     return NULL;
 }
 
+void lend_cut(struct backend *b)
+{
+    if (b->lent == -1)
+        return;
+    (void)shutdown(b->lent, SHUT_RDWR);
+    (void)close(b->lent);
+    b->lent = -1;
+}
+
 /*
  * A pair for one lease: one end goes to the relay, over the socket that it has for good, the other to the borrower. What
  * the server said meanwhile (a parameter, a notice) is the borrower's, and goes before all else. A relay that is gone
@@ -78,8 +87,10 @@ static int lend_own_socket(struct backend *b)
     int pair[2];
     ssize_t got;
 
+    lend_cut(b);
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == -1)
         return -1;
+    descriptors_refuse(pair[1]);
     do
         got = recv(b->fd, bytes, sizeof bytes, MSG_DONTWAIT);
     while (got > 0 && send(pair[1], bytes, (size_t)got, MSG_DONTWAIT | MSG_NOSIGNAL) == got);
@@ -87,15 +98,6 @@ static int lend_own_socket(struct backend *b)
     (void)close(pair[1]);
     b->lent = pair[0];
     return 0;
-}
-
-void lend_cut(struct backend *b)
-{
-    if (b->lent == -1)
-        return;
-    (void)shutdown(b->lent, SHUT_RDWR);
-    (void)close(b->lent);
-    b->lent = -1;
 }
 
 int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t word, bool waited)

@@ -157,7 +157,8 @@ static _Noreturn void stay(const struct job *job, const struct pool_config *pool
         PQfinish(conn);
         failed(job, LOGIN_FAILED_OTHER, why);
     }
-    descriptors_refuse(pair[0]);
+    if (pool->isolation != ISOLATION_STRICT) /* else leases come over it */
+        descriptors_refuse(pair[0]);
     answer.status = BACKEND_RELAYED;
     if (channel_send_blocking(CHANNEL_FD, &answer, pair[1]) == -1)
         _exit(1);
