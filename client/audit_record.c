@@ -332,7 +332,7 @@ static bool parse_tail(const char *text, size_t length, const struct cursor *bod
         line->signature = mac - digits;
         line->signature_digits = digits;
         c.at = line->signature - LENGTH(SIG_MARK);
-        if (c.at < body->at || digits > 2 * AUDIT_SIGNATURE_MAX || !take(&c, SIG_MARK))
+        if (c.at < body->at || digits > (size_t)2 * AUDIT_SIGNATURE_MAX || !take(&c, SIG_MARK))
             return false;
         line->signed_length = (size_t)(line->signature - LENGTH(SIG_MARK) - text);
         prev = text + line->signed_length - AUDIT_HEX - LENGTH(PREV_MARK);

@@ -70,9 +70,10 @@ static const char *newest(struct export_server *s)
     return s->last;
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): the type is the library's */
+/* NOLINTBEGIN(readability-non-const-parameter): the type is the library's */
 static enum MHD_Result on_request(void *context, struct MHD_Connection *connection, const char *url, const char *method,
                                   const char *version, const char *body, size_t *body_length, void **state)
+/* NOLINTEND(readability-non-const-parameter) */
 {
     static int begun;
     struct export_server *s = context;

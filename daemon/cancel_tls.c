@@ -188,9 +188,10 @@ static bool write_all(const struct attempt *a, const unsigned char *request, siz
     return true;
 }
 
-/* NOLINTNEXTLINE(readability-non-const-parameter): it is written through what is made of it */
+/* NOLINTBEGIN(readability-non-const-parameter): it is written through what is made of it */
 enum cancel_status cancel_tls(int sock, const json_t *tls, const unsigned char *request, size_t size, int64_t until,
                               char *why, size_t why_size)
+/* NOLINTEND(readability-non-const-parameter) */
 {
     struct attempt a = {.sock = sock, .until = until, .tls = tls, .why = why, .size = why_size};
     SSL_CTX *context = SSL_CTX_new(TLS_client_method());

@@ -49,7 +49,7 @@ static _Noreturn void run(const struct string_list *command, int out, pid_t logi
         words[i] = command->item[i];
     if (setpgid(0, 0) == 0 && prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) == 0 && getppid() == login && null != -1 &&
         dup2(null, STDIN_FILENO) != -1 && dup2(out, STDOUT_FILENO) != -1 && close_range(3, ~0U, 0) == 0)
-        (void)execv(words[0], words);
+        (void)execv(words[0], words); /* NOLINT(clang-analyzer-core.NonNullParamChecker): there is a first */
     _exit(127);
 }
 

@@ -125,7 +125,10 @@ static void open_keep(void)
 
 static void open_profile(void)
 {
-    (void)setenv("PGLEND_RUNTIME_DIR", getenv("BENCH_REGULATED_DIR"), 1);
+    const char *directory = getenv("BENCH_REGULATED_DIR");
+
+    if (directory == NULL || setenv("PGLEND_RUNTIME_DIR", directory, 1) != 0)
+        bench_fail("BENCH_REGULATED_DIR", "the regulated pglendd's runtime directory is not known");
     profile.pool = bench_open("regulated");
 }
 
