@@ -2,7 +2,7 @@
 /*
  * live_crash_daemon_test.c - supervisor and keeper are killed, or stopped for a while, at each system call on their way
  * through grant, reclaim, a dead waiter, a new login and reload, and the supervisor at each instruction of client/lease.c
- * too. crash/crash.h tells how.
+ * too, in strict isolation also of daemon/grant.c and lend.c. crash/crash.h tells how.
  *
  * The hard thing: both serve many things in one loop, so a script is what happens in a bounded time while an actor, a
  * process beside them, does its part; not everything happens at the same place each time.
@@ -27,7 +27,7 @@ struct part {
     enum point_kind kind;
 };
 
-static struct code lease_code;
+static struct code supervisors;
 
 /* ---- around it ---- */
 
@@ -65,7 +65,7 @@ static bool raise_curtain(struct scene *scene, struct actor *actor, const struct
 {
     if (!actor_start(actor, part->act, scene))
         return false;
-    ck_assert(tracee_seize(tracee, part->target == SUPERVISOR ? scene->supervisor : scene->daemon->pid, &lease_code));
+    ck_assert(tracee_seize(tracee, part->target == SUPERVISOR ? scene->supervisor : scene->daemon->pid, &supervisors));
     actor_go(actor);
     return true;
 }
@@ -133,59 +133,57 @@ static const struct part parts[] = {
     {&act_reload, SUPERVISOR, SYSTEM_CALL},
 };
 static const struct script supervisor_scripts[] = {
-    {"grant", true, &parts[0]},       {"grant, client/lease.c", true, &parts[1]},
-    {"reclaim", true, &parts[2]},     {"reclaim, client/lease.c", true, &parts[3]},
-    {"dead waiter", true, &parts[4]}, {"dead waiter, client/lease.c", true, &parts[5]},
-    {"login", true, &parts[6]},       {"login, client/lease.c", true, &parts[7]},
+    {"grant", true, &parts[0]},       {"grant, instructions", true, &parts[1]},
+    {"reclaim", true, &parts[2]},     {"reclaim, instructions", true, &parts[3]},
+    {"dead waiter", true, &parts[4]}, {"dead waiter, instructions", true, &parts[5]},
+    {"login", true, &parts[6]},       {"login, instructions", true, &parts[7]},
     {"reload", true, &parts[8]},
 };
 static const struct part keeper_parts[] = {
     {&act_reclaim, KEEPER, SYSTEM_CALL}, {&act_login, KEEPER, SYSTEM_CALL}, {&act_reload, KEEPER, SYSTEM_CALL}};
 static const struct script keeper_scripts[] = {
-    {"keeper: reclaim", true, &keeper_parts[0]},
-    {"keeper: login", true, &keeper_parts[1]},
-    {"keeper: reload", true, &keeper_parts[2]},
+    {"reclaim", true, &keeper_parts[0]},
+    {"login", true, &keeper_parts[1]},
+    {"reload", true, &keeper_parts[2]},
+};
+#define ALL(of) .script = (of), .scripts = sizeof(of) / sizeof *(of)
+
+/* Whose instructions: in strict isolation the supervisor makes each transition itself. */
+static const char *const transitions[] = {"client/lease.o", NULL};
+static const char *const grants[] = {"client/lease.o", "daemon/grant.o", "daemon/lend.o", NULL};
+
+static const struct row {
+    struct campaign campaign;
+    const char *const *objects;
+} rows[] = {
+    {{.name = "supervisor", .pool = "", ALL(supervisor_scripts)}, transitions},
+    {{.name = "supervisor, strict", .pool = "", .strict = true, ALL(supervisor_scripts)}, grants},
+    {{.name = "keeper", .pool = "", ALL(keeper_scripts)}, transitions},
+    {{.name = "keeper, strict", .pool = "", .strict = true, ALL(keeper_scripts)}, grants},
 };
 
-static void run(const char *name, const struct script *script, size_t count)
+START_TEST(process)
 {
-    const struct campaign campaign = {.name = name,
-                                      .pool = "",
-                                      .code = &lease_code,
-                                      .script = script,
-                                      .scripts = count,
-                                      .record = record,
-                                      .attempt = attempt};
-    char object[256];
+    struct campaign campaign = rows[_i].campaign;
 
     if (geteuid() != 0) {
-        printf("%s: skipped: only root may trace processes that hold secrets\n", name);
+        printf("%s: skipped: only root may trace processes that hold secrets\n", campaign.name);
         return;
     }
-    (void)snprintf(object, sizeof object, "%s", harness_product("client/lease.o"));
-    code_load(&lease_code, harness_product("pglendd"), object);
+    code_load(&supervisors, harness_product("pglendd"), rows[_i].objects);
+    campaign.code = &supervisors;
+    campaign.record = record;
+    campaign.attempt = attempt;
     campaign_run(&campaign);
-    code_free(&lease_code);
-}
-
-START_TEST(supervisor)
-{
-    run("supervisor", supervisor_scripts, sizeof supervisor_scripts / sizeof *supervisor_scripts);
-}
-END_TEST
-
-START_TEST(keeper)
-{
-    run("keeper", keeper_scripts, sizeof keeper_scripts / sizeof *keeper_scripts);
+    code_free(&supervisors);
 }
 END_TEST
 
 int main(void)
 {
     Suite *suite = suite_create("live_crash_daemon");
-    TCase *daemon = harness_live_case(suite, "daemon", campaign_bound());
+    TCase *tcase = harness_live_case(suite, "daemon", campaign_bound());
 
-    tcase_add_test(daemon, supervisor);
-    tcase_add_test(daemon, keeper);
+    tcase_add_loop_test(tcase, process, 0, (int)(sizeof rows / sizeof *rows));
     return harness_main(suite);
 }

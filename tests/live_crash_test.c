@@ -297,60 +297,39 @@ static const struct script scripts[] = {
     {"hand over", true, &hand_over},
     {"time-out", true, &time_out},
 };
-static const struct script lean_scripts[] = {
-    {"lean: acquire, query, release", true, &again},
-    {"lean: wait", true, &wait_},
-    {"lean: hand over", true, &hand_over},
+static const struct script few_scripts[] = {
+    {"acquire, query, release", true, &again},
+    {"wait", true, &wait_},
+    {"hand over", true, &hand_over},
+};
+#define ALL(of) .script = (of), .scripts = sizeof(of) / sizeof *(of)
+
+static const struct campaign campaigns[] = {
+    {.name = "shared", .pool = "", ALL(scripts)},
+    {.name = "lean", .pool = ", 'reset': 'none', 'guard': false", ALL(few_scripts)},
+    {.name = "audited", .pool = "", .audited = true, ALL(few_scripts)},
+    {.name = "strict", .pool = "", .strict = true, ALL(scripts)},
+    {.name = "strict, audited", .pool = "", .strict = true, .audited = true, ALL(few_scripts)},
 };
 
-static const struct script audited_scripts[] = {
-    {"audited: acquire, query, release", true, &again},
-    {"audited: wait", true, &wait_},
-    {"audited: hand over", true, &hand_over},
-};
-
-static void run(const char *name, const char *configuration, bool audited, const struct script *script, size_t count)
+START_TEST(worker)
 {
-    const struct campaign campaign = {.name = name,
-                                      .pool = configuration,
-                                      .audited = audited,
-                                      .code = &library,
-                                      .script = script,
-                                      .scripts = count,
-                                      .record = record,
-                                      .attempt = attempt};
+    struct campaign campaign = campaigns[_i];
 
     code_load(&library, harness_product("libpglend.so.0"), NULL);
+    campaign.code = &library;
+    campaign.record = record;
+    campaign.attempt = attempt;
     campaign_run(&campaign);
     code_free(&library);
-}
-
-START_TEST(shared)
-{
-    run("shared isolation", "", false, scripts, sizeof scripts / sizeof *scripts);
-}
-END_TEST
-
-START_TEST(lean)
-{
-    run("no reset, no guard", ", 'reset': 'none', 'guard': false", false, lean_scripts,
-        sizeof lean_scripts / sizeof *lean_scripts);
-}
-END_TEST
-
-START_TEST(audited)
-{
-    run("audited", "", true, audited_scripts, sizeof audited_scripts / sizeof *audited_scripts);
 }
 END_TEST
 
 int main(void)
 {
     Suite *suite = suite_create("live_crash");
-    TCase *worker = harness_live_case(suite, "worker", campaign_bound());
+    TCase *tcase = harness_live_case(suite, "worker", campaign_bound());
 
-    tcase_add_test(worker, shared);
-    tcase_add_test(worker, lean);
-    tcase_add_test(worker, audited);
+    tcase_add_loop_test(tcase, worker, 0, (int)(sizeof campaigns / sizeof *campaigns));
     return harness_main(suite);
 }

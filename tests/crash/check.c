@@ -258,8 +258,8 @@ void scene_open(struct scene *scene, const struct campaign *campaign)
     (void)snprintf(scene->name, sizeof scene->name, "scene %d", (int)getpid());
     (void)snprintf(overrides, sizeof overrides,
                    "{'pools': {'clinic': {'database': {'application_name': '%s'},"
-                   " 'size': {'min': %d, 'max': %d, 'limit': 4}%s}}%s}",
-                   scene->name, MATES, MATES, campaign->pool, audit);
+                   " 'isolation': '%s', 'size': {'min': %d, 'max': %d, 'limit': 4}%s}}%s}",
+                   scene->name, campaign->strict ? "strict" : "shared", MATES, MATES, campaign->pool, audit);
     scene->daemon = pglendd_start(harness_server(), overrides);
     scene->superuser = postgres_connect(harness_server(), "postgres");
     wait_until(pglendd_count(scene->daemon, "idle") == MATES, 10);

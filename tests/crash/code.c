@@ -16,6 +16,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define OBJECTS_MAX 8
+
 struct table {
     void *image;
     size_t size, symbols;
@@ -88,15 +90,26 @@ static int by_address(const void *a, const void *b)
     return x->from < y->from ? -1 : x->from > y->from;
 }
 
-void code_load(struct code *code, const char *file, const char *object)
+static bool brought_by_one(const struct table *part, size_t parts, const char *name, const char *source)
 {
-    struct table all, part = {0};
+    for (size_t i = 0; i < parts; i++)
+        if (brought(&part[i], name, source))
+            return true;
+    return false;
+}
+
+void code_load(struct code *code, const char *file, const char *const object[])
+{
+    struct table all, part[OBJECTS_MAX];
     const char *source = "";
+    size_t parts = 0;
 
     (void)snprintf(code->file, sizeof code->file, "%s", file);
     table_open(&all, file);
-    if (object != NULL)
-        table_open(&part, object);
+    for (; object != NULL && object[parts] != NULL; parts++) {
+        ck_assert_uint_lt(parts, OBJECTS_MAX);
+        table_open(&part[parts], harness_product(object[parts]));
+    }
     code->function = calloc(all.symbols, sizeof *code->function);
     code->functions = 0;
     ck_assert_ptr_nonnull(code->function);
@@ -106,7 +119,7 @@ void code_load(struct code *code, const char *file, const char *object)
 
         if (ELF64_ST_TYPE(symbol->st_info) == STT_FILE)
             source = name;
-        if (!is_function(symbol) || (object != NULL && !brought(&part, name, source)))
+        if (!is_function(symbol) || (parts > 0 && !brought_by_one(part, parts, name, source)))
             continue;
         code->function[code->functions].from = symbol->st_value;
         code->function[code->functions].to = symbol->st_value + symbol->st_size;
@@ -114,8 +127,8 @@ void code_load(struct code *code, const char *file, const char *object)
     }
     qsort(code->function, code->functions, sizeof *code->function, by_address);
     ck_assert_msg(code->functions > 0, "%s has no functions to be tested", file);
-    if (object != NULL)
-        table_close(&part);
+    while (parts > 0)
+        table_close(&part[--parts]);
     table_close(&all);
 }
 

@@ -30,8 +30,8 @@ struct code {
     size_t functions;
 };
 
-/* The functions of FILE; OBJECT not NULL: only those that it brought into FILE. Fails the test. */
-void code_load(struct code *code, const char *file, const char *object);
+/* The functions of FILE; OBJECT, products up to a NULL: only those that they brought into FILE. Fails the test. */
+void code_load(struct code *code, const char *file, const char *const object[]);
 void code_free(struct code *code);
 /* Where PID has FILE mapped; 0: nowhere. */
 uint64_t code_base(const struct code *code, pid_t pid);
@@ -192,6 +192,7 @@ struct script {
 struct campaign {
     const char *name;
     const char *pool; /* more members of its configuration: ", 'key': …" */
+    bool strict;      /* in strict isolation: skipped where there are not two users for it */
     bool audited;
     const struct code *code;
     const struct script *script;
