@@ -260,7 +260,7 @@ fuzz: all $(BUILD)/tests/live_fuzz_test
 fuzz-small: | $(BUILD)/have-build
 	@MAKE='$(MAKE)' tests/fuzz/run.sh '$(abspath $(BUILD))/fuzz' 10 $(FUZZERS)
 
-# A process killed, and stopped, at every point of its way: all of them, where make check has 0.3 s a script.
+# A process killed, and stopped, at every point of its way: all of them, where make check has 0.2 s a script.
 CRASH_TESTS = live_crash live_crash_daemon
 check-crash: export CRASH_SECONDS ?= 0
 check-crash: export CRASH_LANES ?= 8

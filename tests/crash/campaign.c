@@ -41,7 +41,7 @@ static double setting(const char *name, double otherwise)
 /* For each script in each lane; 0: as long as it takes. */
 static double seconds_each(void)
 {
-    return setting("CRASH_SECONDS", 0.3);
+    return setting("CRASH_SECONDS", 0.2);
 }
 
 double campaign_bound(void)

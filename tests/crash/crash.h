@@ -204,7 +204,7 @@ struct campaign {
 };
 
 /*
- * $CRASH_SECONDS (0.3) for each script, 0: until all points have been tried; of these, each $CRASH_EVERY-th (1), in
+ * $CRASH_SECONDS (0.2) for each script, 0: until all points have been tried; of these, each $CRASH_EVERY-th (1), in
  * $CRASH_LANES (2) lanes; $CRASH_ONLY: part of the names of the scripts to try. Prints what was tried; fails the test if a point failed, or none was reached.
  */
 void campaign_run(const struct campaign *campaign);
