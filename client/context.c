@@ -20,13 +20,31 @@ static const char statement[] = "select pg_catalog.set_config('pglend.lease', $1
                                 "pg_catalog.set_config('pglend.purpose', $3, false), "
                                 "pg_catalog.set_config('application_name', $4, false)";
 
+static void make_ascii(char *text)
+{
+    for (char *c = text; *c != '\0'; c++)
+        if ((unsigned char)*c > 0x7e)
+            *c = '?';
+}
+
 /* The lease first: what is cut off is the actor's. PostgreSQL's own form of the name is ASCII. */
 static void make_name(char name[NAME_MAX_BYTES + 1], const char *lease, const char *actor)
 {
     (void)snprintf(name, NAME_MAX_BYTES + 1, "%s%s%s", lease, *actor != '\0' ? " " : "", actor);
-    for (char *c = name; *c != '\0'; c++)
-        if ((unsigned char)*c > 0x7e)
-            *c = '?';
+    make_ascii(name);
+}
+
+/* False: see what became of CONN. */
+static bool ask(PGconn *conn, const char *const value[4], uint64_t until)
+{
+    const Oid type[] = {TEXT_OID, TEXT_OID, TEXT_OID, TEXT_OID};
+
+    return PQsendQueryParams(conn, statement, 4, type, value, NULL, NULL, 0) == 1 && adopt_await(conn, until);
+}
+
+static bool has_refused(const PGconn *conn)
+{
+    return PQstatus(conn) == CONNECTION_OK && PQtransactionStatus(conn) == PQTRANS_IDLE;
 }
 
 /* The round trip was not what it should be. MORE: the session may be sound, and the supervisor finds out. */
@@ -34,7 +52,7 @@ static enum reader_state judge(struct request *r, PGconn *conn)
 {
     if (PQstatus(conn) != CONNECTION_OK || PQflush(conn) != 0)
         return READER_BROKEN;
-    if (PQtransactionStatus(conn) == PQTRANS_IDLE) {
+    if (has_refused(conn)) {
         r->refused = true;
         (void)error_set(r->pool, PGLEND_SYSTEM,
                         "pool \"%s\": the server does not take the lease's context as settings of its session: %s",
@@ -46,19 +64,28 @@ static enum reader_state judge(struct request *r, PGconn *conn)
 /* As adopt_settle(). */
 static enum reader_state tell(struct request *r, struct loan *loan)
 {
-    const char *lease = loan_name(loan), *actor = r->actor != NULL ? r->actor : "", *reported;
-    char name[NAME_MAX_BYTES + 1];
-    const char *const value[] = {lease, actor, r->purpose != NULL ? r->purpose : "", name};
-    const Oid type[] = {TEXT_OID, TEXT_OID, TEXT_OID, TEXT_OID};
+    const char *lease = loan_name(loan), *reported;
+    char actor[ACTOR_MAX + 1], purpose[ACTOR_MAX + 1], name[NAME_MAX_BYTES + 1];
+    const char *const value[] = {lease, actor, purpose, name};
     uint64_t now = clock_ns(), until = now + (uint64_t)r->policy->reset_timeout_ms * 1000000;
     PGconn *conn = loan->conn;
+    bool told;
 
     if (until > r->until)
         until = r->until > now + ANSWER_NS ? r->until : now + ANSWER_NS;
-    make_name(name, lease, actor);
-    if (PQsetnonblocking(conn, 1) != 0 || PQsendQueryParams(conn, statement, 4, type, value, NULL, NULL, 0) == 0)
+    (void)snprintf(actor, sizeof actor, "%s", r->actor != NULL ? r->actor : "");
+    (void)snprintf(purpose, sizeof purpose, "%s", r->purpose != NULL ? r->purpose : "");
+    make_name(name, lease, r->actor != NULL ? r->actor : "");
+    if (PQsetnonblocking(conn, 1) != 0)
         return READER_BROKEN;
-    if (!adopt_await(conn, until))
+    told = ask(conn, value, until);
+    if (!told && has_refused(conn)) {
+        /* For a letter that the database's encoding lacks, or a cancel request that came late: once more, in ASCII. */
+        make_ascii(actor);
+        make_ascii(purpose);
+        told = ask(conn, value, until);
+    }
+    if (!told)
         return judge(r, conn);
     reported = PQparameterStatus(conn, "application_name");
     (void)snprintf(loan->named, sizeof loan->named, "%s", reported != NULL ? reported : "");

@@ -101,6 +101,23 @@ START_TEST(a_long_name_is_cut)
 }
 END_TEST
 
+/* A database whose encoding lacks the actor's letters lends to him all the same. */
+START_TEST(another_encoding_is_no_obstacle)
+{
+    PGconn *conn;
+
+    postgres_run(harness_server(), "create database other encoding 'EUC_JP' locale 'C' template template0");
+    start("{'pools': {'clinic': {'database': {'dbname': 'other'}, " WITH_CONTEXT "1}}}}");
+    conn = acquire("\xc5\x81ukasz", "\xe6\xb2\xbb");
+    expect(conn, "server_encoding", "EUC_JP");
+    expect(conn, "pglend.lease", pglend_lease_id(pool, conn));
+    expect(conn, "pglend.actor", "??ukasz");
+    expect(conn, "pglend.purpose", "???");
+    release(conn);
+    end();
+}
+END_TEST
+
 /* Nothing of a lease is seen while its session waits for the next, and that costs no session. */
 START_TEST(it_is_gone_with_the_lease)
 {
@@ -316,6 +333,7 @@ int main(void)
 
     tcase_add_test(tc, a_session_knows_its_lease);
     tcase_add_test(tc, a_long_name_is_cut);
+    tcase_add_test(tc, another_encoding_is_no_obstacle);
     tcase_add_test(tc, it_is_gone_with_the_lease);
     tcase_add_test(tc, a_session_that_does_not_answer_is_passed_over);
     tcase_add_test(tc, a_server_that_refuses_is_quoted);

@@ -32,10 +32,10 @@ static const char hba[] = "local all,replication postgres trust\n"
                           "local clinic clinic_trust  trust\n"
                           "local clinic clinic_md5    md5\n"
                           "local clinic clinic_peer   peer map=anybody\n"
-                          "local clinic clinic        scram-sha-256\n"
+                          "local clinic,other clinic  scram-sha-256\n"
                           "host  clinic clinic_trust  127.0.0.1/32 trust\n"
                           "host  clinic clinic_md5    127.0.0.1/32 md5\n"
-                          "host  clinic clinic        127.0.0.1/32 scram-sha-256\n"
+                          "host  clinic,other clinic  127.0.0.1/32 scram-sha-256\n"
                           "hostssl clinic clinic_certificate 127.0.0.1/32 scram-sha-256 clientcert=verify-ca\n";
 static const char ident[] = "anybody /^.*$ clinic_peer\n";
 static const char roles[] =
