@@ -102,8 +102,14 @@ static const struct row {
      "setregid capset chown fchown lchown fchownat setrlimit seccomp"},
 };
 
-/* Libraries try them and do without: no need to log that. */
-static const char quiet[] = "io_uring_setup";
+/*
+ * Refused without a line of ours. Libraries try the first and do without. The others the C library makes with all
+ * signals blocked (posix_spawn, pthread_create), where a trap is death.
+ */
+static const struct {
+    int error;
+    const char *call;
+} quiet[] = {{ENOSYS, "io_uring_setup"}, {EPERM, "clone"}, {EPERM, "clone3"}, {EPERM, "fork"}, {EPERM, "vfork"}};
 
 #if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ || defined PGLEND_COVERAGE
 #define CONFINES 0
@@ -213,6 +219,16 @@ static int add_row(scmp_filter_ctx filter, const struct row *row, const int *fam
     return error;
 }
 
+static int refuse_quietly(scmp_filter_ctx filter, enum sandbox_process process, const char *name, int error)
+{
+    int call = seccomp_syscall_resolve_name(name);
+
+    /* Another machine's call; or one that starts a process, of one that may. */
+    if (call < 0 || (error == EPERM && (1U << process & EXECUTES) != 0))
+        return 0;
+    return seccomp_rule_add(filter, SCMP_ACT_ERRNO((uint32_t)error), call, 0);
+}
+
 /* 0, or a negative errno. */
 static int load(enum sandbox_process process, uint32_t action)
 {
@@ -226,8 +242,8 @@ static int load(enum sandbox_process process, uint32_t action)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0] && error == 0; i++)
         if ((rows[i].processes & 1U << process) != 0)
             error = add_row(filter, &rows[i], networked ? everywhere : here);
-    if (error == 0 && action != SCMP_ACT_LOG)
-        error = seccomp_rule_add(filter, SCMP_ACT_ERRNO(ENOSYS), seccomp_syscall_resolve_name(quiet), 0);
+    for (size_t i = 0; i < sizeof quiet / sizeof quiet[0] && error == 0 && action != SCMP_ACT_LOG; i++)
+        error = refuse_quietly(filter, process, quiet[i].call, quiet[i].error);
     if (error == 0)
         error = seccomp_load(filter);
     seccomp_release(filter);

@@ -13,6 +13,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
+#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -279,6 +281,37 @@ START_TEST(a_refusal_is_logged)
 }
 END_TEST
 
+static void *nothing(void *argument)
+{
+    return argument;
+}
+
+/* The C library makes these with all signals blocked, where a trap would be death. */
+START_TEST(nobody_dies_of_a_thread_or_a_program)
+{
+    char *words[] = {"true", NULL};
+    int status;
+    pid_t pid;
+
+    if (skipped() || (1U << _i & (KEEPER | ARCHIVE)) != 0)
+        return;
+    ck_assert_int_ne(pid = fork(), -1);
+    if (pid == 0) {
+        pthread_t thread;
+        pid_t spawned;
+
+        log_open("sandbox test");
+        privilege_harden();
+        sandbox_enter((enum sandbox_process)_i, SANDBOX_ENFORCE);
+        if (posix_spawn(&spawned, "/bin/true", NULL, NULL, words, words + 1) != EPERM)
+            _exit(2);
+        _exit(pthread_create(&thread, NULL, nothing, NULL) == EPERM ? 42 : 3);
+    }
+    ck_assert_int_eq(waitpid(pid, &status, 0), pid);
+    ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == 42, "process %d: status %#x", _i, (unsigned)status);
+}
+END_TEST
+
 /* ---- the running daemon ---- */
 
 static int status_field(pid_t pid, const char *field)
@@ -335,6 +368,7 @@ int main(void)
     tcase_add_loop_test(tc, each_has_its_own, 0, SANDBOX_PROCESSES);
     tcase_add_loop_test(tc, log_lets_them_go_on, 0, SANDBOX_PROCESSES);
     tcase_add_test(tc, a_refusal_is_logged);
+    tcase_add_loop_test(tc, nobody_dies_of_a_thread_or_a_program, 0, SANDBOX_PROCESSES);
     tcase_add_loop_test(tc, every_process_is_confined, 0, 3);
     return harness_main(suite);
 }
