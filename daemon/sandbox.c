@@ -21,6 +21,7 @@
 #include <sys/socket.h>
 #include <time.h>
 #include <ucontext.h>
+#include <unistd.h>
 
 #define KEEPER     (1U << SANDBOX_KEEPER)
 #define ARCHIVE    (1U << SANDBOX_ARCHIVE)
@@ -33,9 +34,10 @@
 #define EXECUTES   (KEEPER | ARCHIVE)
 #define MOST       (EXECUTES | AUDIT | SUPERVISOR | SESSION | WATCH | CONFIG) /* all but the relay */
 #define ALL        (MOST | RELAY)
+#define LOADS      (EXECUTES | SESSION | CONFIG) /* libraries: name services, OpenSSL's */
 
 /* What arguments a call may have. */
-enum limit { ANY, READING, FAMILY, NO_CODE };
+enum limit { ANY, READING, FAMILY, NO_CODE, ITSELF };
 
 /* Calls that this machine does not have are passed over. */
 static const struct row {
@@ -44,20 +46,25 @@ static const struct row {
     const char *calls;
 } rows[] = {
     /* What the C library needs to live, wait and end. */
-    {MOST, ANY, "mmap mmap2 mprotect"},
-    {RELAY, NO_CODE, "mmap mmap2 mprotect"},
+    {LOADS, ANY, "mmap mmap2 mprotect"},
+    {ALL & ~LOADS, NO_CODE, "mmap mmap2 mprotect"},
     {ALL, ANY,
      "brk munmap mremap madvise mlock mlock2 munlock membarrier futex futex_time64 futex_waitv "
      "rseq "
      "set_robust_list get_robust_list set_tid_address arch_prctl prctl getrandom sysinfo uname getpid gettid getppid "
      "getuid geteuid getgid getegid getresuid getresgid getgroups getrlimit ugetrlimit prlimit64 getrusage "
-     "sched_yield sched_getaffinity restart_syscall exit exit_group tgkill"},
+     "sched_yield sched_getaffinity restart_syscall exit exit_group"},
+    /* What abort() sends. A program that is executed has another number. */
+    {EXECUTES, ANY, "tgkill"},
+    {ALL & ~EXECUTES, ITSELF, "tgkill"},
     {ALL, ANY,
      "clock_gettime clock_gettime64 clock_getres clock_nanosleep clock_nanosleep_time64 gettimeofday time nanosleep "
      "times rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait rt_sigpending sigaltstack sigreturn"},
     {ALL, ANY,
-     "read readv write writev pread64 preadv pwrite64 pwritev close close_range dup dup2 dup3 lseek _llseek fcntl "
-     "fcntl64 ioctl pipe pipe2 poll ppoll ppoll_time64 select _newselect pselect6 epoll_create epoll_create1 epoll_ctl "
+     "read readv write writev pread64 preadv pwrite64 pwritev close close_range lseek _llseek fcntl "
+     "fcntl64 ioctl poll ppoll ppoll_time64 select _newselect pselect6"},
+    {MOST, ANY,
+     "dup dup2 dup3 pipe pipe2 epoll_create epoll_create1 epoll_ctl "
      "epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2"},
     {MOST, ANY,
      "stat stat64 fstat fstat64 lstat newfstatat fstatat64 statx fstatfs fstatfs64 statfs statfs64 access faccessat "
@@ -74,13 +81,14 @@ static const struct row {
      "setxattr lsetxattr syncfs sync"},
 
     /* Sockets. Who makes none still has those that it was given. */
-    {ALL, ANY,
-     "sendmsg recvmsg send sendto recv recvfrom sendmmsg recvmmsg shutdown getsockopt setsockopt getsockname "
-     "getpeername"},
-    {MOST & ~WATCH, FAMILY, "socket"},
-    {MOST & ~WATCH, ANY, "connect socketpair"},
-    {EXECUTES | SUPERVISOR, ANY, "accept accept4 listen"},
+    {ALL, ANY, "send sendto recv recvfrom shutdown getsockopt setsockopt getsockname getpeername"},
+    {MOST, ANY, "sendmsg recvmsg sendmmsg recvmmsg"},
+    {MOST & ~WATCH, ANY, "socketpair"},
+    {MOST & ~(WATCH | SUPERVISOR), FAMILY, "socket"},
+    {MOST & ~(WATCH | SUPERVISOR), ANY, "connect"},
+    {EXECUTES | SUPERVISOR, ANY, "accept accept4"},
     {EXECUTES | SESSION, ANY, "bind"},
+    {EXECUTES, ANY, "listen"},
 
     /* Segments and the configuration are memory files; workers are watched by their pidfds. */
     {EXECUTES | SUPERVISOR | CONFIG, ANY, "memfd_create ftruncate fchmod fallocate"},
@@ -194,6 +202,9 @@ static int allow(scmp_filter_ctx filter, int call, enum limit limit, const int *
                                 SCMP_CMP(flags, SCMP_CMP_MASKED_EQ, writing, O_RDONLY));
     case NO_CODE:
         return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+    case ITSELF:
+        return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1,
+                                SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)getpid()));
     case FAMILY:
         for (; *families != AF_UNSPEC && error == 0; families++)
             error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1,

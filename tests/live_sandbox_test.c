@@ -118,6 +118,21 @@ static int try_memfd(void)
     return keep(memfd_create("sandbox", MFD_CLOEXEC));
 }
 
+static int try_recvmsg(void)
+{
+    return (int)recvmsg(-1, NULL, 0);
+}
+
+static int try_dup(void)
+{
+    return keep(dup(0));
+}
+
+static int try_tgkill(void)
+{
+    return (int)syscall(SYS_tgkill, getppid(), getppid(), 0);
+}
+
 static int try_ptrace(void)
 {
     return (int)ptrace(PTRACE_CONT, -1, NULL, NULL);
@@ -174,15 +189,18 @@ static const struct {
     {"kill", try_kill, KEEPER | ARCHIVE},
     {"setuid", try_setuid, KEEPER},
     {"socket, network", try_inet, KEEPER | ARCHIVE | SESSION},
-    {"socket, local", try_unix, ALL & ~(WATCH | RELAY)},
+    {"socket, local", try_unix, ALL & ~(WATCH | RELAY | SUPERVISOR)},
     {"socket, raw packets", try_packets, NOBODY},
     {"look at a file", try_stat, ALL & ~RELAY},
     {"open to read", try_read, ALL & ~RELAY},
-    {"map code", try_code, ALL & ~RELAY},
+    {"map code", try_code, KEEPER | ARCHIVE | SESSION | CONFIG},
     {"open to write", try_write, KEEPER | ARCHIVE | AUDIT},
     {"open to create", try_create, KEEPER | ARCHIVE | AUDIT},
     {"unlink", try_unlink, KEEPER | ARCHIVE | AUDIT},
     {"memfd_create", try_memfd, KEEPER | ARCHIVE | SUPERVISOR | CONFIG},
+    {"take descriptors", try_recvmsg, ALL & ~RELAY},
+    {"duplicate", try_dup, ALL & ~RELAY},
+    {"signal to its parent", try_tgkill, KEEPER | ARCHIVE},
     {"ptrace", try_ptrace, NOBODY},
     {"process_vm_readv", try_read_memory, NOBODY},
     {"unshare", try_unshare, NOBODY},
@@ -346,6 +364,7 @@ START_TEST(every_process_is_confined)
                    modes[_i], trail);
     d = pglendd_start(harness_server(), overrides);
     wait_until(pglendd_count(d, "idle") >= 2, 20);
+    wait_until(pglendd_process(d, "login") == 0, 10); /* those that have done what they were for */
     children = process_children(d->pid, child, 63);
     ck_assert_uint_ge(children, 2); /* supervisor, audit, and over TLS relays */
     child[children++] = d->pid;
