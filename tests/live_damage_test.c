@@ -370,6 +370,37 @@ START_TEST(another_size)
 }
 END_TEST
 
+/* The audit process reads the ring while it is cut off under its eyes, and neither dies nor writes what is not so. */
+START_TEST(another_size_while_it_is_recorded)
+{
+    static const off_t cut[] = {0, 4096, 65536};
+    char trail[128], text[512];
+    struct vandal v;
+    pid_t audit;
+
+    pglendd_trail(trail);
+    (void)snprintf(
+        text, sizeof text,
+        "{'audit': {'directory': '%s', 'window': '5ms'}, 'pools': {'clinic': {'size': {'min': 1, 'max': 2}}}}", trail);
+    start(text);
+    wait_until((audit = pglendd_process(daemon_, "audit")) != 0, 5);
+    for (unsigned i = 0; i < sizeof cut / sizeof cut[0]; i++) {
+        in_worker(borrow_anew, (void *)(uintptr_t) "while recorded", 2.0 * MEND_SECONDS);
+        attach(&v);
+        ck_assert_int_eq(ftruncate(v.segment_fd, cut[i]), 0);
+        wait_until(pglendd_logged(daemon_, "damaged the shared memory") > i, 3);
+        in_worker(borrow_anew, (void *)(uintptr_t) "truncation while recorded", 2.0 * MEND_SECONDS);
+        ck_assert_int_eq(pglendd_process(daemon_, "audit"), audit);
+        detach(&v);
+    }
+    ck_assert_int_eq(pglendd_logged(daemon_, "the audit process (pid"), 0);
+    pglendd_stop(daemon_);
+    (void)snprintf(text, sizeof text, "timeout 20 %s audit verify --key '%s.key' '%s' >/dev/null 2>&1",
+                   harness_product("pglend"), trail, trail);
+    ck_assert_int_eq(system(text), 0); /* NOLINT(cert-env33-c) */
+}
+END_TEST
+
 /* ---- at random, under load ---- */
 
 /* Any byte, any word, plausible words, and FETCH for anything. Says 'x' and ends when it got what it may not have. */
@@ -493,6 +524,8 @@ int main(void)
     tcase_add_test(tc, any_field_before_a_restart);
     tcase_add_test(tc, records_of_nobody);
     tcase_add_test(tc, another_size);
+    tc = harness_live_case(suite, "recorded", 60);
+    tcase_add_test(tc, another_size_while_it_is_recorded);
     tc = harness_live_case(suite, "random", 60);
     tcase_add_test(tc, at_random);
     return harness_main(suite);
