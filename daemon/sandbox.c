@@ -81,8 +81,8 @@ static const struct row {
      "setxattr lsetxattr syncfs sync"},
 
     /* Sockets. Who makes none still has those that it was given. */
-    {ALL, ANY, "send sendto recv recvfrom shutdown getsockopt setsockopt getsockname getpeername"},
-    {MOST, ANY, "sendmsg recvmsg sendmmsg recvmmsg"},
+    {ALL, ANY, "send sendto recv recvfrom recvmsg shutdown getsockopt setsockopt getsockname getpeername"},
+    {MOST, ANY, "sendmsg sendmmsg recvmmsg"},
     {MOST & ~WATCH, ANY, "socketpair"},
     {MOST & ~(WATCH | SUPERVISOR), FAMILY, "socket"},
     {MOST & ~(WATCH | SUPERVISOR), ANY, "connect"},

@@ -118,9 +118,9 @@ static int try_memfd(void)
     return keep(memfd_create("sandbox", MFD_CLOEXEC));
 }
 
-static int try_recvmsg(void)
+static int try_sendmsg(void)
 {
-    return (int)recvmsg(-1, NULL, 0);
+    return (int)sendmsg(-1, NULL, 0);
 }
 
 static int try_dup(void)
@@ -198,7 +198,7 @@ static const struct {
     {"open to create", try_create, KEEPER | ARCHIVE | AUDIT},
     {"unlink", try_unlink, KEEPER | ARCHIVE | AUDIT},
     {"memfd_create", try_memfd, KEEPER | ARCHIVE | SUPERVISOR | CONFIG},
-    {"take descriptors", try_recvmsg, ALL & ~RELAY},
+    {"send descriptors", try_sendmsg, ALL & ~RELAY},
     {"duplicate", try_dup, ALL & ~RELAY},
     {"signal to its parent", try_tgkill, KEEPER | ARCHIVE},
     {"ptrace", try_ptrace, NOBODY},
