@@ -167,7 +167,7 @@ check-tls: all $(tests_bin)
 
 # And in strict isolation, for which there must be two users; some with both.
 STRICT_TLS_SOME = live_borrow
-STRICT_TLS_REST = live_reset live_death live_supervisor
+STRICT_TLS_REST = live_reset live_death live_hostile live_supervisor
 STRICT_SOME = live_borrow live_reset live_death
 STRICT_REST = live_access live_audit live_cancel live_cli live_context live_crowd live_daemon live_health live_hostile \
               live_lease live_override live_scarce live_secret live_stats live_steer live_supervisor
