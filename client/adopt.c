@@ -428,7 +428,8 @@ enum reader_state adopt_settle(struct loan *loan, bool due, bool discard_all, ui
             return READER_BROKEN;
         else if (state == READER_CLEAN || (state == READER_MORE && !wait_for(loan->lent, POLLIN, until)))
             return state;
-        if (state == READER_BROKEN || (state == READER_CLEAN && got < (ssize_t)sizeof bytes && got > 0))
+        /* Also behind a whole answer: the session's end may stand there. */
+        if (state == READER_BROKEN)
             return state;
     }
 }
