@@ -29,10 +29,10 @@ static const struct crowd {
     int kept_percent;     /* sessions that must outlive it, at least, on a machine that is busy too */
 } crowds[] = {
     {"between two statements", {"nothing at all", "transaction open", "temporary table"}, 100},
-    {"while their statements run", {"query running", "query running in a transaction"}, 75},
+    {"while their statements run", {"query running", "query running in a transaction"}, 60},
     {"at this and that",
      {"transaction open", "query running", "rows unread", "COPY in", "query running in a transaction"},
-     75},
+     60},
 };
 
 static const struct dirt *dirt_of(const struct crowd *crowd, int i)
