@@ -26,6 +26,8 @@ small='
 '
 full="$small
 2x1 SWEEPS=1
+2x1 CRASHES=1
+3x2 CYCLES=1
 "
 
 # number, what is done wrong, workers x slots, budgets: an error is found
@@ -52,7 +54,7 @@ build() {
     [ -x "$work/$1/pan" ] && return
     mkdir "$work/$1" && cd "$work/$1" &&
         spin -a -DWHOLE_SCAN "-DWORKERS=${1%x*}" "-DSLOTS=${1#*x}" "$model" >spin.log 2>&1 &&
-        ${CC:-gcc} -O0 -w -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -o pan pan.c && return
+        ${CC:-gcc} -O2 -w -DSAFETY -DCOLLAPSE -DVECTORSZ=2048 -o pan pan.c && return
     cat spin.log
     exit 1
 }
