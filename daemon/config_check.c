@@ -192,6 +192,25 @@ static bool check_password(struct config_parse *p, const struct database_config 
     return true;
 }
 
+/* Nothing of a lease may be lost to a session's whole life, nor its name where PostgreSQL cuts. */
+static bool check_context(struct config_parse *p, const struct pool_config *pool)
+{
+    static const char longest[] = "/4095/1099511627775"; /* slot and version, of 40 bits, behind the pool's name */
+
+    if (!pool->context)
+        return true;
+    if (pool->reset != RESET_FULL && pool->reset != RESET_REPLACE)
+        return config_fail_key(p, "context",
+                               "\"reset\" does not take it back for certain, and the next lease would bear this one's "
+                               "name; write \"reset\": \"full\" or \"replace\", or remove \"context\"");
+    if (strlen(pool->name) + sizeof longest - 1 >= NAME_FIELD)
+        return config_fail_key(p, "context",
+                               "a pool's name of %zu bytes leaves no room for the lease's in application_name, which "
+                               "has %d; give it one of at most %zu, or remove \"context\"",
+                               strlen(pool->name), NAME_FIELD - 1, NAME_FIELD - sizeof longest);
+    return true;
+}
+
 /* Unless they are given another name. PostgreSQL cuts it at 63 bytes. */
 static bool name_sessions(struct config_parse *p, struct pool_config *pool)
 {
@@ -223,12 +242,8 @@ bool config_check_pool(struct config_parse *p, struct pool_config *pool)
             p, "reset",
             "isolation \"strict\" hands no session on that kept anything of its last borrower; write "
             "\"full\" or \"replace\"");
-    if (pool->context && pool->reset != RESET_FULL && pool->reset != RESET_REPLACE)
-        return config_fail_key(p, "context",
-                               "\"reset\" does not take it back for certain, and the next lease would bear this one's "
-                               "name; write \"reset\": \"full\" or \"replace\", or remove \"context\"");
-    return find_authorities(p, database) && check_size(p, pool) && check_purposes(p, &pool->purposes) &&
-           check_executables(p, &pool->access.executables);
+    return check_context(p, pool) && find_authorities(p, database) && check_size(p, pool) &&
+           check_purposes(p, &pool->purposes) && check_executables(p, &pool->access.executables);
 }
 
 bool config_check_file(struct config_parse *p, struct config *config)

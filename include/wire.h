@@ -29,7 +29,7 @@
  *                                                                    what is held; of the worker's other leases it may
  *                                                                    be that a supervisor died before they were known
  *
- * Change a struct or a number: bump WIRE_VERSION. Numbers are not reused.
+ * Change a struct or a number, here or in segment.h: bump WIRE_VERSION. Numbers are not reused.
  */
 #ifndef PGLEND_WIRE_H
 #define PGLEND_WIRE_H
@@ -38,7 +38,7 @@
 #include <sys/types.h>
 
 #define WIRE_MAGIC   UINT32_C(0x444e4c50) /* "PLND" */
-#define WIRE_VERSION 2
+#define WIRE_VERSION 3
 #define WIRE_TEXT    256
 #define TOKEN_HEX    32 /* a one-time 128-bit token in hexadecimal */
 
