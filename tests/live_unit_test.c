@@ -13,6 +13,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
 #include <unistd.h>
 
 static struct pglendd *daemon_;
@@ -114,6 +117,39 @@ START_TEST(confined_as_the_unit_says)
 }
 END_TEST
 
+/* What the service manager is told next. */
+static void expect_told(int manager, const char *words)
+{
+    struct timeval bound = {.tv_sec = 20};
+    char said[128] = "";
+
+    ck_assert_int_eq(setsockopt(manager, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound), 0);
+    ck_assert_int_gt(recv(manager, said, sizeof said - 1, 0), 0);
+    ck_assert_msg(strstr(said, words) != NULL, "%s", said);
+}
+
+/* Ready is who can be connected to, with every database down too. */
+START_TEST(readiness_is_told)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), worker;
+
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/notify", harness_directory());
+    ck_assert_int_eq(bind(manager, (const struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(chmod(address.sun_path, 0666), 0);
+    ck_assert_int_eq(setenv("NOTIFY_SOCKET", address.sun_path, 1), 0);
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'database': {'host': '127.0.0.1', 'port': 1}}}}");
+    expect_told(manager, "READY=1");
+    worker = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/worker.sock", daemon_->runtime_dir);
+    ck_assert_int_eq(connect(worker, (const struct sockaddr *)&address, sizeof address), 0);
+    (void)close(worker);
+    pglendd_stop(daemon_);
+    expect_told(manager, "STOPPING=1");
+    (void)close(manager);
+}
+END_TEST
+
 /* Of the unit as installed: the programs' directories are put in at installation. */
 START_TEST(little_is_exposed)
 {
@@ -147,6 +183,7 @@ int main(void)
     TCase *tc = harness_live_case(suite, "unit", 30);
 
     tcase_add_test(tc, confined_as_the_unit_says);
+    tcase_add_test(tc, readiness_is_told);
     tcase_add_loop_test(tc, little_is_exposed, 0, sizeof units / sizeof units[0]);
     return harness_main(suite);
 }
