@@ -25,6 +25,7 @@ static void fill_self(struct ring_entry *event, const struct attachment *at, enu
         .pid = atomic_load_explicit(&self->pid, memory_order_relaxed),
         .uid = atomic_load_explicit(&self->uid, memory_order_relaxed),
         .gid = atomic_load_explicit(&self->gid, memory_order_relaxed),
+        .worker = at->worker,
     };
 }
 
@@ -38,6 +39,7 @@ static void fill(struct ring_entry *event, const struct attachment *at, uint32_t
     event->slot = slot;
     event->generation = atomic_load_explicit(&in->generation, memory_order_relaxed);
     event->backend_pid = atomic_load_explicit(&in->backend_pid, memory_order_relaxed);
+    event->role = at->segment.role[slot];
     event->said = at->segment.asserted[borrower];
 }
 

@@ -106,6 +106,7 @@ bool ring_take(struct ring_reader *reader, const struct segment *s, uint64_t now
         }
         memcpy((char *)event + sizeof event->stamp, (const char *)entry + sizeof entry->stamp,
                sizeof *event - sizeof event->stamp);
+        event->role.name[NAME_FIELD - 1] = '\0';
         event->said.actor[ACTOR_MAX] = event->said.purpose[ACTOR_MAX] = '\0';
         reader->next++;
         reader->stuck_since = 0;

@@ -21,7 +21,7 @@
     (((uint64_t)sizeof(struct segment_header) << 40) ^ ((uint64_t)sizeof(struct slot) << 32) ^                         \
      ((uint64_t)sizeof(struct borrower) << 24) ^ ((uint64_t)sizeof(struct asserted) << 12) ^                           \
      (uint64_t)sizeof(struct worker_record) ^ ((uint64_t)sizeof(struct policy) << 4) ^                                 \
-     ((uint64_t)sizeof(struct stats_stripe) << 20))
+     ((uint64_t)sizeof(struct stats_stripe) << 20) ^ ((uint64_t)sizeof(struct ring_entry) << 8))
 
 /* The ring's entries are cache lines, and worker records are not. */
 #define RING_PAD 64
@@ -40,7 +40,7 @@ static size_t padded(size_t offset)
 static size_t segment_size(uint32_t slots, uint32_t borrowers, uint32_t records)
 {
     return sizeof(struct segment_header) + STATS_STRIPES * sizeof(struct stats_stripe) +
-           (size_t)slots * sizeof(struct slot) +
+           (size_t)slots * (sizeof(struct slot) + sizeof(struct slot_role)) +
            (size_t)borrowers * (sizeof(struct borrower) + sizeof(struct asserted) + sizeof(struct worker_record)) +
            RING_PAD + (size_t)records * sizeof(struct ring_entry);
 }
@@ -192,7 +192,8 @@ int segment_map(struct segment *s, int fd)
     }
     s->stripe = (struct stats_stripe *)(base + sizeof(struct segment_header));
     s->slot = (struct slot *)(s->stripe + STATS_STRIPES);
-    s->borrower = (struct borrower *)(s->slot + s->slots);
+    s->role = (struct slot_role *)(s->slot + s->slots);
+    s->borrower = (struct borrower *)(s->role + s->slots);
     s->asserted = (struct asserted *)(s->borrower + s->borrowers);
     s->worker = (struct worker_record *)(s->asserted + s->borrowers);
     s->ring = (struct ring_entry *)(base + padded((size_t)((char *)(s->worker + s->borrowers) - base)));

@@ -77,6 +77,24 @@ static void set_time(struct audit_values *values, enum audit_field field, uint64
         audit_set_number(values, field, (int64_t)us);
 }
 
+/*
+ * As the keeper found it when that worker came. Another one may have its record by now, and then it is not said: who is
+ * told by pid and start is told in that worker's "worker.attached" too.
+ */
+static void set_executable(struct audit_values *values, const struct segment *s, const struct ring_entry *e,
+                           char text[EXECUTABLE_MAX])
+{
+    const struct worker_record *record = e->worker < s->borrowers ? &s->worker[e->worker] : NULL;
+
+    if (record == NULL || atomic_load_explicit(&record->start_time, memory_order_acquire) != e->started)
+        return;
+    (void)snprintf(text, EXECUTABLE_MAX, "%.*s", EXECUTABLE_MAX - 1, record->executable);
+    /* Another supervisor may have written another one there meanwhile. */
+    atomic_thread_fence(memory_order_acquire);
+    if (atomic_load_explicit(&record->start_time, memory_order_relaxed) == e->started)
+        audit_set_text(values, AUDIT_FIELD_EXECUTABLE, text);
+}
+
 static void set_lease(struct audit_values *values, const struct ring_entry *e, const char *pool, char *lease,
                       size_t size)
 {
@@ -85,6 +103,7 @@ static void set_lease(struct audit_values *values, const struct ring_entry *e, c
     audit_set_number(values, AUDIT_FIELD_SLOT, e->slot);
     audit_set_number(values, AUDIT_FIELD_GENERATION, e->generation);
     audit_set_number(values, AUDIT_FIELD_BACKEND, e->backend_pid);
+    audit_set_text(values, AUDIT_FIELD_ROLE, e->role.name);
 }
 
 static void record(struct audit_trail *t, const struct pool_ring *r, const struct ring_entry *e)
@@ -99,7 +118,7 @@ static void record(struct audit_trail *t, const struct pool_ring *r, const struc
         [RING_REFUSED] = {AUDIT_LEASE_REFUSED, NULL},
     };
     struct audit_values values = {0};
-    char lease[NAME_FIELD + 40];
+    char lease[NAME_FIELD + 40], executable[EXECUTABLE_MAX];
 
     audit_set_text(&values, AUDIT_FIELD_POOL, r->pool);
     if (e->kind != RING_REFUSED)
@@ -108,6 +127,7 @@ static void record(struct audit_trail *t, const struct pool_ring *r, const struc
     audit_set_number(&values, AUDIT_FIELD_GID, e->gid);
     audit_set_number(&values, AUDIT_FIELD_PID, e->pid);
     set_time(&values, AUDIT_FIELD_STARTED, e->started);
+    set_executable(&values, &r->segment, e, executable);
     audit_set_text(&values, AUDIT_FIELD_ACTOR, e->said.actor);
     audit_set_text(&values, AUDIT_FIELD_PURPOSE, e->said.purpose);
     audit_set_flag(&values, AUDIT_FIELD_ATTESTED, r->attested);

@@ -151,6 +151,7 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     b->relayed = backend_fact(b, ".tls", tls, sizeof tls) != NULL;
     b->certificate_expires = certificate_of(b);
     role_begin(b);
+    (void)backend_fact(b, ".user", b->pool->segment.role[b->slot].name, NAME_FIELD);
     atomic_store_explicit(&slot->generation, b->generation, memory_order_relaxed);
     atomic_store_explicit(&slot->backend_pid, b->pid, memory_order_relaxed);
 }

@@ -14,7 +14,6 @@
 #include <stdio.h>
 
 #define CONFIG_ERROR_MAX    4096
-#define EXECUTABLE_MAX      256 /* a path that is known, with its NUL */
 #define CONFIG_DEFAULT_PATH "/etc/pglend/pglend.json"
 
 struct string_list {

@@ -34,6 +34,7 @@ static void set_worker(struct ring_entry *event, const struct worker *w)
     event->pid = w->identity.pid;
     event->uid = w->identity.uid;
     event->gid = w->identity.gid;
+    event->worker = w->index;
 }
 
 static void put(const struct backend *b, uint64_t word, struct ring_entry *event)
@@ -45,6 +46,7 @@ static void put(const struct backend *b, uint64_t word, struct ring_entry *event
     event->slot = b->slot;
     event->generation = b->generation;
     event->backend_pid = b->pid;
+    event->role = s->role[b->slot];
     event->said = s->asserted[word_borrower(word)];
     if (w != NULL)
         set_worker(event, w);

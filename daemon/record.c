@@ -37,28 +37,39 @@ uint32_t worker_cancel_key(const struct worker *w, const struct backend *b)
     return (uint32_t)keyed_hash(w->pool, text);
 }
 
-static uint64_t record_seal(const struct pool *pool, uint32_t index, const struct identity *who, int64_t since)
+static uint64_t record_seal(const struct pool *pool, uint32_t index, const struct identity *who, int64_t since,
+                            const char *executable)
 {
-    char text[256];
+    char text[256 + EXECUTABLE_MAX];
 
-    (void)snprintf(text, sizeof text, "worker %s %u %d %u %u %llu %lld", pool->config->name, index, (int)who->pid,
-                   (unsigned)who->uid, (unsigned)who->gid, (unsigned long long)who->start_time, (long long)since);
+    (void)snprintf(text, sizeof text, "worker %s %u %d %u %u %llu %lld %s", pool->config->name, index, (int)who->pid,
+                   (unsigned)who->uid, (unsigned)who->gid, (unsigned long long)who->start_time, (long long)since,
+                   executable);
     return keyed_hash(pool, text);
 }
 
+/* The start is no worker's while the rest is written, so that the audit process does not mistake one for another. */
 void record_write(const struct worker *w)
 {
     struct worker_record *record = &w->pool->segment.worker[w->index];
+    uint64_t seal = record_seal(w->pool, w->index, &w->identity, w->since, w->exe);
 
-    atomic_store_explicit(&record->start_time, w->identity.start_time, memory_order_relaxed);
+    if (atomic_load_explicit(&record->seal, memory_order_relaxed) == seal &&
+        atomic_load_explicit(&record->pid, memory_order_relaxed) == w->identity.pid)
+        return; /* it is there, and its threads may be reading it */
+    atomic_store_explicit(&record->start_time, 0, memory_order_relaxed);
+    atomic_thread_fence(memory_order_release);
+    memcpy(record->executable, w->exe, sizeof record->executable);
     atomic_store_explicit(&record->uid, w->identity.uid, memory_order_relaxed);
     atomic_store_explicit(&record->gid, w->identity.gid, memory_order_relaxed);
     atomic_store_explicit(&record->since, (uint64_t)w->since, memory_order_relaxed);
-    atomic_store_explicit(&record->seal, record_seal(w->pool, w->index, &w->identity, w->since), memory_order_relaxed);
+    atomic_store_explicit(&record->seal, seal, memory_order_relaxed);
+    atomic_store_explicit(&record->start_time, w->identity.start_time, memory_order_release);
     atomic_store_explicit(&record->pid, w->identity.pid, memory_order_relaxed);
 }
 
-bool record_read(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since)
+bool record_read(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since,
+                 char executable[EXECUTABLE_MAX])
 {
     const struct worker_record *record = &pool->segment.worker[index];
 
@@ -70,8 +81,9 @@ bool record_read(const struct pool *pool, uint32_t index, struct identity *who, 
         .pidfd = -1,
     };
     *since = (int64_t)atomic_load_explicit(&record->since, memory_order_relaxed);
+    (void)snprintf(executable, EXECUTABLE_MAX, "%.*s", EXECUTABLE_MAX - 1, record->executable);
     if (who->pid <= 0 ||
-        atomic_load_explicit(&record->seal, memory_order_relaxed) != record_seal(pool, index, who, *since))
+        atomic_load_explicit(&record->seal, memory_order_relaxed) != record_seal(pool, index, who, *since, executable))
         return false;
     who->pidfd = (int)syscall(SYS_pidfd_open, who->pid, 0);
     if (who->pidfd == -1)

@@ -162,6 +162,7 @@ struct pool {
     struct worker **worker;  /* segment.borrowers of them, by index; NULL: free */
     struct grant *grants;    /* segment.slots of them: what the last sweep saw */
     size_t workers;
+    uint32_t next_index;       /* of workers, where a free one is looked for first */
     struct departed *departed; /* workers whose leases the next sweep takes back */
 
     struct ask *ask, **last_ask; /* strict isolation: who waits, oldest first, */
@@ -201,7 +202,7 @@ struct worker {
     uint32_t index;
     int sock; /* -1: not attached (it was a predecessor's, and has not said hello yet) */
     struct identity identity;
-    char exe[256];
+    char exe[EXECUTABLE_MAX];
     int64_t since; /* CLOCK_REALTIME, s */
     struct shell *shell;
     uint32_t asks;   /* strict isolation: requests that wait */
@@ -457,7 +458,8 @@ void worker_drop_overriding(struct pool *pool); /* whom an override alone has le
 /* record.c: what the next supervisor must know of a worker */
 void record_write(const struct worker *w);
 /* The worker that record INDEX names, if a supervisor wrote it and that process is still there; with a pidfd. */
-bool record_read(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since);
+bool record_read(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since,
+                 char executable[EXECUTABLE_MAX]);
 /* What W's connection object for B names in a cancel request; the same under the next supervisor. */
 uint32_t worker_cancel_key(const struct worker *w, const struct backend *b);
 

@@ -220,14 +220,20 @@ static struct worker *claimed_worker(const struct pool *pool, uint32_t claim, co
                : NULL;
 }
 
-/* Not CLAIM: who was forgotten must see that it was, for its entries may be another's by now. */
-static uint32_t free_index(const struct pool *pool, uint32_t claim)
+/*
+ * Not CLAIM: who was forgotten must see that it was, for its entries may be another's by now. And the one that has been
+ * free for longest: the audit process reads there who wrote what it finds in the ring.
+ */
+static uint32_t free_index(struct pool *pool, uint32_t claim)
 {
-    uint32_t index = 0;
+    for (uint32_t i = 0; i < pool->segment.borrowers; i++) {
+        uint32_t index = pool->next_index;
 
-    while (index < pool->segment.borrowers && (pool->worker[index] != NULL || index == claim))
-        index++;
-    return index;
+        pool->next_index = (index + 1) % pool->segment.borrowers;
+        if (pool->worker[index] == NULL && index != claim)
+            return index;
+    }
+    return pool->segment.borrowers;
 }
 
 /* WHO, on FD, greets POOL. Takes the identity's pidfd, and FD, if true. */
@@ -236,7 +242,7 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, const c
     union wire_message answer = {0};
     struct worker *w = claimed_worker(pool, claim, who);
     bool known = w != NULL;
-    uint32_t index = free_index(pool, claim);
+    uint32_t index = known ? claim : free_index(pool, claim);
     int room = ANSWERS_ROOM;
 
     if (!known && index == pool->segment.borrowers) {
@@ -482,11 +488,8 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
 
 /* ---- after a predecessor's death ---- */
 
-static void recover(struct pool *pool, uint32_t index, const struct identity *who, int64_t since)
+static void recover(struct pool *pool, uint32_t index, const struct identity *who, int64_t since, const char *program)
 {
-    char program[EXECUTABLE_MAX];
-
-    identity_executable(who->pid, program);
     if (new_worker(pool, index, who, program) == NULL)
         (void)close(who->pidfd);
     else
@@ -499,12 +502,13 @@ void worker_recover(struct pool *pool)
         struct worker_record *record = &pool->segment.worker[i];
         struct identity who;
         int64_t since;
+        char program[EXECUTABLE_MAX];
 
         if (pool->worker[i] != NULL || atomic_load_explicit(&record->pid, memory_order_relaxed) == 0)
             continue;
-        if (!record_read(pool, i, &who, &since))
+        if (!record_read(pool, i, &who, &since, program))
             atomic_store_explicit(&record->pid, 0, memory_order_relaxed);
         else
-            recover(pool, i, &who, since);
+            recover(pool, i, &who, since, program);
     }
 }

@@ -55,6 +55,7 @@
 #define PURPOSES_MAX      1023
 #define SEGMENT_ERROR_MAX 511
 #define NAME_FIELD        64
+#define EXECUTABLE_MAX    256 /* a path that is known, with its NUL */
 
 enum reset_kind { RESET_FULL, RESET_ROLLBACK, RESET_NONE, RESET_REPLACE, RESET_QUERY, RESET_KINDS };
 enum pool_mode { POOL_ACTIVE, POOL_PAUSED, POOL_DISABLED, POOL_SHUTDOWN };
@@ -102,6 +103,11 @@ struct slot {
     _Atomic uint64_t lost; /* the last lease that was taken away: its version << 8 | enum lost_reason */
 };
 
+/* Whom the server takes the slot's backend for: its database role, NUL-terminated if its writer is honest. */
+struct slot_role {
+    char name[NAME_FIELD];
+};
+
 /* One thread that waits or holds. */
 struct borrower {
     _Alignas(64) _Atomic uint64_t owner; /* version:48 | worker+1:16; worker part 0: free */
@@ -134,7 +140,8 @@ struct worker_record {
     _Atomic uint32_t pad;
     _Atomic uint64_t start_time; /* field 22 of /proc/PID/stat, clock ticks after boot: tells a reused pid */
     _Atomic uint64_t since;      /* CLOCK_REALTIME, s */
-    _Atomic uint64_t seal;       /* of all the above, the pool and the place */
+    _Atomic uint64_t seal;       /* of all else here, the pool and the place */
+    char executable[EXECUTABLE_MAX];
 };
 
 /*
@@ -151,6 +158,8 @@ struct ring_entry {
     uint32_t slot, generation;
     int32_t backend_pid, pid;
     uint32_t uid, gid;
+    uint32_t worker; /* its record, where its executable stands */
+    struct slot_role role;
     struct asserted said;
 };
 
@@ -196,6 +205,7 @@ _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2, "64-bit compare-and-swap must not ta
 struct segment {
     struct segment_header *header;
     struct slot *slot;
+    struct slot_role *role; /* of each slot */
     struct borrower *borrower;
     struct asserted *asserted;
     struct worker_record *worker;

@@ -38,7 +38,7 @@
 #include <sys/types.h>
 
 #define WIRE_MAGIC   UINT32_C(0x444e4c50) /* "PLND" */
-#define WIRE_VERSION 3
+#define WIRE_VERSION 4
 #define WIRE_TEXT    256
 #define TOKEN_HEX    32 /* a one-time 128-bit token in hexadecimal */
 

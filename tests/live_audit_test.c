@@ -292,6 +292,34 @@ static size_t balanced_leases(void)
     return count;
 }
 
+/* Every record of a lease says which session it was, and who had it, by the kernel's word. */
+static void expect_all_known(void)
+{
+    static const char *const numbers[] = {"slot", "generation", "backend_pid", "uid", "gid", "pid", "started"};
+    char self[256];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    json_t *records, *record;
+    size_t i, leases = 0;
+
+    ck_assert_int_gt(length, 0);
+    self[length] = '\0';
+    ck_assert_msg(audit("report --json %s", directory) == 0, "%.300s", output);
+    records = json_loads(output, 0, NULL);
+    ck_assert_ptr_nonnull(records);
+    json_array_foreach(records, i, record)
+    {
+        if (strncmp(json_string_value(json_object_get(record, "event")), "lease.", 6) != 0)
+            continue;
+        leases++;
+        for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
+            ck_assert_msg(json_is_integer(json_object_get(record, numbers[k])), "record %zu has no %s", i, numbers[k]);
+        ck_assert_pstr_eq(json_string_value(json_object_get(record, "exe")), self);
+        ck_assert_pstr_eq(json_string_value(json_object_get(record, "role")), "clinic");
+    }
+    ck_assert_uint_gt(leases, 0);
+    json_decref(records);
+}
+
 START_TEST(each_lease_is_recorded_from_begin_to_end)
 {
     struct worker_process worker[4];
@@ -308,6 +336,7 @@ START_TEST(each_lease_is_recorded_from_begin_to_end)
     pglendd_stop(d);
     expect_intact();
     ck_assert_uint_eq(balanced_leases(), 4 * LEASES);
+    expect_all_known();
     record = recorded("lease.end", "actor", "Śląsk");
     ck_assert_int_eq(json_is_true(json_object_get(record, "attested")), attested);
     ck_assert_str_eq(json_string_value(json_object_get(record, "purpose")), "treatment");
