@@ -17,7 +17,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <ucontext.h>
@@ -37,7 +39,7 @@
 #define LOADS      (EXECUTES | SESSION | CONFIG) /* libraries: name services, OpenSSL's */
 
 /* What arguments a call may have. */
-enum limit { ANY, READING, FAMILY, NO_CODE, ITSELF };
+enum limit { ANY, READING, FAMILY, NO_CODE, ITSELF, OPTION, REQUEST };
 
 /* Calls that this machine does not have are passed over. */
 static const struct row {
@@ -49,11 +51,13 @@ static const struct row {
     {LOADS, ANY, "mmap mmap2 mprotect"},
     {ALL & ~LOADS, NO_CODE, "mmap mmap2 mprotect"},
     {ALL, ANY,
-     "brk munmap mremap madvise mlock mlock2 munlock membarrier futex futex_time64 futex_waitv "
-     "rseq "
-     "set_robust_list get_robust_list set_tid_address arch_prctl prctl getrandom sysinfo uname getpid gettid getppid "
-     "getuid geteuid getgid getegid getresuid getresgid getgroups getrlimit ugetrlimit prlimit64 getrusage "
-     "sched_yield sched_getaffinity restart_syscall exit exit_group"},
+     "brk munmap mremap madvise mlock mlock2 munlock membarrier futex futex_time64 futex_waitv rseq set_robust_list "
+     "get_robust_list set_tid_address arch_prctl getrandom sysinfo uname getpid gettid getppid getuid geteuid getgid "
+     "getegid getresuid getresgid getgroups getrlimit ugetrlimit prlimit64 getrusage sched_yield sched_getaffinity "
+     "restart_syscall exit exit_group"},
+    {LOADS, ANY, "prctl ioctl"},
+    {ALL & ~LOADS, OPTION, "prctl"},
+    {ALL & ~LOADS, REQUEST, "ioctl"},
     /* What abort() sends. A program that is executed has another number. */
     {EXECUTES, ANY, "tgkill"},
     {ALL & ~EXECUTES, ITSELF, "tgkill"},
@@ -61,11 +65,11 @@ static const struct row {
      "clock_gettime clock_gettime64 clock_getres clock_nanosleep clock_nanosleep_time64 gettimeofday time nanosleep "
      "times rt_sigaction rt_sigprocmask rt_sigreturn rt_sigtimedwait rt_sigpending sigaltstack sigreturn"},
     {ALL, ANY,
-     "read readv write writev pread64 preadv pwrite64 pwritev close close_range lseek _llseek fcntl "
-     "fcntl64 ioctl poll ppoll ppoll_time64 select _newselect pselect6"},
+     "read readv write writev pread64 preadv pwrite64 pwritev close close_range lseek _llseek fcntl fcntl64 poll ppoll "
+     "ppoll_time64 select _newselect pselect6"},
     {MOST, ANY,
-     "dup dup2 dup3 pipe pipe2 epoll_create epoll_create1 epoll_ctl "
-     "epoll_wait epoll_pwait epoll_pwait2 eventfd eventfd2"},
+     "dup dup2 dup3 pipe pipe2 epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait epoll_pwait2 eventfd "
+     "eventfd2"},
     {MOST, ANY,
      "stat stat64 fstat fstat64 lstat newfstatat fstatat64 statx fstatfs fstatfs64 statfs statfs64 access faccessat "
      "faccessat2 readlink readlinkat getdents getdents64 getcwd umask"},
@@ -188,11 +192,28 @@ static bool hear_of_refusals(void)
 
 /* ---- the filter ---- */
 
+#define VALUES_END (-1)
+
+/* CALL, where its argument ARGUMENT, a number of 32 bits, is one of VALUES. */
+static int allow_values(scmp_filter_ctx filter, int call, unsigned argument, const int *values)
+{
+    int error = 0;
+
+    for (; *values != VALUES_END && error == 0; values++)
+        error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1,
+                                 SCMP_CMP(argument, SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)(uint32_t)*values));
+    return error;
+}
+
 static int allow(scmp_filter_ctx filter, int call, enum limit limit, const int *families)
 {
     static const unsigned writing = O_ACCMODE | O_CREAT | O_TRUNC;
+    /* An allocator names what it maps; a thread has a name. */
+    static const int options[] = {PR_SET_NAME, PR_GET_NAME, PR_SET_VMA, VALUES_END};
+    /* libuv's, and isatty()'s. */
+    static const int requests[] = {FIONBIO, FIOCLEX, FIONCLEX, FIONREAD, TCGETS, VALUES_END};
+    const int own[] = {getpid(), VALUES_END};
     unsigned flags = call == SCMP_SYS(open) ? 1 : 2; /* which argument */
-    int error = 0;
 
     switch (limit) {
     case ANY:
@@ -203,14 +224,15 @@ static int allow(scmp_filter_ctx filter, int call, enum limit limit, const int *
     case NO_CODE:
         return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1, SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
     case ITSELF:
-        return seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1,
-                                SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)getpid()));
+        return allow_values(filter, call, 0, own);
     case FAMILY:
-        for (; *families != AF_UNSPEC && error == 0; families++)
-            error = seccomp_rule_add(filter, SCMP_ACT_ALLOW, call, 1,
-                                     SCMP_A0(SCMP_CMP_MASKED_EQ, UINT32_MAX, (scmp_datum_t)*families));
+        return allow_values(filter, call, 0, families);
+    case OPTION:
+        return allow_values(filter, call, 0, options);
+    case REQUEST:
+        return allow_values(filter, call, 1, requests);
     }
-    return error;
+    return -EINVAL;
 }
 
 static int add_row(scmp_filter_ctx filter, const struct row *row, const int *families)
@@ -243,7 +265,8 @@ static int refuse_quietly(scmp_filter_ctx filter, enum sandbox_process process, 
 /* 0, or a negative errno. */
 static int load(enum sandbox_process process, uint32_t action)
 {
-    static const int everywhere[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, AF_UNSPEC}, here[] = {AF_UNIX, AF_UNSPEC};
+    static const int everywhere[] = {AF_UNIX, AF_INET, AF_INET6, AF_NETLINK, VALUES_END},
+                     here[] = {AF_UNIX, VALUES_END};
     bool networked = (1U << process & (EXECUTES | SESSION)) != 0;
     scmp_filter_ctx filter = seccomp_init(action);
     int error = filter == NULL ? -ENOMEM : seccomp_attr_set(filter, SCMP_FLTATR_ACT_BADARCH, action);

@@ -18,7 +18,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/ptrace.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -168,6 +170,27 @@ static int try_userfault(void)
     return keep((int)syscall(SYS_userfaultfd, 0));
 }
 
+static int try_option(void)
+{
+    return prctl(PR_SET_KEEPCAPS, 0, 0, 0, 0);
+}
+
+static int try_name(void)
+{
+    return prctl(PR_SET_NAME, "pglendd", 0, 0, 0);
+}
+
+/* Of a terminal: to put in what its user is then taken to have typed. */
+static int try_request(void)
+{
+    return ioctl(-1, TIOCSTI, "");
+}
+
+static int try_nonblocking(void)
+{
+    return ioctl(-1, FIONBIO, NULL);
+}
+
 #define KEEPER     (1U << SANDBOX_KEEPER)
 #define ARCHIVE    (1U << SANDBOX_ARCHIVE)
 #define AUDIT      (1U << SANDBOX_AUDIT)
@@ -201,6 +224,10 @@ static const struct {
     {"send descriptors", try_sendmsg, ALL & ~RELAY},
     {"duplicate", try_dup, ALL & ~RELAY},
     {"signal to its parent", try_tgkill, KEEPER | ARCHIVE},
+    {"process option", try_option, KEEPER | ARCHIVE | SESSION | CONFIG},
+    {"thread's name", try_name, ALL},
+    {"device request", try_request, KEEPER | ARCHIVE | SESSION | CONFIG},
+    {"do not block", try_nonblocking, ALL},
     {"ptrace", try_ptrace, NOBODY},
     {"process_vm_readv", try_read_memory, NOBODY},
     {"unshare", try_unshare, NOBODY},
