@@ -44,6 +44,8 @@ void backend_log(const struct backend *b, enum log_level level, const char *form
     char what[1200];
     va_list args;
 
+    if (!log_wanted(level))
+        return;
     va_start(args, format);
     (void)vsnprintf(what, sizeof what, format, args);
     va_end(args);

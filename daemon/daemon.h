@@ -39,6 +39,7 @@ void log_error(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_warning(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_info(const char *format, ...) __attribute__((format(printf, 1, 2)));
 void log_debug(const char *format, ...) __attribute__((format(printf, 1, 2)));
+bool log_wanted(enum log_level level); /* would a line of it be written? */
 void log_at(enum log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /*
  * Lines of one kind that a stranger can cause as often as it likes: each is written only if log_permitted(), which

@@ -130,12 +130,17 @@ static void say_dropped(void)
         log_dropped = 0;
 }
 
+bool log_wanted(enum log_level level)
+{
+    return level <= log_threshold;
+}
+
 static void log_line(enum log_level level, const char *format, va_list arguments)
 {
     char message[LOG_LINE_MAX / 2];
     int saved = errno;
 
-    if (level > log_threshold)
+    if (!log_wanted(level))
         return;
     (void)vsnprintf(message, sizeof message, format, arguments);
     say_dropped();

@@ -94,13 +94,16 @@ void settle_at_rest(struct backend *b)
     unsigned char bytes[128];
     struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
 
-    backend_enter(b, BACKEND_SYNCING);
     b->out_length = b->out_sent = b->position.tail_length = 0;
     b->reset_asked = true;
     position_ask_again(&b->position, &out);
     pg_query(&out, "DISCARD ALL");
-    backend_time(b, REST_MS);
+    /* Before the lease's own socket is cut: to a relay they are its end too, and it wakes once for both. */
     queue(b, &out);
+    if (b->phase != BACKEND_LENDABLE)
+        return;
+    backend_enter(b, BACKEND_SYNCING);
+    backend_time(b, REST_MS);
 }
 
 void settle_again(struct backend *b)
