@@ -194,7 +194,7 @@ check-tsan: $(BUILD)/tests/tsan/lease
 check-tsan-small: $(BUILD)/tests/tsan/lease
 	@if setarch -R true 2>/dev/null; then quiet='setarch -R'; fi; TSAN_OPTIONS=halt_on_error=1 $$quiet nice $< 1000000
 
-# The lease protocol as a Spin model, and mistakes in it that must be found.
+# The lease protocol as Spin models, shared and strict, and mistakes in them that must be found.
 check-model: all
 	@NO_INSTALL='$(NO_INSTALL)' sh .ci/deps model || :
 	CC='$(CC)' tests/model/run.sh

@@ -10,8 +10,8 @@
  * WORKERS, SLOTS and WHOLE_SCAN are fixed by -D; what may happen, and how often, comes from the environment when the
  * verifier runs (the budgets below), and so does MISTAKE: one wrong step of the code, by number. run.sh has both tables.
  * Without LOOKS, LEAVES and SWEEPS nobody acts unless he is woken: whoever is stranded is a deadlock, which Spin
- * reports. Not modelled: weak memory, flags but "retire", resets, strict isolation, a process that writes what the
- * code does not write.
+ * reports. Not modelled: weak memory, flags but "retire", resets, a process that writes what the code does not write;
+ * strict isolation is in strict.pml.
  */
 #ifndef WORKERS
 #define WORKERS 3
@@ -20,31 +20,16 @@
 #define SLOTS 2
 #endif
 
-byte mistake;
+#include "common.pml"
+
 byte cycles;  /* leases that each worker takes */
 byte crashes; /* deaths of a worker (another takes its place) or of the supervisor, at any step */
 byte looks;   /* waiters that wake up by themselves */
 byte leaves;  /* waiters whose time is up */
 byte sweeps;  /* sweeps without a death; the grants that one finds have been left lying for too long */
 byte retires; /* slots that the supervisor marks while they are lent */
-#define RIGHT(n) (mistake != (n))
-
-c_decl {
-extern char *getenv(const char *);
-extern int atoi(const char *);
-};
-c_code {
-static int budget(const char *name, int otherwise)
-{
-    const char *value = getenv(name);
-
-    return value != 0 ? atoi(value) : otherwise;
-}
-};
 
 #define SUPERVISOR WORKERS /* processes: 0 … WORKERS-1, and this one */
-#define NOBODY     15
-#define NO_SLOT    15
 #define FREE       15
 
 /* Scanning the waiters takes a step for each of them; WHOLE_SCAN makes it one, for the large runs. */
@@ -82,10 +67,6 @@ byte dead;             /* workers, a bit each: WORKERS first ones, and as many t
 byte killed;           /* processes that are to take no further step */
 byte finished;         /* workers, a bit each */
 byte holders[SLOTS];   /* who believes to hold it: what the words are to ensure */
-
-#define EVERYBODY    (BIT(WORKERS) - 1)
-#define BIT(n)       (1 << (n))
-#define IS_SET(m, n) (((m) >> (n)) & 1)
 
 /* ---- one access to shared memory each; ME is the process, E the borrower entry it acts for ---- */
 
