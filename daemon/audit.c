@@ -23,6 +23,7 @@
 #define TICK_MS            1000
 #define DRAIN_LEAST_MS     1    /* between looks at the rings: while leases are many, */
 #define DRAIN_MOST_MS      16   /* and while there are none */
+#define UNASKED_MS         5    /* durable: for records that nobody waits for; a sync for somebody takes them along */
 #define RECORDS_MOST       1000 /* between checkpoints */
 #define SUPERVISOR_LAST_MS 500  /* for what a supervisor has to say before the end */
 
@@ -38,6 +39,7 @@ static struct audit {
     uint64_t checkpointed, begun; /* ms of the loop: the last checkpoint, the present file */
     unsigned space_said;          /* percent left at the last alarm; 100: none */
     bool failing, waiting;        /* the state as told; the window is open */
+    bool asked;                   /* somebody waits until what is there now is on disk */
 } audit;
 
 /* ---- telling ---- */
@@ -66,7 +68,7 @@ static void sync_trail(void)
     else if (synced && audit.failing)
         log_info("audit: the trail is written again");
     audit.failing = !synced;
-    audit.waiting = false;
+    audit.waiting = audit.asked = false;
     if (synced) {
         audit_rings_free();
         tell_state();
@@ -132,6 +134,7 @@ static void take_event(const struct message *m)
     for (unsigned i = 0; i < AUDIT_FIELD_COUNT; i++)
         take_field(&values, (enum audit_field)i, json_object_get(json, audit_field_row[i].name));
     (void)audit_trail_add(&audit.trail, event, &values);
+    audit.asked = true;
     json_decref(json);
     if (event == AUDIT_CONFIG)
         checkpoint("config");
@@ -149,6 +152,7 @@ static void on_supervisor(void *context, const struct message *m, int fd)
         take_event(m);
         audit.serial = m->slot;
     } else if (m->verb == MESSAGE_AUDIT_DRAIN) {
+        audit.asked = true;
         if (!audit.failing)
             (void)audit_rings_drain(&audit.trail);
     } else {
@@ -233,15 +237,18 @@ static void on_window(uv_timer_t *timer)
 /* After each round of events. While the disk takes nothing, only the tick tries. */
 static void on_round(uv_prepare_t *prepare)
 {
+    bool durable = audit.config.sync == AUDIT_SYNC_DURABLE;
+
     (void)prepare;
     if (audit.trail.waiting == 0 || audit.failing)
         return;
     if (audit.trail.since_checkpoint >= RECORDS_MOST)
         checkpoint("count");
-    else if (audit.config.sync == AUDIT_SYNC_DURABLE)
+    else if (durable && audit.asked)
         sync_trail();
     else if (!audit.waiting)
-        audit.waiting = uv_timer_start(&audit.window, on_window, (uint64_t)audit.config.window_ms, 0) == 0;
+        audit.waiting =
+            uv_timer_start(&audit.window, on_window, durable ? UNASKED_MS : (uint64_t)audit.config.window_ms, 0) == 0;
 }
 
 /* Alarms at a fifth and at a twentieth of the space, each once until there is more again. */

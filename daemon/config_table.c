@@ -91,7 +91,8 @@ const struct config_row config_row[] = {
      .help = "Directory of the audit trail, set up with pglend audit init. Empty: there is no audit trail."},
     {"audit.sync", FILE_KEY(audit.sync), .kind = &kind_enum, .fallback = "\"batched\"", .names = audit_syncs,
      .takes = TAKES_RESTART,
-     .help = "When records are on disk. batched: within window. durable: each at once, those of one moment together."},
+     .help = "When records are on disk. batched: within window. durable: a lease's before it begins (strict isolation) "
+             "and what the daemon does at once, those of one moment together; others within 5 ms."},
     {"audit.window", FILE_KEY(audit.window_ms), .kind = &kind_duration, .fallback = "\"50ms\"", .min = 1, .max = MINUTE,
      .takes = TAKES_RESTART,
      .help = "Longest time that a record waits for the disk where sync is batched: what a crash may take."},
