@@ -80,7 +80,7 @@ void backend_init(struct backend *b, struct pool *pool, uint32_t slot)
 {
     b->pool = pool;
     b->slot = slot;
-    b->fd = b->lent = b->replacement.fd = -1;
+    b->fd = b->lent = b->next[0] = b->next[1] = b->replacement.fd = -1;
     (void)uv_timer_init(&pool->supervisor->loop, &b->timer);
     b->timer.data = b;
 }
@@ -117,8 +117,23 @@ void backend_watch(struct backend *b, int events)
             return;
         }
         b->poll->data = b;
+        b->watched = 0;
     }
-    (void)uv_poll_start(b->poll, events, on_backend_event);
+    /* libuv would take it out of the epoll set and put it back. */
+    if (b->watched != events)
+        (void)uv_poll_start(b->poll, events, on_backend_event);
+    b->watched = events;
+}
+
+bool backend_is_base(const struct backend *b)
+{
+    return b->pool->strict && b->relayed;
+}
+
+/* As one that may be lent. What is never lent itself may be watched for input, and need not be watched anew. */
+static void watch_lendable(struct backend *b)
+{
+    backend_watch(b, backend_is_base(b) ? UV_READABLE | UV_DISCONNECT : UV_DISCONNECT);
 }
 
 /* ---- login ---- */
@@ -170,7 +185,9 @@ void backend_ready(struct backend *b)
     enum close_reason unwanted = steer_unwanted(b->pool, b->slot);
 
     backend_enter(b, BACKEND_LENDABLE);
-    backend_watch(b, UV_DISCONNECT);
+    watch_lendable(b);
+    if (backend_is_base(b) && b->next[0] == -1)
+        (void)lend_prepare(b, "", 0); /* if that cannot be, it is tried again when it is lent */
     if (unwanted != CLOSE_NONE)
         backend_close(b, unwanted);
     else if (b->pool->steering.mode == POOL_PAUSED)
@@ -219,7 +236,7 @@ void backend_adopt(struct backend *b, const struct message *m, int fd)
         return;
     take_facts(b, m, fd);
     backend_enter(b, BACKEND_LENDABLE);
-    backend_watch(b, UV_DISCONNECT);
+    watch_lendable(b);
     b->cancelling = m->status == CANCEL_RUNNING;
     if (m->status == CANCEL_LOST)
         spoil(b);
@@ -338,6 +355,7 @@ static bool follow(struct backend *b)
 static void closed(struct backend *b)
 {
     unwatch(b);
+    lend_drop(b);
     if (b->fd != -1) {
         /* A plain close would leave the session alive for as long as a worker has a duplicate. */
         (void)shutdown(b->fd, SHUT_RDWR);
@@ -367,6 +385,7 @@ void backend_close(struct backend *b, enum close_reason reason)
     if (b->phase == BACKEND_NONE || b->phase == BACKEND_CLOSING || b->phase == BACKEND_CONNECTING)
         return;
     backend_enter(b, BACKEND_CLOSING);
+    lend_drop(b);
     b->reason = reason;
     pg_terminate(&out);
     (void)send(b->fd, bytes, out.length, MSG_DONTWAIT | MSG_NOSIGNAL);
@@ -467,6 +486,12 @@ static void on_backend_event(uv_poll_t *poll, int status, int events)
     unsigned char bytes[POSITION_TAKE_MAX];
     ssize_t got;
 
+    if ((b->phase == BACKEND_LENDABLE || b->phase == BACKEND_HELD) && backend_is_base(b) && status == 0 &&
+        (events & UV_DISCONNECT) == 0) {
+        if (!lend_hear(b))
+            backend_retire(b, CLOSE_UNHEARD);
+        return;
+    }
     if (b->phase == BACKEND_LENDABLE) {
         unwatch(b); /* level-triggered: it would not be quiet again */
         backend_retire(b, CLOSE_GONE);

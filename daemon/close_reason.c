@@ -33,5 +33,6 @@ const struct close_reason_row close_reasons[CLOSE_REASONS] = {
     [CLOSE_DAMAGED] = {"segment damaged", LOST_UNKNOWN},
     [CLOSE_ROLE] = {"server changed its role", LOST_ROLE},
     [CLOSE_GONE] = {"server closed the connection", LOST_UNKNOWN},
+    [CLOSE_UNHEARD] = {"server spoke unheard", LOST_UNKNOWN},
     [CLOSE_SHUTDOWN] = {"shutdown", LOST_SHUTDOWN},
 };

@@ -36,6 +36,7 @@ enum close_reason {
     CLOSE_DAMAGED,
     CLOSE_ROLE,
     CLOSE_GONE,
+    CLOSE_UNHEARD,
     CLOSE_SHUTDOWN,
     CLOSE_REASONS
 };

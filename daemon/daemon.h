@@ -103,6 +103,17 @@ struct listening {
  * without room for one (wire.h), but only after they hung in the socket.
  */
 void descriptors_refuse(int sock);
+
+/*
+ * Strict isolation over TLS: the socket of a lease to come is with the relay before the lease is anybody's. Who has it is
+ * told without a message that would wake the relay, by a status flag (fcntl(2), F_SETFL) of the open file that both
+ * share; to a socket it means nothing else.
+ */
+#define LEASE_IS_OUT O_APPEND
+
+/* random.c: for the supervisor alone; COUNT is 256 at most, DIGITS even and 128 at most. OUT: that many, and a NUL. */
+void random_bytes(void *out, size_t count);
+void random_hex(char *out, size_t digits);
 int listening_start(struct listening *l, uv_loop_t *loop, int fd, void (*accepted)(void *context, int fd),
                     void *context);
 

@@ -9,10 +9,10 @@
 #include "supervisor.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -34,16 +34,11 @@ static struct shell *shell_of(struct worker *w, uint32_t slot)
 
 static bool make_shell(struct worker *w, const struct backend *b, char token[TOKEN_HEX + 1])
 {
-    static const char digits[] = "0123456789abcdef";
     struct shell *shell = shell_of(w, b->slot);
-    unsigned char random[TOKEN_HEX / 2];
 
-    if (shell == NULL || getrandom(random, sizeof random, 0) != (ssize_t)sizeof random)
+    if (shell == NULL)
         return false;
-    for (size_t i = 0; i < sizeof random; i++) {
-        shell->token[2 * i] = digits[random[i] >> 4];
-        shell->token[2 * i + 1] = digits[random[i] & 15];
-    }
+    random_hex(shell->token, TOKEN_HEX);
     shell->generation = b->generation;
     memcpy(token, shell->token, TOKEN_HEX + 1);
     return true;
@@ -76,27 +71,65 @@ void lend_cut(struct backend *b)
     b->lent = -1;
 }
 
+/* ---- a socket for each lease ---- */
+
 /*
- * A pair for one lease: one end goes to the relay, over the socket that it has for good, the other to the borrower. What
- * the server said meanwhile (a parameter, a notice) is the borrower's, and goes before all else. A relay that is gone
- * takes nothing: the borrower then finds the end, as of a backend that died.
+ * A pair: one end goes to the relay, over the socket that it has for good, with a byte that stands for nothing; the other
+ * will be the borrower's. Made as the lease before it ends, for then the relay has to wake anyway.
  */
-static int lend_own_socket(struct backend *b)
+bool lend_prepare(struct backend *b, const void *bytes, size_t length)
+{
+    unsigned char packet[SYNC_OUT_MAX + 1];
+    int pair[2];
+
+    if (length >= sizeof packet || socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == -1)
+        return false;
+    descriptors_refuse(pair[1]);
+    memcpy(packet, bytes, length);
+    packet[length] = 0;
+    /* A stream takes so little whole or not at all. */
+    if (wire_send_packet(b->fd, packet, length + 1, pair[1], MSG_DONTWAIT) == -1) {
+        (void)close(pair[0]);
+        (void)close(pair[1]);
+        return false;
+    }
+    lend_drop(b);
+    memcpy(b->next, pair, sizeof pair);
+    return true;
+}
+
+void lend_drop(struct backend *b)
+{
+    for (int i = 0; i < 2; i++) {
+        if (b->next[i] != -1)
+            (void)close(b->next[i]);
+        b->next[i] = -1;
+    }
+}
+
+/*
+ * A parameter that has changed, or a notice, is the next borrower's, and goes before all else. What comes here when the
+ * descriptor has gone out crossed it on its way; by now the relay may be writing to that end.
+ */
+bool lend_hear(struct backend *b)
 {
     unsigned char bytes[4096];
-    int pair[2];
-    ssize_t got;
+    ssize_t got = recv(b->fd, bytes, sizeof bytes, MSG_DONTWAIT);
 
-    lend_cut(b);
-    if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == -1)
+    if (got == -1)
+        return errno == EAGAIN || errno == EINTR;
+    return got > 0 && b->next[1] != -1 && send(b->next[1], bytes, (size_t)got, MSG_DONTWAIT | MSG_NOSIGNAL) == got;
+}
+
+static int lend_own_socket(struct backend *b)
+{
+    if (b->next[0] == -1 && !lend_prepare(b, "", 0))
         return -1;
-    descriptors_refuse(pair[1]);
-    do
-        got = recv(b->fd, bytes, sizeof bytes, MSG_DONTWAIT);
-    while (got > 0 && send(pair[1], bytes, (size_t)got, MSG_DONTWAIT | MSG_NOSIGNAL) == got);
-    (void)wire_send_packet(b->fd, "", 1, pair[1], MSG_DONTWAIT);
-    (void)close(pair[1]);
-    b->lent = pair[0];
+    lend_cut(b);
+    (void)fcntl(b->next[1], F_SETFL, O_NONBLOCK | LEASE_IS_OUT);
+    b->lent = b->next[0];
+    b->next[0] = -1;
+    lend_drop(b);
     return 0;
 }
 
@@ -116,7 +149,7 @@ int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t wor
         errno = ENOMEM;
         return -1;
     }
-    if (b->pool->strict && b->relayed && lend_own_socket(b) == -1)
+    if (backend_is_base(b) && lend_own_socket(b) == -1)
         return -1;
     (void)backend_fact(b, ".user", out->user, sizeof out->user);
     (void)backend_fact(b, ".dbname", out->dbname, sizeof out->dbname);

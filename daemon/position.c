@@ -8,28 +8,35 @@
  */
 #include "supervisor.h"
 
-#include <errno.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/random.h>
 
-static void make_nonce(char nonce[TOKEN_HEX + 1])
+/* DataRow of the nonce, CommandComplete, ReadyForQuery 'I' (documentation, 55.7). */
+static void expect_row(struct position *p, const char nonce[TOKEN_HEX + 1])
 {
-    unsigned char bytes[TOKEN_HEX / 2];
+    struct pg_buffer out = {.at = p->expected, .size = sizeof p->expected};
+    size_t begun = pg_begin(&out, 'D');
 
-    /* 16 bytes never block or come short once the kernel's generator is seeded (getrandom(2)). */
-    if (getrandom(bytes, sizeof bytes, 0) != (ssize_t)sizeof bytes)
-        fatal(1, "getrandom: %s", strerror(errno));
-    for (size_t i = 0; i < sizeof bytes; i++)
-        (void)snprintf(nonce + 2 * i, 3, "%02x", bytes[i]);
+    pg_bytes(&out, "\0\1", 2);
+    pg_int32(&out, TOKEN_HEX);
+    pg_bytes(&out, nonce, TOKEN_HEX);
+    pg_end(&out, begun);
+    begun = pg_begin(&out, 'C');
+    pg_string(&out, "SELECT 1");
+    pg_end(&out, begun);
+    begun = pg_begin(&out, 'Z');
+    pg_bytes(&out, "I", 1);
+    pg_end(&out, begun);
+    p->expected_length = out.length;
 }
 
 void position_ask_again(struct position *p, struct pg_buffer *out)
 {
-    char sql[TOKEN_HEX + 16];
+    char nonce[TOKEN_HEX + 1], sql[TOKEN_HEX + 16];
 
-    make_nonce(p->nonce);
-    (void)snprintf(sql, sizeof sql, "SELECT '%s'", p->nonce);
+    random_hex(nonce, TOKEN_HEX);
+    (void)snprintf(sql, sizeof sql, "SELECT '%s'", nonce);
+    expect_row(p, nonce);
     pg_query(out, sql);
 }
 
@@ -66,43 +73,63 @@ void position_ask(struct position *p, struct pg_buffer *out)
     position_ask_again(p, out);
 }
 
-/* DataRow of the nonce, CommandComplete, ReadyForQuery 'I': what the newest question ends in (documentation, 55.7). */
-static void expected_tail(const struct position *p, struct pg_buffer *out)
-{
-    size_t begun = pg_begin(out, 'D');
+#define NONCE_TYPES 4
 
-    pg_bytes(out, "\0\1", 2);
-    pg_int32(out, TOKEN_HEX);
-    pg_bytes(out, p->nonce, TOKEN_HEX);
+/* ParseComplete, ParameterDescription of the nonce, NoData. */
+static void expect_description(struct position *p, const unsigned char types[2 + 4 * NONCE_TYPES])
+{
+    struct pg_buffer out = {.at = p->expected, .size = sizeof p->expected};
+    size_t begun;
+
+    pg_end(&out, pg_begin(&out, '1'));
+    begun = pg_begin(&out, 't');
+    pg_bytes(&out, types, 2 + 4 * NONCE_TYPES);
+    pg_end(&out, begun);
+    pg_end(&out, pg_begin(&out, 'n'));
+    p->expected_length = out.length;
+}
+
+/*
+ * The cheapest thing that a server repeats: an empty statement's parameters may have any types, even such as there are
+ * none of but 0 and 705 (unknown), and nothing is planned or run. It is answered with what comes next, in one piece.
+ */
+void position_ask_along(struct position *p, struct pg_buffer *out)
+{
+    unsigned char types[2 + 4 * NONCE_TYPES] = {0, NONCE_TYPES};
+    size_t begun = pg_begin(out, 'P');
+
+    p->tail_length = 0;
+    random_bytes(types + 2, 4 * NONCE_TYPES);
+    for (size_t i = 0; i < NONCE_TYPES; i++)
+        types[2 + 4 * i] |= 0x80;
+    pg_string(out, "");
+    pg_string(out, "");
+    pg_bytes(out, types, sizeof types);
     pg_end(out, begun);
-    begun = pg_begin(out, 'C');
-    pg_string(out, "SELECT 1");
+    begun = pg_begin(out, 'D');
+    pg_bytes(out, "S", 2); /* of the unnamed statement */
     pg_end(out, begun);
-    begun = pg_begin(out, 'Z');
-    pg_bytes(out, "I", 1);
-    pg_end(out, begun);
+    expect_description(p, types);
 }
 
 bool position_take(struct position *p, const unsigned char *bytes, size_t length, size_t *used)
 {
-    unsigned char bytes_of_tail[POSITION_TAIL_MAX], window[POSITION_TAIL_MAX + POSITION_TAKE_MAX];
-    struct pg_buffer tail = {.at = bytes_of_tail, .size = sizeof bytes_of_tail};
+    unsigned char window[POSITION_TAIL_MAX + POSITION_TAKE_MAX];
     size_t before = p->tail_length, have = before;
     const unsigned char *found;
 
-    expected_tail(p, &tail);
     memcpy(window, p->tail, have);
     memcpy(window + have, bytes, length);
     have += length;
-    found = memmem(window, have, tail.at, tail.length);
+    found = memmem(window, have, p->expected, p->expected_length);
     if (found != NULL) {
         p->tail_length = 0;
         /* It was not complete before: it ends in these bytes. */
-        *used = (size_t)(found - window) + tail.length - before;
+        *used = (size_t)(found - window) + p->expected_length - before;
         return true;
     }
-    /* A part of the tail may have come. */
-    p->tail_length = have < tail.length - 1 ? have : tail.length - 1;
+    /* A part of it may have come. */
+    p->tail_length = have < p->expected_length - 1 ? have : p->expected_length - 1;
     memcpy(p->tail, window + have - p->tail_length, p->tail_length);
     return false;
 }

@@ -8,14 +8,16 @@
  * reads. Each way has one buffer; whatever cannot go on now says which event it waits for.
  *
  * In strict isolation that pair, the base, stays with the supervisor, and each lease comes over it as a descriptor: one
- * end of a pair of its own. A lease is over when its other end is shut or closed, or when anything else comes over the
- * base. What its borrower had sent by then is passed on, so that the supervisor's question finds a whole message before
- * it; who kept the descriptor can neither write nor read any more.
+ * end of a pair of its own. It comes ahead, with what is said to the server before; until it is lent (LEASE_IS_OUT) the
+ * supervisor hears the server. It is over when its other end is shut or closed, or when
+ * anything else comes over the base. What its borrower had sent by then is passed on, so that the supervisor's question
+ * finds a whole message before it; who kept the descriptor can neither write nor read any more.
  */
 #include "login.h"
 #include "wire.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
 #include <openssl/err.h>
@@ -42,7 +44,8 @@ struct relay {
     SSL *ssl;
     int server;
     int base;                    /* for good */
-    int lease;                   /* while one has a socket of its own, else -1 */
+    int lease;                   /* the socket of the one that has begun, or may; else -1 */
+    bool begun;                  /* it is lent, as far as is known */
     bool strict;                 /* leases may come over the base */
     bool over;                   /* the lease is: what it sent is read to its end */
     bool base_ended;             /* nobody is there, but the lease goes on */
@@ -55,9 +58,15 @@ struct relay {
     bool closed_up, closed_down; /* the end of that way has been passed on */
 };
 
-static int lent(const struct relay *r)
+/* Who speaks to the server, and to whom the server speaks. */
+static int speaker(const struct relay *r)
 {
     return r->lease != -1 ? r->lease : r->base;
+}
+
+static int hearer(const struct relay *r)
+{
+    return r->begun ? r->lease : r->base;
 }
 
 static bool is_empty(const struct flow *f)
@@ -109,7 +118,7 @@ static void read_server(struct relay *r)
 static void write_lent(struct relay *r)
 {
     struct flow *f = &r->down;
-    ssize_t sent = send(lent(r), f->bytes + f->at, f->end - f->at, MSG_DONTWAIT | MSG_NOSIGNAL);
+    ssize_t sent = send(hearer(r), f->bytes + f->at, f->end - f->at, MSG_DONTWAIT | MSG_NOSIGNAL);
 
     if (sent >= 0)
         f->at += (size_t)sent;
@@ -124,7 +133,7 @@ static void drop_lease(struct relay *r)
 {
     (void)close(r->lease);
     r->lease = -1;
-    r->over = false;
+    r->over = r->begun = false;
     r->lent_readable = true;
 }
 
@@ -133,14 +142,27 @@ static void begin_lease(struct relay *r, int fd)
 {
     r->up.end--;
     r->lease = fd;
-    r->lent_readable = true;
+    r->lent_readable = false; /* it is not its borrower's yet, as a rule */
 }
 
-/* The base is readable while a lease has its own socket. Nobody writes to that one from here on. */
-static void look_at_base(struct relay *r)
+/* Looked at only when it matters: the server says something before the borrower does. */
+static void look_at_lease(struct relay *r)
+{
+    if (r->lease != -1 && !r->begun)
+        r->begun = (fcntl(r->lease, F_GETFL) & LEASE_IS_OUT) != 0;
+}
+
+/* No lease begins while the supervisor has yet to hear what came before. */
+static bool may_be_heard(const struct relay *r)
+{
+    return is_empty(&r->up) && !r->up.ended && (r->lease == -1 || r->begun || is_empty(&r->down));
+}
+
+/* The base is readable, or at its END, while a lease has its own socket. Nobody writes to that one from here on. */
+static void look_at_base(struct relay *r, bool end)
 {
     char next;
-    ssize_t got = recv(r->base, &next, 1, MSG_PEEK | MSG_DONTWAIT);
+    ssize_t got = end ? recv(r->base, &next, 1, MSG_PEEK | MSG_DONTWAIT) : 1;
 
     if (got == 1) {
         r->over = r->lent_readable = true;
@@ -160,6 +182,7 @@ static void read_lent(struct relay *r)
     bool ended = got == 0 || (got == -1 && errno != EAGAIN && errno != EINTR);
 
     r->lent_readable = false;
+    r->begun = r->begun || (r->lease != -1 && got > 0);
     f->at = 0;
     f->end = got > 0 ? (size_t)got : 0;
     if (fd != -1)
@@ -195,12 +218,21 @@ static void write_server(struct relay *r)
 
 /* ---- the loop ---- */
 
-/* Do what can be done without waiting. True: something was. */
+/* Do what can be done without waiting; a lease that begins before the server is heard. True: something was. */
 static bool move_on(struct relay *r)
 {
     bool moved = false;
 
+    if (may_be_heard(r) && r->lent_readable) {
+        read_lent(r);
+        moved = true;
+    }
+    if (!is_empty(&r->up) && r->server_wants == 0) {
+        write_server(r);
+        moved = true;
+    }
     if (is_empty(&r->down) && !r->down.ended && r->server_readable) {
+        look_at_lease(r);
         read_server(r);
         moved = true;
     }
@@ -209,14 +241,6 @@ static bool move_on(struct relay *r)
 
         write_lent(r);
         moved |= r->down.at != before;
-    }
-    if (is_empty(&r->up) && !r->up.ended && r->lent_readable) {
-        read_lent(r);
-        moved = true;
-    }
-    if (!is_empty(&r->up) && r->server_wants == 0) {
-        write_server(r);
-        moved = true;
     }
     return moved;
 }
@@ -231,26 +255,26 @@ static void pass_ends_on(struct relay *r)
     }
     if (r->down.ended && is_empty(&r->down) && !r->closed_down) {
         r->closed_down = true;
-        (void)shutdown(lent(r), SHUT_RDWR);
+        (void)shutdown(hearer(r), SHUT_RDWR);
     }
 }
 
 /* False: nothing happened for as long as a farewell may take. */
 static bool wait_for_events(struct relay *r)
 {
-    struct pollfd p[3] = {{.fd = r->server}, {.fd = lent(r)}, {.fd = r->base}};
+    struct pollfd p[3] = {{.fd = r->server}, {.fd = speaker(r)}, {.fd = r->base}};
     int ready;
 
     if (is_empty(&r->down) && !r->down.ended)
         p[0].events |= r->read_wants_write ? POLLOUT : POLLIN;
     if (!is_empty(&r->up))
         p[0].events |= r->server_wants;
-    if (is_empty(&r->up) && !r->up.ended)
+    if (may_be_heard(r))
         p[1].events |= POLLIN;
     if (!is_empty(&r->down))
-        p[1].events |= POLLOUT;
+        p[hearer(r) == speaker(r) ? 1 : 2].events |= POLLOUT;
     if (r->lease != -1 && !r->over && !r->base_ended)
-        p[2].events |= POLLIN;
+        p[2].events |= POLLIN | POLLRDHUP;
     for (int i = 0; i < 3; i++)
         if (p[i].events == 0)
             p[i].fd = -1; /* else an end that is known already would be reported without end */
@@ -263,8 +287,8 @@ static bool wait_for_events(struct relay *r)
         r->server_wants = 0;
     if ((p[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
         r->lent_readable = true;
-    if (p[2].revents != 0)
-        look_at_base(r);
+    if ((p[2].revents & ~POLLOUT) != 0)
+        look_at_base(r, (p[2].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
     return ready > 0;
 }
 

@@ -75,6 +75,7 @@ void settle_begin(struct backend *b)
     struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
 
     backend_enter(b, BACKEND_SYNCING);
+    lend_drop(b);
     b->out_length = b->out_sent = 0;
     b->reset_asked = false;
     position_ask(&b->position, &out);
@@ -84,22 +85,23 @@ void settle_begin(struct backend *b)
 
 /*
  * After each lease in strict isolation. What the borrower says decides only what is asked first. The proof is the
- * server's: it repeats a nonce that did not exist before the lease's end, and says that no transaction is open, so it
- * has read all that the borrower sent, to the end of a message, and what follows is ours alone. The reset is sent along
- * with the question, to cost no second round trip, and its answer is read from there on. Whoever left half a message,
- * a transaction or a COPY behind does not get there in time, and is dealt with as one that died.
+ * server's: it repeats a nonce that did not exist before the lease's end, so it has read all that the borrower sent, to
+ * the end of a message, and what follows is ours alone: DISCARD ALL, sent along, which fails where a transaction is
+ * open. Whoever left half a message, a transaction or a COPY behind does not get there in time, and is dealt with as one
+ * that died.
  */
 void settle_at_rest(struct backend *b)
 {
     unsigned char bytes[128];
     struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
 
-    b->out_length = b->out_sent = b->position.tail_length = 0;
+    b->out_length = b->out_sent = 0;
     b->reset_asked = true;
-    position_ask_again(&b->position, &out);
+    position_ask_along(&b->position, &out);
     pg_query(&out, "DISCARD ALL");
     /* Before the lease's own socket is cut: to a relay they are its end too, and it wakes once for both. */
-    queue(b, &out);
+    if (!backend_is_base(b) || !lend_prepare(b, bytes, out.length))
+        queue(b, &out);
     if (b->phase != BACKEND_LENDABLE)
         return;
     backend_enter(b, BACKEND_SYNCING);
@@ -155,7 +157,10 @@ static void reset_input(struct backend *b, const unsigned char *bytes, size_t le
         backend_ready(b);
         break;
     case READER_BROKEN:
-        backend_close(b, CLOSE_RESET_FAILED);
+        if (b->reset_asked)
+            settle_begin(b); /* it was not at rest */
+        else
+            backend_close(b, CLOSE_RESET_FAILED);
         break;
     }
 }
@@ -207,6 +212,7 @@ void settle_ask(struct backend *b, unsigned flags, const struct role_question *q
     b->question = question;
     b->asked = b->role_told = b->role_fits = false;
     b->out_length = b->out_sent = 0;
+    lend_drop(b);
     backend_enter(b, BACKEND_CHECKING);
     b->reader = (struct reset_reader){.due = (flags & SLOT_RESET_PENDING) != 0,
                                       .discard_all = b->pool->config->reset == RESET_FULL,

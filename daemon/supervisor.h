@@ -53,11 +53,10 @@ struct lease_watch {
     bool warned;
 };
 
-/* The newest question, and the end of what has come of its answer. */
+/* What the newest question is answered with, and the end of what has come so far. */
 struct position {
-    char nonce[TOKEN_HEX + 1];
-    unsigned char tail[POSITION_TAIL_MAX];
-    size_t tail_length;
+    unsigned char expected[POSITION_TAIL_MAX], tail[POSITION_TAIL_MAX];
+    size_t expected_length, tail_length;
 };
 
 /* What one slot holds. */
@@ -68,6 +67,7 @@ struct backend {
     int fd;
     bool relayed; /* FD leads to a relay */
     int lent;     /* strict isolation, relayed: the socket of the lease that is out, -1: none that is known */
+    int next[2];  /* likewise: of the lease to come, its borrower's end and the relay's, which has it too; -1: none */
     uint32_t generation;
     int32_t pid;
     uint64_t since;              /* phase entered; ns */
@@ -81,6 +81,7 @@ struct backend {
     struct lease_watch watch;
 
     uv_poll_t *poll; /* NULL: not watched; freed when libuv has closed it */
+    int watched;     /* for these events */
     uv_timer_t timer;
     bool cancelling;    /* a cancel request for this generation is with the keeper */
     bool spoiled;       /* one was lost, or its server is another now: this session is lent no more */
@@ -385,6 +386,7 @@ void backend_log(const struct backend *b, enum log_level level, const char *form
 void backend_enter(struct backend *b, enum backend_phase phase); /* what was timed is over */
 void backend_ready(struct backend *b); /* to be lent, or what else has been decided meanwhile */
 void backend_watch(struct backend *b, int events);
+bool backend_is_base(const struct backend *b); /* its descriptor is never lent: each lease has a socket of its own */
 void backend_time(struct backend *b, uint64_t ms); /* the phase may end by time then */
 unsigned backends_syncing(void);                   /* in all pools */
 
@@ -403,12 +405,18 @@ void settle_time_up(struct backend *b, uint64_t now);
 /* position.c: the position in the protocol, after a borrower that is gone */
 void position_ask(struct position *p, struct pg_buffer *out);
 void position_ask_again(struct position *p, struct pg_buffer *out); /* something may have hit the question itself */
+void position_ask_along(struct position *p, struct pg_buffer *out); /* with whatever OUT goes on with */
 /* LENGTH bytes, POSITION_TAKE_MAX at most, of the answer. True: *USED of them in, it is found, in no transaction. */
 bool position_take(struct position *p, const unsigned char *bytes, size_t length, size_t *used);
 
 /* lend.c: a socket goes to a worker that the slot's word names */
 int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t word, bool waited);
 void lend_cut(struct backend *b); /* the lease is over: its own socket, if it had one, is dead */
+/* Make the socket of the lease to come; the relay gets it behind LENGTH bytes for the server. False: neither is sent. */
+bool lend_prepare(struct backend *b, const void *bytes, size_t length);
+void lend_drop(struct backend *b); /* what was prepared is not lent */
+/* The relay of B, which is nobody's or lent, has bytes of the server's. False: they cannot be told to a borrower. */
+bool lend_hear(struct backend *b);
 void lend_refuse(const struct worker *w, uint32_t serial, pglend_status status, const char *why);
 /* The worker that presents TOKEN, and what it was given for; NULL: nobody's. */
 struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
