@@ -53,8 +53,10 @@ static bool receive(int sock, union wire_message *message, int *fd, uint64_t unt
 {
     for (;;) {
         struct pollfd pfd = {.fd = sock, .events = POLLIN};
-        ssize_t got = wire_receive_packet(sock, message, sizeof *message, fd, MSG_DONTWAIT);
-        uint64_t now;
+        uint64_t now = clock_ns(), left = until > now ? until - now : 0;
+        /* First, for an answer takes the supervisor's turn and is not there yet. */
+        int ready = poll(&pfd, 1, (int)((left + 999999) / 1000000));
+        ssize_t got = ready == 1 ? wire_receive_packet(sock, message, sizeof *message, fd, MSG_DONTWAIT) : -1;
 
         if (got > 0 && wire_check(message, (size_t)got))
             return true;
@@ -67,15 +69,12 @@ static bool receive(int sock, union wire_message *message, int *fd, uint64_t unt
             errno = got == 0 ? ECONNRESET : other ? EPROTONOSUPPORT : EPROTO;
             return false;
         }
-        if (errno != EAGAIN)
+        if (ready != 0 && errno != EAGAIN && errno != EINTR)
             return false;
-        now = clock_ns();
-        if (now >= until) {
+        if (ready == 0 && left == 0) {
             errno = ETIMEDOUT;
             return false;
         }
-        if (poll(&pfd, 1, (int)((until - now + 999999) / 1000000)) == -1 && errno != EINTR)
-            return false;
     }
 }
 

@@ -139,9 +139,7 @@ static void deliver(struct attachment *at, union wire_message *message, int fd, 
             (void)close(fd);
         strict_release(at, backend->slot, backend->version, LEFT_AT_REST);
     } else if (message->header.type == WIRE_BACKEND && backend->waited != 0) {
-        union wire_message taken = {.taken = {.slot = backend->slot, .version = backend->version}};
-
-        (void)wire_send(at->sock, WIRE_TAKEN, &taken, -1, MSG_DONTWAIT);
+        (void)fcntl(fd, F_SETFL, O_NONBLOCK | LEASE_TAKEN);
     }
 }
 

@@ -120,7 +120,6 @@ static const struct {
                       {ACTOR_MAX + 1, ACTOR_MAX + 1}},
     [WIRE_GIVE_UP] = {sizeof(struct wire_give_up), {0}, {0}},
     [WIRE_RELEASE] = {sizeof(struct wire_release), {0}, {0}},
-    [WIRE_TAKEN] = {sizeof(struct wire_taken), {0}, {0}},
     [WIRE_HOLDING] = {sizeof(struct wire_holding), {0}, {0}},
 };
 

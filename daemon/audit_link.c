@@ -27,6 +27,7 @@ struct kept {
 /* The one trail of this process. */
 static struct {
     struct channel *channel; /* NULL: no audit process just now */
+    bool draining, again;    /* it has been asked to look at the rings; and is to be asked once more when it has */
     struct kept *first, **last;
     size_t kept;
     uint32_t serial;
@@ -76,6 +77,7 @@ static void on_message(void *context, const struct message *m, int fd)
 {
     if (fd != -1)
         (void)close(fd);
+    trail.draining = false;
     if (m == NULL) {
         channel_close(trail.channel);
         trail.channel = NULL;
@@ -87,6 +89,8 @@ static void on_message(void *context, const struct message *m, int fd)
             (void)snprintf(trail.head, sizeof trail.head, "%.*s", (int)sizeof trail.head - 1, m->text);
         set_state(context, m->status == AUDIT_STATE_ON ? AUDIT_STATE_ON : AUDIT_STATE_FAILING, m->text);
     }
+    if (trail.again)
+        audit_drain();
 }
 
 void audit_link_open(struct supervisor *s, int fd)
@@ -96,6 +100,7 @@ void audit_link_open(struct supervisor *s, int fd)
     channel_close(trail.channel);
     if (trail.state == AUDIT_STATE_ON)
         set_state(s, AUDIT_STATE_FAILING, "the audit process has ended");
+    trail.draining = trail.again = false;
     trail.channel = channel_open(&s->loop, fd, on_message, s);
     if (trail.channel == NULL) {
         (void)close(fd);
@@ -105,12 +110,15 @@ void audit_link_open(struct supervisor *s, int fd)
         tell(k);
 }
 
+/* One at a time: while the disk is busy with what was there, more comes, and all of that is the next one's. */
 void audit_drain(void)
 {
     static struct message m;
 
-    if (trail.channel == NULL)
-        return; /* another one begins with looking */
+    trail.again = trail.draining;
+    if (trail.channel == NULL || trail.draining)
+        return; /* another process begins with looking */
+    trail.draining = true;
     message_make(&m, MESSAGE_AUDIT_DRAIN, NULL, 0, NULL);
     channel_send(trail.channel, &m, -1);
 }

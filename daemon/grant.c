@@ -126,6 +126,8 @@ static void end_lease(struct backend *b, uint64_t word, enum wire_left left)
 static void tell(struct worker *w, struct backend *b, uint64_t word)
 {
     b->unsent = false;
+    if (b->waited)
+        lend_await_taken(b);
     b->untaken = b->waited ? clock_ns() : 0;
     if (lend_send(w, b, b->serial, word, b->waited) == 0)
         return;
@@ -298,15 +300,6 @@ void grant_release(struct worker *w, const struct wire_release *m)
         end_lease(b, word, m->left <= LEFT_BROKEN ? (enum wire_left)m->left : LEFT_BUSY);
 }
 
-void grant_taken(const struct worker *w, const struct wire_taken *m)
-{
-    uint64_t word;
-    struct backend *b = held(w, m->slot, m->version, &word);
-
-    if (b != NULL)
-        b->untaken = 0;
-}
-
 void grant_give_up(struct worker *w, uint32_t serial)
 {
     struct pool *pool = w->pool;
@@ -403,6 +396,8 @@ void grant_sweep(struct pool *pool)
     for (uint32_t i = 0; i < pool->segment.slots; i++) {
         struct backend *b = &pool->backend[i];
 
+        if (b->untaken != 0 && lend_is_taken(b))
+            b->untaken = 0;
         if (b->untaken != 0 && now - b->untaken > GRANT_BOUND_NS) {
             (void)revoke_lease(b, slot_word(&pool->segment, i), CLOSE_NOT_TAKEN);
             b->untaken = 0;

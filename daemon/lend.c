@@ -133,6 +133,20 @@ static int lend_own_socket(struct backend *b)
     return 0;
 }
 
+/* Without a relay each lease has the same open file. */
+void lend_await_taken(struct backend *b)
+{
+    if (!backend_is_base(b))
+        (void)fcntl(b->fd, F_SETFL, O_NONBLOCK);
+}
+
+bool lend_is_taken(const struct backend *b)
+{
+    int flags = fcntl(b->lent != -1 ? b->lent : b->fd, F_GETFL);
+
+    return flags != -1 && (flags & LEASE_TAKEN) != 0;
+}
+
 int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t word, bool waited)
 {
     union wire_message answer;

@@ -411,7 +411,9 @@ bool position_take(struct position *p, const unsigned char *bytes, size_t length
 
 /* lend.c: a socket goes to a worker that the slot's word names */
 int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t word, bool waited);
-void lend_cut(struct backend *b); /* the lease is over: its own socket, if it had one, is dead */
+void lend_await_taken(struct backend *b);    /* what is sent next is to be LEASE_TAKEN ... */
+bool lend_is_taken(const struct backend *b); /* ... and is */
+void lend_cut(struct backend *b);            /* the lease is over: its own socket, if it had one, is dead */
 /* Make the socket of the lease to come; the relay gets it behind LENGTH bytes for the server. False: neither is sent. */
 bool lend_prepare(struct backend *b, const void *bytes, size_t length);
 void lend_drop(struct backend *b); /* what was prepared is not lent */
@@ -428,7 +430,6 @@ struct worker *worker_by_token(struct supervisor *s, const struct identity *who,
 void grant_acquire(struct worker *w, const struct wire_acquire *m);
 void grant_give_up(struct worker *w, uint32_t serial);
 void grant_release(struct worker *w, const struct wire_release *m);
-void grant_taken(const struct worker *w, const struct wire_taken *m);
 void grant_holding(struct worker *w, const struct wire_holding *m);
 void grant_look(struct pool *pool);  /* after each round of events: who was granted something is told */
 void grant_sweep(struct pool *pool); /* with each sweep */

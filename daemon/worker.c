@@ -425,7 +425,6 @@ static bool in_order(const struct worker *w, unsigned type)
     case WIRE_GIVE_UP:
         return w->pool->strict && !w->must_tell;
     case WIRE_RELEASE:
-    case WIRE_TAKEN:
         return w->pool->strict;
     case WIRE_HOLDING:
         return w->must_tell;
@@ -471,9 +470,6 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
             break;
         case WIRE_RELEASE:
             grant_release(w, &message.release);
-            break;
-        case WIRE_TAKEN:
-            grant_taken(w, &message.taken);
             break;
         case WIRE_HOLDING:
             grant_holding(w, &message.holding);

@@ -21,8 +21,7 @@
  *
  *   ACQUIRE(serial, deadline) ──►
  *                             ◄──  BACKEND(serial, slot, version, …) + socket  |  NOT_FETCHED(serial, status)
- *   TAKEN(slot, version)      ──►                                    one that was waited for has been read: who is stopped
- *                                                                    must not keep a session from those who run
+ *   (LEASE_TAKEN, see below)                                         one that was waited for has been read
  *   GIVE_UP(serial)           ──►                                    whatever its answer is, it will not be used
  *   RELEASE(slot, version)    ──►                                    that lease is over; the descriptor is closed
  *   HOLDING(leases)           ──►                                    after a hello to a new supervisor, before all else:
@@ -35,10 +34,11 @@
 #define PGLEND_WIRE_H
 
 #include "segment.h"
+#include <fcntl.h>
 #include <sys/types.h>
 
 #define WIRE_MAGIC   UINT32_C(0x444e4c50) /* "PLND" */
-#define WIRE_VERSION 4
+#define WIRE_VERSION 5
 #define WIRE_TEXT    256
 #define TOKEN_HEX    32 /* a one-time 128-bit token in hexadecimal */
 
@@ -54,8 +54,7 @@ enum wire_type {
     WIRE_ACQUIRE = 30,
     WIRE_GIVE_UP = 31,
     WIRE_RELEASE = 32,
-    WIRE_HOLDING = 33,
-    WIRE_TAKEN = 34
+    WIRE_HOLDING = 33
 };
 
 struct wire_header {
@@ -98,11 +97,18 @@ struct wire_backend {
     int32_t backend_pid;
     uint32_t borrower;         /* this and the next two: strict isolation */
     uint64_t version;          /* of the lease */
-    uint32_t waited;           /* TAKEN is expected */
+    uint32_t waited;           /* LEASE_TAKEN is expected */
     char token[TOKEN_HEX + 8]; /* NUL-terminated */
     char user[NAME_FIELD];     /* database role and database, for PQuser() and PQdb() */
     char dbname[NAME_FIELD];
 };
+
+/*
+ * Who is stopped must not keep a session from those who run: so a borrower that waited says that it has read BACKEND.
+ * That takes no message: it sets this status flag (fcntl(2), F_SETFL) of the open file behind the descriptor, where the
+ * supervisor looks; to a socket it means nothing else.
+ */
+#define LEASE_TAKEN O_APPEND
 
 struct wire_not_fetched {
     struct wire_header header;
@@ -144,12 +150,6 @@ struct wire_release {
     uint32_t pad;
 };
 
-struct wire_taken {
-    struct wire_header header;
-    uint32_t slot;
-    uint64_t version;
-};
-
 #define HOLDING_MAX 32
 struct wire_holding {
     struct wire_header header;
@@ -174,7 +174,6 @@ union wire_message {
     struct wire_acquire acquire;
     struct wire_give_up give_up;
     struct wire_release release;
-    struct wire_taken taken;
     struct wire_holding holding;
 };
 

@@ -427,7 +427,7 @@ static void say_want(struct raw *r)
 static void say_anything(struct raw *r)
 {
     unsigned char packet[512];
-    struct wire_header header = {WIRE_MAGIC, WIRE_VERSION, (uint16_t)choose(r, WIRE_TAKEN + 8)};
+    struct wire_header header = {WIRE_MAGIC, WIRE_VERSION, (uint16_t)choose(r, WIRE_HOLDING + 8)};
     size_t length = choose(r, sizeof packet);
 
     if (r->sock == -1)

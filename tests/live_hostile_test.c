@@ -154,8 +154,7 @@ START_TEST(messages_out_of_order)
                                            WIRE_WANT,    WIRE_RETURNED,
                                            WIRE_ACQUIRE, WIRE_GIVE_UP,
                                            WIRE_RELEASE, WIRE_HOLDING,
-                                           WIRE_TAKEN,   0,
-                                           255};
+                                           34,           255};
     union wire_message message;
     struct wire_hello hello = {{WIRE_MAGIC, WIRE_VERSION, WIRE_HELLO}, "clinic", NO_WORKER};
     int segment;

@@ -144,7 +144,7 @@ START_TEST(lengths_are_exact)
         }
         ck_assert_uint_eq(
             good, (type >= WIRE_HELLO && type <= WIRE_REFUSED) || (type >= WIRE_FETCH && type <= WIRE_NOT_FETCHED) ||
-                      (type >= WIRE_WANT && type <= WIRE_RETURNED) || (type >= WIRE_ACQUIRE && type <= WIRE_TAKEN));
+                      (type >= WIRE_WANT && type <= WIRE_RETURNED) || (type >= WIRE_ACQUIRE && type <= WIRE_HOLDING));
     }
 }
 END_TEST
