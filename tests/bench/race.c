@@ -37,9 +37,12 @@ static struct shared {
     struct lap lap[CLIENTS_MAX];
 } * shared;
 
+int race_client;
+
 struct figures {
     double rate[ROUNDS_MAX], jain[ROUNDS_MAX], p50[ROUNDS_MAX], p99[ROUNDS_MAX], p999[ROUNDS_MAX];
     double client_us[ROUNDS_MAX], server_us[ROUNDS_MAX], pooler_us[ROUNDS_MAX];
+    double over[ROUNDS_MAX]; /* the first way's rate over this one's */
 };
 
 /* ---- a client ---- */
@@ -78,6 +81,7 @@ static bool is_open(const struct race_way *way)
 static _Noreturn void client(const struct race *race, int number)
 {
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    race_client = number;
     srandom((unsigned)number + 1);
     for (int i = 0; i < RACE_WAYS; i++)
         if (is_open(&race->way[i]) && race->way[i].open != NULL)
@@ -195,13 +199,12 @@ static void report(const struct race *race, const char *way, const char *what, d
     bench_report(name, value);
 }
 
-static void report_all(const struct race *race, int way, struct figures *f, size_t rounds, double first)
+static void report_all(const struct race *race, int way, struct figures *f, size_t rounds)
 {
     const char *name = race->way[way].name;
-    double median = bench_median(f->rate, rounds);
     char over[64];
 
-    report(race, name, "", median);
+    report(race, name, "", bench_median(f->rate, rounds));
     report(race, name, "_low", f->rate[0]); /* sorted by now */
     report(race, name, "_high", f->rate[rounds - 1]);
     report(race, name, "_jain", bench_median(f->jain, rounds));
@@ -215,7 +218,7 @@ static void report_all(const struct race *race, int way, struct figures *f, size
     if (way == 0)
         return;
     (void)snprintf(over, sizeof over, "over_%s", name);
-    report(race, over, "", first / median);
+    report(race, over, "", bench_median(f->over, rounds));
 }
 
 /* A client that failed has said why, and would be waited for. */
@@ -257,6 +260,8 @@ void race_run(const struct race *race)
         bench_fail(race->name, "too many clients");
     if (!is_open(&race->way[0]))
         return;
+    if (race->prepare != NULL)
+        race->prepare();
     start_clients(race);
     for (long round = -1; round < rounds; round++) /* the first to warm up */
         for (int i = 0; i < RACE_WAYS; i++) {
@@ -265,9 +270,13 @@ void race_run(const struct race *race)
             if (is_open(&race->way[way]))
                 go(race, way, ms, &figures[way], round < 0 ? 0 : round);
         }
+    /* A machine that is shared is slow for both ways of a round alike, so they are compared round by round. */
+    for (int i = 0; i < RACE_WAYS; i++)
+        for (long round = 0; is_open(&race->way[i]) && round < rounds; round++)
+            figures[i].over[round] = figures[0].rate[round] / figures[i].rate[round];
     for (int i = 0; i < RACE_WAYS; i++)
         if (is_open(&race->way[i]))
-            report_all(race, i, &figures[i], (size_t)rounds, bench_median(figures[0].rate, (size_t)rounds));
+            report_all(race, i, &figures[i], (size_t)rounds);
     (void)signal(SIGCHLD, SIG_DFL);
     shared->way = -1;
     (void)pthread_barrier_wait(&shared->start);

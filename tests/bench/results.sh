@@ -11,7 +11,7 @@ describe_machine()
         "$(awk '/^MemTotal/ { printf "%.0f GiB", $2 / 1048576 }' /proc/meminfo), Linux $(uname -r)"
     echo "- $("$pg_bin/postgres" --version), $("$build/pglend" version | head -n 1)," \
         "${bouncer:-PgBouncer is not installed}, $(${CC:-cc} --version | head -n 1)"
-    echo "- \`$1\`: medians (lowest to highest) of $BENCH_ROUNDS rounds of $BENCH_RACE_MS ms a way, taken in turn"
+    echo "- \`$1\`: medians (lowest to highest) of $BENCH_ROUNDS rounds of $BENCH_RACE_MS ms a way, taken in turn; a ratio is the median of the rounds' own"
     echo "- pgbench's tables at scale $scale, fsync off; 8 sessions on the server, over TCP to 127.0.0.1, for every pooler"
     echo "- PgBouncer: no log of connections, auth_type trust; connections that stay reach it over its Unix socket"
 }
@@ -50,6 +50,7 @@ TPC-B inside a lease, simple | tpcb | lent | direct | direct | 0.98
  | tpcb | lent | session | PgBouncer session | -
  | tpcb | lent | transaction | PgBouncer transaction | -
 64 workers over 8 connections, select 1 | crowd64 | lent | transaction | PgBouncer transaction | 1.2
+ | crowd64 | lent | bare | processes that hand 8 sessions on, without pglend and libpq | -
 512 workers over 8 connections, select 1 | crowd512 | lent | transaction | PgBouncer transaction | -
 EOF
 }

@@ -254,6 +254,12 @@ static double select_1_leased(void)
     return 1;
 }
 
+static double select_1_bare(void)
+{
+    bare_cycle(race_client);
+    return 1;
+}
+
 static double select_1_transaction(void)
 {
     bench_select_1(transaction.conn);
@@ -306,17 +312,6 @@ static double cycle_on(void)
             }                                                                                                          \
         }                                                                                                              \
     }
-#define CROWD(name_, clients_)                                                                                         \
-    {                                                                                                                  \
-        name_, clients_,                                                                                               \
-        {                                                                                                              \
-            {"lent", NULL, open_keep, select_1_leased, LEND},                                                          \
-            {                                                                                                          \
-                "transaction", "BENCH_TRANSACTION", open_transaction, select_1_transaction, "BENCH_TRANSACTION_PID"    \
-            }                                                                                                          \
-        }                                                                                                              \
-    }
-
 static const struct race races[] = {
     {"regulated",
      8,
@@ -351,8 +346,17 @@ static const struct race races[] = {
     CYCLE("cycle2", 2),
     CYCLE("cycle8", 8),
     CYCLE("cycle32", 32),
-    CROWD("crowd64", 64),
-    CROWD("crowd512", 512),
+    {"crowd64",
+     64,
+     {{"lent", NULL, open_keep, select_1_leased, LEND},
+      {"transaction", "BENCH_TRANSACTION", open_transaction, select_1_transaction, "BENCH_TRANSACTION_PID"},
+      {"bare", NULL, NULL, select_1_bare, NULL}},
+     bare_open},
+    {"crowd512",
+     512,
+     {{"lent", NULL, open_keep, select_1_leased, LEND},
+      {"transaction", "BENCH_TRANSACTION", open_transaction, select_1_transaction, "BENCH_TRANSACTION_PID"}},
+     NULL},
     {"grown", 1, {{"lent", "BENCH_GROWN", open_grown, cycle_grown, LEND}}},
 };
 

@@ -4,7 +4,7 @@
 # in CPU and memory, and how it grows. Prints the tables of RESULTS.md, in Markdown.
 #
 #   BENCH_QUICK=1       a smoke run; its figures say little
-#   BENCH_ROUNDS=5      rounds in which the ways alternate; at least 5
+#   BENCH_ROUNDS=15     rounds in which the ways alternate; at least 5
 #   BENCH_RACES="…"     these races of versus.c alone
 #   BENCH_RESULTS=FILE  write them to FILE, and plots beside it where gnuplot is installed
 
@@ -14,7 +14,7 @@ set -u
 workers=2000
 slots=500
 scale=10
-export BENCH_ROUNDS=${BENCH_ROUNDS:-5} BENCH_RACE_MS=${BENCH_RACE_MS:-2000}
+export BENCH_ROUNDS=${BENCH_ROUNDS:-15} BENCH_RACE_MS=${BENCH_RACE_MS:-700}
 if [ "${BENCH_QUICK:-0}" = 1 ]; then
     workers=100
     slots=50
@@ -88,7 +88,7 @@ bring_up()
     local program name
     stage_open versus
     for program in versus death herd; do
-        stage_compile "$program" "$top/tests/bench/"{$program,bench,race}.c
+        stage_compile "$program" "$top/tests/bench/"{$program,bare,bench,race}.c
     done
     stage_postgres max_connections=900 shared_buffers=512MB
     BENCH_POSTMASTER=$(head -n 1 "$stage/postgres/data/postmaster.pid")
