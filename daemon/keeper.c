@@ -321,6 +321,7 @@ static void end(struct keeper *k)
             keeper_drop_slot(&k->pool[i].slot[s]);
         free(k->pool[i].slot);
         free(k->pool[i].steering);
+        free(k->pool[i].refusal);
     }
     free(k->pool);
     runtime_close(k);

@@ -35,6 +35,8 @@ struct keeper_pool {
     struct keeper_slot *slot;
     char *steering;         /* what a supervisor must know to go on as the one before it was told to; NULL: nothing */
     struct child *password; /* waits for the file of a password that was refused to change */
+    uint64_t refused_until; /* nobody tries that password before; ms of the loop */
+    char *refusal;          /* what the server said of it; NULL: never */
 };
 
 /* A cancel that the supervisor asked for. */
@@ -152,12 +154,16 @@ void keeper_relay_gone(const struct child *c);
 void keeper_forget_logins(struct keeper *k);
 
 /*
- * keeper_password.c: POOL's password was refused; the file it was read from had this stamp. A process of its own looks
- * whether it changes, for the file may lie on a network file system that does not answer, or where the supervisor's
- * user cannot look.
+ * keeper_password.c: a login of POOL says M: that its password was refused, or that it was right, or neither. After a
+ * refusal a process of its own looks whether the file changes, for it may lie on a network file system that does not
+ * answer, or where the supervisor's user cannot look. PGLEND_PASSWORD_RETRY_MS in the environment shortens the minute.
  */
-void keeper_watch_password(struct keeper_pool *pool, struct keeper *k, uint64_t stamp);
-void keeper_forget_password(struct keeper_pool *pool);
+void keeper_password_told(struct keeper_pool *pool, struct keeper *k, const struct message *m);
+/* How long POOL's password is still not to be tried, ms; 0: it may be. */
+uint64_t keeper_password_wait(const struct keeper_pool *pool, const struct keeper *k);
+const char *keeper_password_refusal(const struct keeper_pool *pool); /* what to say meanwhile */
+/* It is another one, maybe: try it. */
+void keeper_password_anew(struct keeper_pool *pool, struct keeper *k);
 
 /* keeper_audit.c: the audit process, where one is configured */
 int keeper_audit_open(struct keeper *k, char *error, size_t size); /* as whom it runs; -1 with a message */

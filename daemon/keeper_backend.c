@@ -91,6 +91,8 @@ static void login_failed(struct keeper *k, const char *pool, uint32_t slot, uint
 {
     message_make(&out, MESSAGE_LOGIN_FAILED, pool, slot, text);
     out.status = status;
+    if (status == LOGIN_FAILED_PASSWORD)
+        out.stamp = keeper_password_wait(keeper_pool(k, pool), k);
     keeper_tell(k, &out, -1);
 }
 
@@ -151,13 +153,11 @@ static void login_receive(struct child *c, const struct message *m, int fd)
 {
     bool backend = m->verb == MESSAGE_BACKEND && fd != -1;
 
+    if (!c->answered)
+        keeper_password_told(c->pool, c->keeper, m);
     if (!c->abandoned && !c->answered && (backend || m->verb == MESSAGE_LOGIN_FAILED)) {
         c->answered = true;
         c->pool->slot[c->slot].login = NULL;
-        if (!backend && m->status == LOGIN_FAILED_PASSWORD)
-            keeper_watch_password(c->pool, c->keeper, m->stamp);
-        else
-            keeper_forget_password(c->pool);
         if (backend) {
             if (m->status == BACKEND_RELAYED)
                 child_detach(c);
@@ -204,6 +204,10 @@ void keeper_login(struct keeper *k, const struct message *m)
     /* The one under way will answer this too. */
     if (slot->login != NULL)
         return;
+    if (keeper_password_wait(pool, k) > 0) {
+        login_failed(k, m->pool, m->slot, LOGIN_FAILED_PASSWORD, keeper_password_refusal(pool));
+        return;
+    }
     if (m->verb == MESSAGE_REPLACE)
         drop_spare(slot);
     else

@@ -63,13 +63,22 @@ static void child_cancelled(struct child *c, uint32_t status, const char *text)
         cancelled(c->keeper, c->pool->config->name, c->slot, c->generation, status, text);
 }
 
+static void cancel_receive(struct child *c, const struct message *m, int fd);
+static void cancel_ended(struct child *c, const char *how);
+
+/* By key: sends one after the other. By query: logs in for each, and ends. */
+static const struct child_kind cancel_kind = {cancel_receive, cancel_ended},
+                               cancel_query_kind = {cancel_receive, cancel_ended};
+
 static void cancel_receive(struct child *c, const struct message *m, int fd)
 {
     if (fd != -1)
         (void)close(fd);
-    if (m->verb != MESSAGE_CANCELLED || c->answered)
+    if ((m->verb != MESSAGE_CANCELLED && m->verb != MESSAGE_LOGIN_FAILED) || c->answered)
         return;
-    child_cancelled(c, m->status, m->text);
+    if (c->kind == &cancel_query_kind)
+        keeper_password_told(c->pool, c->keeper, m);
+    child_cancelled(c, m->verb == MESSAGE_CANCELLED ? m->status : CANCEL_NOT_SENT, m->text);
     child_bound(c, CANCEL_IDLE_MS);
     start_waiting(c->keeper);
 }
@@ -84,10 +93,6 @@ static void cancel_ended(struct child *c, const char *how)
         child_cancelled(c, CANCEL_LOST, text);
     start_waiting(c->keeper);
 }
-
-/* By key: sends one after the other. By query: logs in for each, and ends. */
-static const struct child_kind cancel_kind = {cancel_receive, cancel_ended},
-                               cancel_query_kind = {cancel_receive, cancel_ended};
 
 static bool is_cancel(const struct child *c)
 {
@@ -118,6 +123,10 @@ static int start(struct keeper *k, const struct cancel_wish *wish, char *error, 
 
     if (slot->fd == -1 || slot->generation != wish->generation) {
         (void)snprintf(error, size, "the backend is gone");
+        return -1;
+    }
+    if (by_query && keeper_password_wait(wish->pool, k) > 0) {
+        (void)snprintf(error, size, "%s", keeper_password_refusal(wish->pool));
         return -1;
     }
     if (c == NULL && by_query)

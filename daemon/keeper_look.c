@@ -83,11 +83,13 @@ static void look_receive(struct child *c, const struct message *m, int fd)
 
     if (fd != -1)
         (void)close(fd);
-    if (m->verb != look->answered || c->answered)
+    if ((m->verb != look->answered && m->verb != MESSAGE_LOGIN_FAILED) || c->answered)
         return;
     c->answered = true;
+    keeper_password_told(c->pool, c->keeper, m);
     if (!c->abandoned)
-        answer(c->keeper, look->answered, c->pool->config->name, c->slot, c->generation, m->status, m->text);
+        answer(c->keeper, look->answered, c->pool->config->name, c->slot, c->generation,
+               m->verb == look->answered ? m->status : LOOK_FAILED, m->text);
 }
 
 static void look_ended(struct child *c, const char *how)
@@ -115,7 +117,9 @@ void keeper_look(struct keeper *k, const struct message *m)
     bool busy = running(k) >= LOOKS_AT_ONCE;
     struct child *c = NULL;
 
-    if (slot != NULL && slot->fd != -1 && !busy)
+    if (slot != NULL && slot->fd != -1 && keeper_password_wait(pool, k) > 0)
+        (void)snprintf(error, sizeof error, "%s", keeper_password_refusal(pool));
+    else if (slot != NULL && slot->fd != -1 && !busy)
         c = child_start(k, &look->kind, "login", pool->config->name, false, error, sizeof error);
     if (c == NULL) {
         answer(k, look->answered, m->pool, m->slot, slot == NULL ? 0 : slot->generation, busy ? LOOK_BUSY : LOOK_FAILED,

@@ -1,13 +1,55 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * keeper_password.c - a password that was refused is tried again when its file changes.
+ * keeper_password.c - a password that was refused is tried again when its file changes, else once a minute: by nobody
+ * before, whichever supervisor asks, and for whatever it wants the login.
  *
  * The hard thing: whoever looks at the file may hang with the file system it is on. So it is a process of its own that
  * looks, one a pool, and nobody waits for it.
  */
 #include "keeper.h"
 
+#include <stdlib.h>
+#include <string.h>
+
+#define RETRY_MS 60000
+
 static struct message out;
+
+static uint64_t retry_ms(void)
+{
+    const char *ms = getenv("PGLEND_PASSWORD_RETRY_MS");
+
+    return ms == NULL ? RETRY_MS : strtoull(ms, NULL, 10);
+}
+
+uint64_t keeper_password_wait(const struct keeper_pool *pool, const struct keeper *k)
+{
+    uint64_t now = uv_now(&k->loop);
+
+    return pool->refused_until > now ? pool->refused_until - now : 0;
+}
+
+const char *keeper_password_refusal(const struct keeper_pool *pool)
+{
+    return pool->refusal == NULL ? "the password was refused" : pool->refusal;
+}
+
+static void forget_watcher(struct keeper_pool *pool)
+{
+    if (pool->password == NULL)
+        return;
+    pool->password->abandoned = true;
+    child_kill(pool->password);
+    pool->password = NULL;
+}
+
+void keeper_password_anew(struct keeper_pool *pool, struct keeper *k)
+{
+    forget_watcher(pool);
+    pool->refused_until = 0;
+    message_make(&out, MESSAGE_PASSWORD_CHANGED, pool->config->name, 0, NULL);
+    keeper_tell(k, &out, -1);
+}
 
 static void password_receive(struct child *c, const struct message *m, int fd)
 {
@@ -16,8 +58,7 @@ static void password_receive(struct child *c, const struct message *m, int fd)
     if (c->abandoned || c->answered || m->verb != MESSAGE_PASSWORD_CHANGED)
         return;
     c->answered = true;
-    message_make(&out, MESSAGE_PASSWORD_CHANGED, c->pool->config->name, 0, NULL);
-    keeper_tell(c->keeper, &out, -1);
+    keeper_password_anew(c->pool, c->keeper);
 }
 
 static void password_ended(struct child *c, const char *how)
@@ -32,12 +73,12 @@ static void password_ended(struct child *c, const char *how)
 
 static const struct child_kind password_kind = {password_receive, password_ended};
 
-void keeper_watch_password(struct keeper_pool *pool, struct keeper *k, uint64_t stamp)
+static void watch_file(struct keeper_pool *pool, struct keeper *k, uint64_t stamp)
 {
     char error[256] = "no memory";
     struct child *c;
 
-    keeper_forget_password(pool);
+    forget_watcher(pool);
     c = child_start(k, &password_kind, "password", pool->config->name, false, error, sizeof error);
     if (c != NULL) {
         c->pool = pool;
@@ -46,18 +87,22 @@ void keeper_watch_password(struct keeper_pool *pool, struct keeper *k, uint64_t 
                 c, "password",
                 json_pack("{s:s, s:I}", "path", config_password_path(pool->config), "stamp", (json_int_t)stamp)) == 0)
             return;
-        keeper_forget_password(pool);
+        forget_watcher(pool);
     }
     log_warning("cannot look whether the password file of pool \"%s\" changes: %s; the password is tried again once a "
                 "minute",
                 pool->config->name, error);
 }
 
-void keeper_forget_password(struct keeper_pool *pool)
+void keeper_password_told(struct keeper_pool *pool, struct keeper *k, const struct message *m)
 {
-    if (pool->password == NULL)
-        return;
-    pool->password->abandoned = true;
-    child_kill(pool->password);
-    pool->password = NULL;
+    if (m->verb != MESSAGE_LOGIN_FAILED) {
+        forget_watcher(pool);
+        pool->refused_until = 0;
+    } else if (m->status == LOGIN_FAILED_PASSWORD && k->phase == KEEPER_SERVING) {
+        free(pool->refusal);
+        pool->refusal = strdup(m->text);
+        pool->refused_until = uv_now(&k->loop) + retry_ms();
+        watch_file(pool, k, m->stamp);
+    }
 }

@@ -136,13 +136,28 @@ static struct config *merge(const struct config *old, const struct config *new, 
 
 /* ---- taking over ---- */
 
+static bool logs_in_otherwise(const struct pool_config *old, const struct pool_config *new)
+{
+    json_t *before = config_pool_json(old), *after = config_pool_json(new);
+    bool other = !json_equal(json_object_get(before, "database"), json_object_get(after, "database"));
+
+    json_decref(before);
+    json_decref(after);
+    return other;
+}
+
 /* NAMES (taken over): of its access lists. */
 static void put_in_force(struct keeper *k, struct config *config, char *names, const char *changes)
 {
     int fd;
 
-    for (size_t i = 0; i < k->pools; i++)
-        k->pool[i].config = config_pool(config, k->pool[i].config->name);
+    for (size_t i = 0; i < k->pools; i++) {
+        const struct pool_config *old = k->pool[i].config;
+
+        k->pool[i].config = config_pool(config, old->name);
+        if (logs_in_otherwise(old, k->pool[i].config))
+            keeper_password_anew(&k->pool[i], k);
+    }
     config_free(k->config);
     k->config = config;
     free(k->names);

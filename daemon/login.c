@@ -36,26 +36,24 @@ static const struct {
     {"", LOGIN_FAILED_OTHER},
 };
 
-/* What this process may be started for, and the message that says it could not be done. */
+typedef void ask_function(const struct job *job, PGconn *conn, struct message *answer);
+
+/* What this process may be started for, other than a session to hand over. */
 static const struct {
     const char *task;
-    enum message_verb failed;
-    uint32_t status;                                                          /* of that; 0: an enum login_failure */
-    void (*ask)(const struct job *job, PGconn *conn, struct message *answer); /* NULL: hand the session over */
+    ask_function *ask;
 } tasks[] = {
-    {"login", MESSAGE_LOGIN_FAILED, 0, NULL},
-    {"cancel_query", MESSAGE_CANCELLED, CANCEL_NOT_SENT, ask_cancel},
-    {"look", MESSAGE_LOOKED, LOOK_FAILED, ask_state},
-    {"probe", MESSAGE_PROBED, LOOK_FAILED, ask_role},
+    {"cancel_query", ask_cancel},
+    {"look", ask_state},
+    {"probe", ask_role},
 };
 
-static size_t task_of(const struct job *job)
+static ask_function *ask_of(const struct job *job)
 {
-    size_t i = sizeof tasks / sizeof tasks[0] - 1;
-
-    while (i > 0 && strcmp(tasks[i].task, job->task) != 0)
-        i--;
-    return i;
+    for (size_t i = 0; i < sizeof tasks / sizeof tasks[0]; i++)
+        if (strcmp(tasks[i].task, job->task) == 0)
+            return tasks[i].ask;
+    return NULL;
 }
 
 static void cleanse(void)
@@ -68,11 +66,9 @@ static void cleanse(void)
 
 static _Noreturn void failed(const struct job *job, enum login_failure failure, const char *text)
 {
-    size_t task = task_of(job);
-
     cleanse();
-    message_make(&answer, tasks[task].failed, job->name, 0, text);
-    answer.status = tasks[task].status != 0 ? tasks[task].status : (uint32_t)failure;
+    message_make(&answer, MESSAGE_LOGIN_FAILED, job->name, 0, text);
+    answer.status = failure;
     answer.stamp = stamp;
     job_answer(&answer, -1);
 }
@@ -234,9 +230,9 @@ int login_main(void)
     if (!role_aim(&job, conninfo))
         failed(&job, LOGIN_FAILED_OTHER, "the session's address cannot be connected to");
     conn = connect_to(&job, &trace);
-    if (tasks[task_of(&job)].ask == NULL)
+    if (ask_of(&job) == NULL)
         hand_over(&job, pool, conn, &trace);
-    tasks[task_of(&job)].ask(&job, conn, &answer);
+    ask_of (&job)(&job, conn, &answer);
     PQfinish(conn);
     cleanse();
     job_answer(&answer, -1);

@@ -14,7 +14,7 @@
  *                          LOOKED (generation; LOOK_SEEN: text: JSON as login_ask.c makes it; else why it is not known)
  *                          PROBED (generation; LOOK_SEEN: text "t", its server is still what was asked for, or "f"; else why
  *                          it is not known)
- *                          PASSWORD_CHANGED (pool: the file of a password that was refused)
+ *                          PASSWORD_CHANGED (pool: one that was refused may be another now)
  *   supervisor ─► keeper   LOGIN · REPLACE (a login beside the slot's backend, which FORGET ends later) · CANCEL
  *                          STEERING (pool; text: what its successor must know; kept, not read)
  *                          FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT · SERVING · STOPPED
@@ -22,7 +22,7 @@
  *                          PROBE (is its server still what was asked for? answered by one PROBED)
  *                          WHO (slot: a number of the supervisor's; fd: a worker's pidfd; answered by one RUNS)
  *   keeper ─► supervisor   RUNS (slot: that number; text: path of its executable, "[name]" or "": not known)
- *   keeper ─► login        JOB (text: JSON, see keeper.c)         login ─► keeper   BACKEND | LOGIN_FAILED
+ *   keeper ─► login        JOB (text: JSON, child_give_job())     login ─► keeper   BACKEND | LOGIN_FAILED
  *                                                                                   CANCELLED | LOOKED | PROBED
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
  *   keeper ─► cancel       JOB, one after the other               cancel ─► keeper  CANCELLED
@@ -84,7 +84,7 @@ enum listener { LISTENER_WORKER, LISTENER_ADMIN, LISTENER_DOOR, LISTENERS };
 /* Why a login failed: decides how soon it is tried again. */
 enum login_failure {
     LOGIN_FAILED_OTHER = 1, /* refused, unreachable, …: back-off */
-    LOGIN_FAILED_PASSWORD,  /* SQLSTATE 28xxx: when the password file changes, else once a minute */
+    LOGIN_FAILED_PASSWORD,  /* SQLSTATE 28xxx: when the password file changes, else after STAMP ms */
     LOGIN_FAILED_TOO_MANY,  /* SQLSTATE 53300: back-off, not shown as a failure of the pool */
     LOGIN_FAILED_TIMEOUT    /* killed after login.timeout */
 };
@@ -118,7 +118,8 @@ struct message {
     uint32_t generation;
     int32_t backend_pid;
     uint32_t status;
-    uint64_t stamp;  /* BACKEND: when it logged in, ns; LOGIN_FAILED_PASSWORD: password_stamp() of what was read */
+    uint64_t stamp;  /* BACKEND: when it logged in, ns; LOGIN_FAILED_PASSWORD: password_stamp() of what was read, to the
+                      supervisor how long nobody tries it, ms */
     uint32_t length; /* of text, without its terminating NUL */
     char pool[NAME_FIELD];
     char text[MESSAGE_TEXT_MAX];

@@ -14,9 +14,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define BACKOFF_FIRST_MS  10
-#define DOWN_PAUSE_MS     500
-#define PASSWORD_RETRY_MS 60000
+#define BACKOFF_FIRST_MS 10
+#define DOWN_PAUSE_MS    500
+#define PROVEN_NS        UINT64_C(1000000000)
 
 static void on_login_timer(uv_timer_t *timer);
 
@@ -170,9 +170,9 @@ void pool_balance(struct pool *pool)
 {
     const struct pool_config *config = pool->config;
     struct pool_count count;
-    /* One alone where it may well fail: several would be as many wrong passwords. */
-    uint32_t taken, target, room,
-        parallel = pool->login_failures > 0 || pool->logins == 0 ? 1 : (uint32_t)config->login_parallel;
+    /* One alone where none has just succeeded: several might be as many wrong passwords. */
+    bool proven = pool->login_failures == 0 && clock_ns() - pool->logged_in < PROVEN_NS;
+    uint32_t taken, target, room, parallel = proven ? (uint32_t)config->login_parallel : 1;
 
     if (pool->login_wait || pool->replacing || pool->steering.mode != POOL_ACTIVE || !pool->supervisor->serving)
         return;
@@ -266,7 +266,7 @@ void pool_login_failed(struct pool *pool, const struct message *m)
     segment_set_error(&pool->segment, pool->last_error);
     if (news)
         log_warning("pool=%s: login failed: %s", pool->config->name, pool->last_error);
-    wait_to_login(pool, m->status == LOGIN_FAILED_PASSWORD ? PASSWORD_RETRY_MS : backoff_ms(pool));
+    wait_to_login(pool, m->status == LOGIN_FAILED_PASSWORD ? m->stamp : backoff_ms(pool));
     if (m->status == LOGIN_FAILED_TOO_MANY || is_connected(pool))
         return;
     if (pool->down_since == 0) {
@@ -285,7 +285,7 @@ void pool_password_changed(struct pool *pool)
 
 void pool_login_done(struct pool *pool)
 {
-    pool->logins++;
+    pool->logged_in = clock_ns();
     stats_count(&pool->segment, STATS_LOGINS);
     if (pool->login_failures > 0)
         log_info("pool=%s: logins succeed again after %u failed", pool->config->name, pool->login_failures);

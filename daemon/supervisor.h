@@ -179,7 +179,7 @@ struct pool {
     uint64_t down_since;     /* nothing connected and a login failed; ns, 0: up */
     char last_error[SEGMENT_ERROR_MAX + 1];
     bool cancel_by_query; /* the cancel key could not be read */
-    uint64_t logins;
+    uint64_t logged_in;   /* when a login last succeeded; ns, 0: never */
     struct stats_rate rate;
     struct stats_kept *kept;    /* of a segment that is being replaced; NULL: none */
     int64_t certificate_warned; /* when its end was last logged; s since 1970 */

@@ -245,6 +245,130 @@ START_TEST(wrong_password)
 }
 END_TEST
 
+static void write_password(const char *path, const char *text)
+{
+    FILE *f = fopen(path, "w");
+
+    ck_assert(f != NULL && fputs(text, f) >= 0 && fclose(f) == 0);
+}
+
+static void kill_supervisor(const struct pglendd *d)
+{
+    pid_t pid = pglendd_process(d, "supervisor");
+
+    ck_assert_int_eq(kill(pid, SIGKILL), 0);
+    wait_until(pglendd_process(d, "supervisor") != pid && pglendd_process(d, "supervisor") != 0, 5);
+}
+
+/* Whoever wants the login, and however often the supervisor is another. */
+START_TEST(once_a_minute)
+{
+    static const char words[] = "password authentication failed for user \"clinic\"";
+    int before = server_said(harness_server(), words), tries;
+    struct pglendd *d;
+    char database[256];
+
+    overrides[0] = '\0';
+    (void)snprintf(database, sizeof database, ", 'password_file': '%s'", make_file("minute", "guess", 0600, false));
+    add_pool("clinic", 2, login_of("clinic", NULL, database));
+    ck_assert_int_eq(setenv("PGLEND_PASSWORD_RETRY_MS", "1000", 1), 0);
+    d = pglendd_start(harness_server(), overrides);
+    ck_assert_int_eq(unsetenv("PGLEND_PASSWORD_RETRY_MS"), 0);
+    wait_until(pglendd_logged(d, words), 5);
+    for (int i = 0; i < 12; i++) {
+        harness_sleep_ms(250);
+        kill_supervisor(d);
+    }
+    tries = server_said(harness_server(), words) - before;
+    ck_assert_msg(tries >= 3 && tries <= 6, "%d logins in 3 s", tries);
+    pglendd_stop(d);
+}
+END_TEST
+
+/* A server that is asked for its role, and a lease that is looked at, take logins too. */
+START_TEST(looks_try_no_wrong_password)
+{
+    static const char words[] = "password authentication failed for user \"clinic\"";
+    int before = server_said(harness_server(), words);
+    struct pglendd *d;
+    char database[512], path[128];
+    pglend *pool;
+    PGconn *conn, *other;
+
+    overrides[0] = '\0';
+    (void)snprintf(path, sizeof path, "%s", make_file("looks", POSTGRES_PASSWORD, 0600, false));
+    (void)snprintf(database, sizeof database,
+                   ", 'password_file': '%s', 'target_session_attrs': 'primary', 'role_check': '100ms'", path);
+    add_pool("clinic", 0, login_of("clinic", NULL, database));
+    overrides[strlen(overrides) - 1] = '\0';
+    (void)strcat(overrides, ", 'defaults': {'lease_warn': '300ms'}}");
+    d = pglendd_start(harness_server(), overrides);
+    pool = pglend_open(d->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    write_password(path, "guess");
+    wait_until(pglendd_logged(d, "cannot be asked whether it is still primary"), 5);
+    wait_until(pglendd_logged(d, "what its session does is not known: "), 5);
+    kill_supervisor(d);
+    ck_assert_ptr_null(pglend_acquire(pool, 1500));
+    ck_assert_msg(strstr(pglend_errmessage(pool), words) != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_int_eq(server_said(harness_server(), words), before + 1);
+    write_password(path, POSTGRES_PASSWORD);
+    ck_assert_msg((other = pglend_acquire(pool, 5000)) != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_int_eq(pglend_release(pool, other), PGLEND_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_int_eq(server_said(harness_server(), words), before + 1);
+    pglend_close(pool);
+    pglendd_stop(d);
+}
+END_TEST
+
+/* A reload that names another file is reason enough. */
+START_TEST(another_password_file)
+{
+    static const char words[] = "password authentication failed for user \"clinic\"";
+    struct pglendd *d;
+    char database[256];
+
+    overrides[0] = '\0';
+    (void)snprintf(database, sizeof database, ", 'password_file': '%s'", make_file("one", "guess", 0600, false));
+    add_pool("clinic", 1, login_of("clinic", NULL, database));
+    d = pglendd_start(harness_server(), overrides);
+    wait_until(pglendd_logged(d, words), 5);
+    overrides[0] = '\0';
+    (void)snprintf(database, sizeof database, ", 'password_file': '%s'",
+                   make_file("two", POSTGRES_PASSWORD, 0600, false));
+    add_pool("clinic", 1, login_of("clinic", NULL, database));
+    pglendd_configure(d, harness_server(), overrides);
+    json_decref(pglendd_result(d, "reload", NULL));
+    wait_until(pglendd_count(d, "total") == 1, 3);
+    pglendd_stop(d);
+}
+END_TEST
+
+/* A session that ended may have done so together with its password: one alone tries it. */
+START_TEST(one_tries_a_password_that_may_be_another)
+{
+    static const char words[] = "password authentication failed for user \"clinic\"";
+    int before = server_said(harness_server(), words);
+    struct pglendd *d;
+    char database[256], path[128];
+
+    overrides[0] = '\0';
+    (void)snprintf(path, sizeof path, "%s", make_file("ended", POSTGRES_PASSWORD, 0600, false));
+    (void)snprintf(database, sizeof database, ", 'password_file': '%s'", path);
+    add_pool("clinic", 2, login_of("clinic", NULL, database));
+    d = pglendd_start(harness_server(), overrides);
+    wait_until(pglendd_count(d, "idle") == 2, 5);
+    harness_sleep_ms(1100);
+    write_password(path, "guess");
+    postgres_run(harness_server(), "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic'");
+    wait_until(pglendd_logged(d, words), 5);
+    harness_sleep_ms(300);
+    ck_assert_int_eq(server_said(harness_server(), words), before + 1);
+    pglendd_stop(d);
+}
+END_TEST
+
 /* The file system it is on may hang whoever looks, or the one who looks may be killed: the daemon goes on. */
 START_TEST(nobody_waits_for_a_look_at_the_password)
 {
@@ -525,6 +649,10 @@ int main(void)
     tcase_add_test(tc, files);
     tcase_add_loop_test(tc, password_file_refused, 0, (int)(sizeof bad_files / sizeof bad_files[0]));
     tcase_add_loop_test(tc, wrong_password, 0, 2);
+    tcase_add_test(tc, once_a_minute);
+    tcase_add_test(tc, looks_try_no_wrong_password);
+    tcase_add_test(tc, another_password_file);
+    tcase_add_test(tc, one_tries_a_password_that_may_be_another);
     tcase_add_test(tc, nobody_waits_for_a_look_at_the_password);
     tcase_add_test(tc, wrong_password_for_long);
     tc = harness_live_case(suite, "failures", 40);
