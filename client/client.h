@@ -17,8 +17,7 @@
 #define GRACE_NS     UINT64_C(10000000) /* for an answer that is on its way, where one does not want to wait */
 #define RECONNECT_NS UINT64_C(10000000) /* between attempts to reach a supervisor that is needed */
 
-#define RUNTIME_DIR_MAX 88 /* so that runtime_dir/.s.PGSQL.6432 fits sockaddr_un */
-#define DOOR_PORT       "6432"
+#define DOOR_PORT "6432"
 
 /*
  * error.c: the calling thread's last call. error_set() returns its STATUS.

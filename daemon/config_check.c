@@ -254,6 +254,11 @@ bool config_check_file(struct config_parse *p, struct config *config)
     /* One directory, one spelling: the names of the pools' segments are made from it. */
     while (length > 1 && config->runtime_dir[length - 1] == '/')
         config->runtime_dir[--length] = '\0';
+    if (strchr(config->runtime_dir, ',') != NULL)
+        return config_fail_key(p, "runtime_dir",
+                               "workers could not connect to \"%s\", for libpq takes a comma for a list of "
+                               "directories; write a path without",
+                               config->runtime_dir);
     for (size_t i = 0; i < config->pools; i++)
         least += config->pool[i].size_min;
     if (config->max_backends != 0 && least > config->max_backends)

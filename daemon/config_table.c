@@ -8,6 +8,7 @@
 #include "config_table.h"
 #include "daemon.h"
 #include "sandbox.h"
+#include "wire.h"
 
 #define FILE_KEY(field) .scope = SCOPE_FILE, .offset = offsetof(struct config, field)
 #define POOL_KEY(field) .scope = SCOPE_POOL, .offset = offsetof(struct pool_config, field)
@@ -50,7 +51,7 @@ const struct config_row config_row[] = {
              "weaker; --check-config tells which, and why. See pglend-hipaa(7)."},
     {"runtime_dir", FILE_KEY(runtime_dir), .kind = &kind_file, .fallback = "\"/run/pglend\"", .min = 1,
      .max = RUNTIME_DIR_MAX, .takes = TAKES_RESTART,
-     .help = "Directory of the sockets worker.sock, admin.sock and .s.PGSQL.6432."},
+     .help = "Directory of the sockets worker.sock, admin.sock and .s.PGSQL.6432. Its path has no comma."},
     {"user", FILE_KEY(user), .kind = &kind_string, .fallback = "\"\"", .max = ACCOUNT_MAX, .takes = TAKES_RESTART,
      .help = "Account of the unprivileged processes when started as root. Empty: pglend if it exists, else nobody, "
              "with a warning."},

@@ -14,9 +14,6 @@
 #define CONFIG_NAME_MAX 128 /* a path in the table, a kind's description of one value */
 #define CONFIG_TEXT_MAX 512
 
-/* RUNTIME_DIR/.s.PGSQL.6432 and its NUL must fit sun_path, 108 bytes. */
-#define RUNTIME_DIR_MAX (107 - (int)sizeof("/.s.PGSQL.6432") + 1)
-
 enum config_scope { SCOPE_FILE, SCOPE_POOL }; /* offset is into struct config, or into struct pool_config */
 enum config_takes { TAKES_RELOAD, TAKES_RECYCLE, TAKES_RESTART };
 

@@ -36,11 +36,16 @@
 #include "segment.h"
 #include <fcntl.h>
 #include <sys/types.h>
+#include <sys/un.h>
 
 #define WIRE_MAGIC   UINT32_C(0x444e4c50) /* "PLND" */
 #define WIRE_VERSION 5
 #define WIRE_TEXT    256
 #define TOKEN_HEX    32 /* a one-time 128-bit token in hexadecimal */
+
+#define RUNTIME_DIR_MAX 93 /* bytes; the longest that the sockets are in */
+_Static_assert(RUNTIME_DIR_MAX + sizeof "/.s.PGSQL.6432" <= sizeof(((struct sockaddr_un *)0)->sun_path),
+               "a socket's path fits its address");
 
 enum wire_type {
     WIRE_HELLO = 1,

@@ -5,6 +5,7 @@
 #include "pglend.h"
 
 #include "harness.h"
+#include "wire.h"
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -131,7 +132,26 @@ START_TEST(open_checks_its_words)
     ck_assert(pglend_open(NULL, "") == NULL && errno == EINVAL);
     ck_assert(pglend_open(NULL, name) == NULL && errno == ENAMETOOLONG);
     ck_assert(pglend_open(name, "clinic") == NULL && errno == ENAMETOOLONG);
+    ck_assert(pglend_open("/run/pglend,other", "clinic") == NULL && errno == EINVAL);
     pglend_close(NULL);
+}
+END_TEST
+
+/* As long as the configuration lets it be, and one byte more. */
+START_TEST(longest_runtime_dir)
+{
+    char name[RUNTIME_DIR_MAX + 2];
+    pglend *p;
+
+    memset(name, 'x', sizeof name - 1);
+    name[0] = '/';
+    name[RUNTIME_DIR_MAX + 1] = '\0';
+    ck_assert(pglend_open(name, "clinic") == NULL && errno == ENAMETOOLONG);
+    name[RUNTIME_DIR_MAX] = '\0';
+    ck_assert_ptr_nonnull(p = pglend_open(name, "clinic"));
+    ck_assert_ptr_null(pglend_acquire(p, 0));
+    ck_assert_int_eq(pglend_errcode(p), PGLEND_NO_SUPERVISOR);
+    pglend_close(p);
 }
 END_TEST
 
@@ -168,6 +188,7 @@ int main(void)
     tcase_add_test(tc, libpq_is_the_callers);
     tcase_add_test(tc, every_status_has_a_name);
     tcase_add_test(tc, open_checks_its_words);
+    tcase_add_test(tc, longest_runtime_dir);
     tcase_add_test(tc, calls_without_a_supervisor);
     return harness_main(suite);
 }
