@@ -16,6 +16,7 @@ libdir     ?= $(prefix)/lib
 includedir ?= $(prefix)/include
 mandir     ?= $(prefix)/share/man
 sysconfdir ?= /etc
+docdir     ?= $(prefix)/share/doc/pglend
 unitdir    ?= $(prefix)/lib/systemd/system
 BUILD      ?= build
 SANITIZE   ?=
@@ -202,7 +203,6 @@ check-model: all
 check-model-small:
 	@CC='$(CC)' tests/model/run.sh small
 
-# Also the slow ones: more rounds of what is left to chance.
 # make check with more rounds of what is left to chance, then every campaign; about three hours.
 CAMPAIGNS = check-tls check-strict check-wire check-bulk check-audit check-tsan check-model fuzz soak check-faults check-crash \
             check-steady
@@ -302,6 +302,7 @@ pages  = $(wildcard daemon/*.[578] client/*.[13])
 units  = $(wildcard config/*.service)
 sysusers = $(wildcard config/*sysusers*.conf)
 tmpfiles = $(wildcard config/*tmpfiles*.conf)
+examples = config/pglend.json config/pglend.schema.json
 
 install: all
 	install -d $(DESTDIR)$(bindir) $(DESTDIR)$(sbindir) $(DESTDIR)$(libdir)/pkgconfig $(DESTDIR)$(includedir)
@@ -311,6 +312,8 @@ install: all
 	ln -sf libpglend.so.0 $(DESTDIR)$(libdir)/libpglend.so
 	install -m 644 $(BUILD)/pglend.pc $(DESTDIR)$(libdir)/pkgconfig
 	install -m 644 include/pglend.h $(DESTDIR)$(includedir)
+	install -d $(DESTDIR)$(sysconfdir)/pglend $(DESTDIR)$(docdir)
+	install -m 644 $(examples) $(DESTDIR)$(docdir)
 	$(foreach p,$(pages),install -D -m 644 $(p) $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)) &&) :
 	$(foreach u,$(units),sed 's|@sbindir@|$(sbindir)|; s|@bindir@|$(bindir)|' $(u) | install -D -m 644 /dev/stdin $(DESTDIR)$(unitdir)/$(notdir $(u)) &&) :
 	$(foreach u,$(sysusers),install -D -m 644 $(u) $(DESTDIR)$(prefix)/lib/sysusers.d/pglend.conf &&) :
@@ -322,7 +325,9 @@ uninstall:
 	    $(DESTDIR)$(libdir)/libpglend.so $(DESTDIR)$(libdir)/libpglend.so.0 $(DESTDIR)$(libdir)/libpglend.a \
 	    $(DESTDIR)$(libdir)/pkgconfig/pglend.pc $(units:config/%=$(DESTDIR)$(unitdir)/%) \
 	    $(DESTDIR)$(prefix)/lib/sysusers.d/pglend.conf $(DESTDIR)$(prefix)/lib/tmpfiles.d/pglend.conf \
+	    $(examples:config/%=$(DESTDIR)$(docdir)/%) \
 	    $(foreach p,$(pages),$(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
+	rmdir $(DESTDIR)$(docdir) $(DESTDIR)$(sysconfdir)/pglend 2>/dev/null || :
 
 clean:
 	rm -rf $(BUILD)
