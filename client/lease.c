@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * lease.c - every transition of a slot and of a waiter, one compare-and-swap each.
+ * lease.c - every transition of a slot and of a waiter, one compare-and-swap each (but lease_empty(), a store).
  *
  * No system calls but futex and the clock, no lock, no allocation. A process may die, or be stopped for good, between
  * any two instructions here: what it leaves behind names its owner, and lease_sweep() puts it right.

@@ -57,8 +57,9 @@ typedef enum {
 
 /*
  * Make a handle for POOL of the supervisor in RUNTIME_DIR (NULL: $PGLEND_RUNTIME_DIR, then /run/pglend). Does no
- * I/O and does not block. The strings are copied. Returns NULL with errno ENOMEM, EINVAL (no pool name, or a directory
- * that is not an absolute path without commas) or ENAMETOOLONG. The caller ends the handle with pglend_close().
+ * I/O and does not block. The strings are copied. Returns NULL with errno ENOMEM, EMFILE or ENFILE (a process's first
+ * handle needs two descriptors, and keeps one), EINVAL (no pool name, or a directory that is not an absolute path
+ * without commas) or ENAMETOOLONG. The caller ends the handle with pglend_close().
  */
 pglend *pglend_open(const char *runtime_dir, const char *pool);
 
@@ -70,6 +71,7 @@ pglend *pglend_open(const char *runtime_dir, const char *pool);
  * Returns a PGconn in the state of a new session, or NULL; then pglend_errcode() is TIMEOUT, DENIED, NO_POOL,
  * NO_SUPERVISOR, NO_DATABASE, SHUTDOWN, SYSTEM, MISMATCH or QUEUE_FULL and pglend_errmessage() says what a person
  * needs. The PGconn stays the library's: give it back with pglend_release() or pglend_discard(), never PQfinish() it.
+ * What PQgetCancel() makes of it is honoured whenever this process holds a lease of that session, also a later one.
  */
 PGconn *pglend_acquire(pglend *p, int timeout_ms);
 
