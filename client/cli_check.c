@@ -82,7 +82,7 @@ static void finish(PGconn *conn)
 
 static pglend_status borrow_and_ask(const struct cli *cli, pglend *handle, int *backend, char message[CLI_MESSAGE_MAX])
 {
-    int64_t deadline = cli_now_ms() + cli->timeout_ms;
+    int64_t began = cli_now_ms();
     PGconn *conn = pglend_acquire_as(handle, "pglend", "check", cli->timeout_given ? cli->timeout_ms : -1);
     pglend_status status;
 
@@ -91,7 +91,8 @@ static pglend_status borrow_and_ask(const struct cli *cli, pglend *handle, int *
         return pglend_errcode(handle);
     }
     *backend = PQbackendPID(conn);
-    status = ask(conn, deadline, message);
+    /* Without --timeout the wait for the connection is the pool's, and none of it counts against the database. */
+    status = ask(conn, (cli->timeout_given ? began : cli_now_ms()) + cli->timeout_ms, message);
     if (status != PGLEND_OK) {
         pglend_discard(handle, conn);
         return status;
