@@ -11,6 +11,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/socket.h>
 
 enum fate { KEEP, KEEP_RESETTING, HAND_OVER, REPLACE };
 
@@ -167,16 +168,22 @@ static void lease_is_over(struct attachment *at, uint32_t borrower)
     attachment_put(at);
 }
 
-/* The daemon that owned it is gone for good: this was the backend's last user, and ends it. */
+/*
+ * The daemon that owned it is gone for good: this was the backend's last user, and ends it. Not by PQfinish(), which
+ * waits for as long as the server takes nothing.
+ */
 static void end_orphan(struct loan *loan)
 {
     struct attachment *at = loan->at;
     uint32_t borrower = loan->borrower;
+    unsigned char bytes[8];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
 
     loan_unlink(loan);
     loan->state = LOAN_ENDING;
-    if (PQsocket(loan->conn) == loan->socket)
-        PQfinish(loan->conn), loan->conn = NULL; /* still armed: says Terminate to the backend itself */
+    pg_terminate(&out);
+    (void)send(loan->lent, bytes, out.length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)shutdown(loan->lent, SHUT_RDWR);
     adopt_free(loan);
     lease_is_over(at, borrower);
 }

@@ -93,6 +93,34 @@ START_TEST(keeper_killed_and_started_again)
 }
 END_TEST
 
+/* Whose server takes nothing any more, while much is on its way to it. */
+START_TEST(last_user_waits_for_nobody)
+{
+    char junk[65536] = "";
+    uint64_t began;
+    pglend *pool;
+    PGconn *conn;
+    int pid;
+
+    daemon_ = pglendd_start(harness_server(), NULL);
+    pool = open_pool();
+    conn = borrow(pool, 5000);
+    pid = PQbackendPID(conn);
+    pglendd_kill(daemon_);
+    ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+    while (send(PQsocket(conn), junk, sizeof junk, MSG_DONTWAIT) > 0)
+        continue;
+    pglendd_resume(daemon_);
+    began = harness_now_ms();
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_int_lt(harness_now_ms() - began, 1000);
+    ck_assert_int_eq(kill(pid, SIGCONT), 0);
+    wait_until(postgres_sessions(harness_server()) == 0, 5);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 static int hold_over_shutdown(void *argument, int sock)
 {
     pglend *pool = open_pool();
@@ -414,6 +442,7 @@ int main(void)
     TCase *mistake = harness_live_case(suite, "mistake", 30);
 
     tcase_add_test(restart, keeper_killed_and_started_again);
+    tcase_add_test(restart, last_user_waits_for_nobody);
     tcase_add_test(restart, graceful_shutdown_waits_for_leases);
     tcase_add_test(database, database_down_and_up_again);
     tcase_add_test(database, database_back_is_not_stormed);
