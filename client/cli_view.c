@@ -45,11 +45,14 @@ static void put_warnings(FILE *out, const json_t *pool)
         {"insecure", "the link to the server is not verified (allow_insecure)"},
         {"certificate_due", "a certificate of the server ends soon, or has ended: the log says which"},
     };
-    char name[256], reason[256];
+    char name[256], reason[256], cancel[256];
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
         if (json_is_true(json_object_get(pool, rows[i].key)))
             fprintf(out, "pool %s: %s\n", member(pool, "name", name), rows[i].words);
+    if (strcmp(member(pool, "cancel", cancel), "query") == 0)
+        fprintf(out, "pool %s: a cancel request takes a login, for the sessions' cancel keys could not be read\n",
+                member(pool, "name", name));
     if (json_is_object(json_object_get(pool, "override")))
         fprintf(out, "pool %s: emergency access is in force: %s\n", member(pool, "name", name),
                 member(json_object_get(pool, "override"), "reason", reason));

@@ -150,6 +150,7 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
 {
     struct slot *slot = &b->pool->segment.slot[b->slot];
     char tls[8]; /* that it is there is enough */
+    char how[16];
 
     if (b->fd != -1) {
         unwatch(b);
@@ -167,6 +168,7 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     b->facts = strdup(m->text);
     b->relayed = backend_fact(b, ".tls", tls, sizeof tls) != NULL;
     b->certificate_expires = certificate_of(b);
+    b->pool->cancel_by_query = backend_fact(b, ".cancel", how, sizeof how) != NULL && strcmp(how, "query") == 0;
     role_begin(b);
     (void)backend_fact(b, ".user", b->pool->segment.role[b->slot].name, NAME_FIELD);
     atomic_store_explicit(&slot->generation, b->generation, memory_order_relaxed);
@@ -199,11 +201,8 @@ void backend_ready(struct backend *b)
 /* The session of M is in the slot now. */
 static void begin_session(struct backend *b, const struct message *m, int fd)
 {
-    char how[16];
-
     take_facts(b, m, fd);
     atomic_store_explicit(&b->pool->segment.slot[b->slot].uses, 0, memory_order_relaxed);
-    b->pool->cancel_by_query = backend_fact(b, ".cancel", how, sizeof how) != NULL && strcmp(how, "query") == 0;
     backend_log(b, LOG_LEVEL_INFO, "connected");
     backend_ready(b);
 }

@@ -32,7 +32,7 @@ void conninfo_environment(const struct database_config *database)
     for (char **entry = environ; *entry != NULL;) {
         size_t length = strcspn(*entry, "=");
 
-        if (strncmp(*entry, "PG", 2) == 0 && length < sizeof name) {
+        if (strncmp(*entry, "PG", 2) == 0 && strncmp(*entry, "PGLEND_", 7) != 0 && length < sizeof name) {
             (void)snprintf(name, sizeof name, "%.*s", (int)length, *entry);
             if (unsetenv(name) == 0)
                 continue; /* the next entry has moved here */

@@ -88,7 +88,10 @@ void login_why(char *line, size_t size);
 /* False, with a message: there is a list of revoked certificates to go by, and it cannot be read. */
 bool login_has_revoked(const struct database_config *database, char *error, size_t size);
 
-/* login_facts.c: all that is said of the new session into M's text. False: why not is in WHY. */
+/*
+ * login_facts.c: all that is said of the new session into M's text. False: why not is in WHY. PGLEND_NO_CANCEL_KEY in
+ * the environment makes its cancel key an unreadable one.
+ */
 bool login_facts(struct message *m, PGconn *conn, const struct trace *trace, char *why, size_t size);
 
 /* cancel.c: wait for EVENTS of poll until UNTIL (ms of CLOCK_MONOTONIC): 0, or -1 with errno */
@@ -109,7 +112,7 @@ bool relay_scrub(const PGconn *conn);
 _Noreturn void relay_run(const struct job *job, PGconn *conn, int base, bool strict);
 
 /* conninfo.c */
-/* The environment says nothing to libpq: no PG variable, HOME of the present user. */
+/* The environment says nothing to libpq: no PG variable but pglend's own, HOME of the present user. */
 void conninfo_environment(const struct database_config *database);
 /* Every keyword that has a value, as one string. 0, or -1 with a message. */
 int conninfo_make(const struct pool_config *pool, const char *password, char conninfo[CONNINFO_MAX], char *error,

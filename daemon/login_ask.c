@@ -23,7 +23,10 @@ static PGresult *ask(PGconn *conn, const char *sql, const char *pid)
     return PQexecParams(conn, sql, 1, NULL, values, NULL, NULL, 0);
 }
 
-/* The cancel key of another session could not be read: the server is asked to cancel it. */
+/*
+ * The cancel key of another session could not be read: the server is asked to cancel it. Where the connection is lost
+ * meanwhile nobody knows whether it has.
+ */
 void ask_cancel(const struct job *job, PGconn *conn, struct message *answer)
 {
     char pid[16], line[2048], sqlstate[6];
@@ -33,7 +36,7 @@ void ask_cancel(const struct job *job, PGconn *conn, struct message *answer)
     trace_error(PQresultErrorMessage(result), line, sizeof line, sqlstate);
     PQclear(result);
     message_make(answer, MESSAGE_CANCELLED, job->name, 0, done ? NULL : line);
-    answer->status = done ? CANCEL_DONE : CANCEL_NOT_SENT;
+    answer->status = done ? CANCEL_DONE : PQstatus(conn) == CONNECTION_OK ? CANCEL_NOT_SENT : CANCEL_LOST;
 }
 
 /* A row of pg_stat_activity as JSON; query_id by name, for servers before 14 do not have it. */

@@ -113,7 +113,9 @@ static bool add_protection(struct message *m, PGconn *conn)
 
 bool login_facts(struct message *m, PGconn *conn, const struct trace *trace, char *why, size_t size)
 {
-    bool readable = trace->key[0] != '\0' && trace->backend_pid == PQbackendPID(conn), fits = true;
+    bool readable =
+        getenv("PGLEND_NO_CANCEL_KEY") == NULL && trace->key[0] != '\0' && trace->backend_pid == PQbackendPID(conn);
+    bool fits = true;
     char *peer = peer_of(conn);
 
     if (peer == NULL) {

@@ -26,6 +26,15 @@ static struct pglendd *daemon_;
 
 /* ---- helpers ---- */
 
+/* One session; where BY_QUERY, one whose cancel key could not be read, so that each cancel is a login's. */
+static void start(const struct postgres *server, bool by_query)
+{
+    if (by_query)
+        ck_assert_int_eq(setenv("PGLEND_NO_CANCEL_KEY", "1", 1), 0);
+    daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    ck_assert_int_eq(unsetenv("PGLEND_NO_CANCEL_KEY"), 0);
+}
+
 static void *send_cancel(void *cancel)
 {
     char error[256];
@@ -82,7 +91,7 @@ START_TEST(wrong_key)
     PGconn *conn;
     int pid;
 
-    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    start(harness_server(), _i == 1);
     pool = pglend_open(daemon_->runtime_dir, "clinic");
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
     pid = PQbackendPID(conn);
@@ -112,7 +121,7 @@ START_TEST(after_release)
     pglend *pool, *next;
     PGconn *conn;
 
-    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    start(harness_server(), _i == 1);
     pool = pglend_open(daemon_->runtime_dir, "clinic");
     next = pglend_open(daemon_->runtime_dir, "clinic");
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
@@ -174,11 +183,11 @@ static unsigned cancel_takes_ms(pglend *pool)
 START_TEST(racing_release)
 {
     struct worker_process other;
-    unsigned rounds = harness_rounds(ROUNDS), hit = 0;
+    unsigned rounds = harness_rounds(_i == 1 ? ROUNDS / 4 : ROUNDS), hit = 0;
     unsigned seed = 7, most_ms;
     pglend *pool;
 
-    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    start(harness_server(), _i == 1);
     pool = pglend_open(daemon_->runtime_dir, "clinic");
     most_ms = 2 * cancel_takes_ms(pool) + 1;
     worker_fork(&other, never_cancelled, NULL);
@@ -217,13 +226,52 @@ START_TEST(racing_release)
 }
 END_TEST
 
+/* The server's session that is to cancel another is lost before it has said whether it did. */
+START_TEST(lost_by_query)
+{
+    struct postgres *server = postgres_start(0);
+    PGresult *result;
+    PGcancel *cancel;
+    pglend *pool;
+    PGconn *conn;
+    int pid;
+
+    postgres_run(server, "alter function pg_catalog.pg_cancel_backend(int) rename to pg_cancel_backend_of_old");
+    postgres_run(server, "create function pg_catalog.pg_cancel_backend(int) returns bool language sql as "
+                         "'select pg_cancel_backend_of_old($1) and pg_terminate_backend(pg_backend_pid())'");
+    start(server, true);
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    pid = PQbackendPID(conn);
+    ck_assert_ptr_nonnull(cancel = PQgetCancel(conn));
+    ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(30)"), 1);
+    (void)send_cancel(cancel);
+    PQfreeCancel(cancel);
+    ck_assert_ptr_nonnull(result = PQgetResult(conn));
+    ck_assert_str_eq(PQresultErrorField(result, PG_DIAG_SQLSTATE), "57014");
+    PQclear(result);
+    ck_assert_ptr_null(PQgetResult(conn));
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    /* It might hit whoever has the session next. */
+    ck_assert_msg((conn = pglend_acquire(pool, 5000)) != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_int_ne(PQbackendPID(conn), pid);
+    ck_assert(pglendd_logged(daemon_, "cancel lost"));
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+    postgres_free(server);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_cancel");
     TCase *tc = harness_live_case(suite, "cancel", 60);
 
-    tcase_add_test(tc, wrong_key);
-    tcase_add_test(tc, after_release);
-    tcase_add_test(tc, racing_release);
+    /* By key, by query. */
+    tcase_add_loop_test(tc, wrong_key, 0, 2);
+    tcase_add_loop_test(tc, after_release, 0, 2);
+    tcase_add_loop_test(tc, racing_release, 0, 2);
+    tcase_add_test(tc, lost_by_query);
     return harness_main(suite);
 }

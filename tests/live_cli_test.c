@@ -2,6 +2,7 @@
 /*
  * live_cli_test.c - pglend as people and monitors run it: what it prints, and its exit status.
  */
+#include "cli.h"
 #include "harness.h"
 #include "pglend.h"
 #include "pglendd.h"
@@ -198,6 +199,61 @@ START_TEST(every_wait_ends)
 }
 END_TEST
 
+static int hold_for_long(void *argument, int sock)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+    PGconn *conn = pglend_acquire(pool, 5000);
+    int backend = PQbackendPID(conn);
+
+    (void)argument;
+    ck_assert_ptr_nonnull(conn);
+    say(sock, 'h');
+    harness_sleep_ms(CLI_TIMEOUT_DEFAULT_MS + 500);
+    ck_assert_int_eq(kill(backend, SIGSTOP), 0);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    harness_sleep_ms(300); /* for the query to take */
+    ck_assert_int_eq(kill(backend, SIGCONT), 0);
+    pglend_close(pool);
+    return 0;
+}
+
+/* A pool that is busy for longer than a query may take is no reason to find its database slow. */
+START_TEST(check_waits_as_long_as_the_pool_says)
+{
+    static const struct row row[] = {{"check clinic", 0, "clinic: ok"}};
+    struct worker_process holder;
+
+    daemon_ = pglendd_start(harness_server(),
+                            "{'pools': {'clinic': {'acquire_timeout': '20s', 'size': {'max': 1}, 'reset': 'none'}}}");
+    worker_fork(&holder, hold_for_long, NULL);
+    ck_assert_int_eq(hear(holder.sock, 5), 'h');
+    RUN(row);
+    ck_assert_int_eq(worker_wait(&holder, 5), 0);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* Also by a supervisor that was handed the sessions. */
+START_TEST(cancels_by_query_are_shown)
+{
+    static const struct row row[] = {{"status", 0, "pool clinic: a cancel request takes a login"},
+                                     {"--json pools", 0, "\"cancel\": \"query\""}};
+    pid_t supervisor;
+
+    ck_assert_int_eq(setenv("PGLEND_NO_CANCEL_KEY", "1", 1), 0);
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1}}}}");
+    ck_assert_int_eq(unsetenv("PGLEND_NO_CANCEL_KEY"), 0);
+    wait_until(pglendd_count(daemon_, "idle") == 1, 5);
+    RUN(row);
+    supervisor = pglendd_process(daemon_, "supervisor");
+    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    wait_until(pglendd_process(daemon_, "supervisor") != supervisor && pglendd_process(daemon_, "supervisor") != 0, 5);
+    wait_until(cli("status", false) == 0, 5);
+    RUN(row);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 START_TEST(shutdown_waits_for_the_end)
 {
     struct pglendd *d;
@@ -232,6 +288,8 @@ int main(void)
     tcase_add_test(tc, tables_and_json);
     tcase_add_test(tc, who_may_not_is_told);
     tcase_add_test(tc, every_wait_ends);
+    tcase_add_test(tc, check_waits_as_long_as_the_pool_says);
+    tcase_add_test(tc, cancels_by_query_are_shown);
     tcase_add_test(tc, shutdown_waits_for_the_end);
     return harness_main(suite);
 }
