@@ -38,7 +38,7 @@ struct config_row {
     const struct config_kind *kind;
     size_t offset;
     const char *fallback;     /* the default, as JSON text */
-    int64_t min, max;         /* of an integer, of a duration in ms, of a string in bytes */
+    int64_t min, max;         /* of an integer, of a duration in ms, of a size or a string in bytes */
     const char *const *names; /* of a choice; NULL-terminated */
     bool own;                 /* says which database a pool is: not for "defaults" */
     bool secret;              /* may be a secret by mistake: its value is not repeated in a message */
@@ -51,7 +51,7 @@ extern const size_t config_rows;
 const char *config_takes_name(enum config_takes takes);
 
 /* config_value.c, config_list.c: the kinds */
-extern const struct config_kind kind_boolean, kind_integer, kind_duration, kind_string, kind_file, kind_port,
+extern const struct config_kind kind_boolean, kind_integer, kind_duration, kind_size, kind_string, kind_file, kind_port,
     kind_choice, kind_enum;
 extern const struct config_kind kind_list, kind_settings, kind_reset;
 /* Does the value have a control character, or a length outside the row's limits? */

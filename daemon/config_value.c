@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * config_value.c - the kinds of key that hold one value: boolean, integer, duration, string, file, port, choice.
+ * config_value.c - the kinds of key that hold one value: boolean, integer, duration, size, string, file, port, choice.
  *
  * Each kind reads a JSON value into a field of struct config or struct pool_config and writes it back in a form that
  * reads as the same value again. Durations are kept in milliseconds; what a unit makes finer than that is refused, not
@@ -12,13 +12,24 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const struct unit {
-    const char *name;
-    int64_t us;
-} units[] = {
-    {"d", INT64_C(86400000000)}, {"h", INT64_C(3600000000)}, {"m", 60000000}, {"s", 1000000}, {"ms", 1000}, {"us", 1},
+/* Greatest first; the last is 1. */
+struct unit {
+    const char *name; /* NULL: the end */
+    int64_t is;
 };
-#define UNITS (sizeof units / sizeof units[0])
+static const struct unit times[] = {
+    {"d", INT64_C(86400000000)},
+    {"h", INT64_C(3600000000)},
+    {"m", 60000000},
+    {"s", 1000000},
+    {"ms", 1000},
+    {"us", 1},
+    {NULL, 0},
+};
+static const struct unit sizes[] = {
+    {"GiB", 1 << 30}, {"GB", 1000000000}, {"MiB", 1 << 20}, {"MB", 1000000},
+    {"KiB", 1 << 10}, {"kB", 1000},       {"B", 1},         {NULL, 0},
+};
 
 static void *field(const struct config_row *row, void *object)
 {
@@ -134,28 +145,36 @@ static json_t *schema_integer(const struct config_row *row)
                      (json_int_t)row->max);
 }
 
-/* ---- duration ---- */
+/* ---- a number and its unit ---- */
 
-static const struct unit *unit_named(const char *name)
+static int quantity(const char *s, const struct unit *unit, int64_t *value)
 {
-    for (size_t i = 0; i < UNITS; i++)
-        if (strcmp(units[i].name, name) == 0)
-            return &units[i];
-    return NULL;
-}
-
-int config_duration(const char *s, int64_t *ms)
-{
-    const struct unit *unit;
-    int64_t us = 0;
-
+    *value = 0;
     if (s == NULL || *s < '0' || *s > '9')
         return -1;
     for (; *s >= '0' && *s <= '9'; s++)
-        if (__builtin_mul_overflow(us, 10, &us) || __builtin_add_overflow(us, *s - '0', &us))
+        if (__builtin_mul_overflow(*value, 10, value) || __builtin_add_overflow(*value, *s - '0', value))
             return -1;
-    unit = unit_named(s);
-    if (unit == NULL || __builtin_mul_overflow(us, unit->us, &us) || us % 1000 != 0)
+    while (unit->name != NULL && strcmp(unit->name, s) != 0)
+        unit++;
+    return unit->name == NULL || __builtin_mul_overflow(*value, unit->is, value) ? -1 : 0;
+}
+
+/* In the greatest unit that it is whole in. */
+static void quantity_text(int64_t value, const struct unit *unit, char out[CONFIG_NAME_MAX])
+{
+    while (value % unit->is != 0)
+        unit++;
+    snprintf(out, CONFIG_NAME_MAX, "%" PRId64 "%s", value / unit->is, unit->name);
+}
+
+/* ---- duration ---- */
+
+int config_duration(const char *s, int64_t *ms)
+{
+    int64_t us;
+
+    if (quantity(s, times, &us) == -1 || us % 1000 != 0)
         return -1;
     *ms = us / 1000;
     return 0;
@@ -170,13 +189,10 @@ static int parse_duration(const struct config_row *row, const json_t *value, voi
 
 static void duration_text(int64_t ms, char out[CONFIG_NAME_MAX])
 {
-    const struct unit *unit = units;
-
     if (ms == 0)
-        unit = unit_named("s");
-    while (ms * 1000 % unit->us != 0)
-        unit++;
-    snprintf(out, CONFIG_NAME_MAX, "%" PRId64 "%s", ms * 1000 / unit->us, unit->name);
+        snprintf(out, CONFIG_NAME_MAX, "0s");
+    else
+        quantity_text(ms * 1000, times, out);
 }
 
 static json_t *json_of_duration(const struct config_row *row, const void *object)
@@ -201,6 +217,49 @@ static json_t *schema_duration(const struct config_row *row)
 {
     (void)row;
     return json_pack("{s:s, s:s}", "type", "string", "pattern", "^[0-9]+(us|ms|s|m|h|d)$");
+}
+
+/* ---- size: kept in bytes ---- */
+
+static int parse_size(const struct config_row *row, const json_t *value, void *object)
+{
+    int64_t bytes;
+
+    if (json_is_integer(value))
+        return parse_integer(row, value, object);
+    return quantity(json_string_value(value), sizes, &bytes) == -1 ? EINVAL : set_number(row, object, bytes);
+}
+
+static void size_text(int64_t bytes, char out[CONFIG_NAME_MAX])
+{
+    if (bytes == 0)
+        snprintf(out, CONFIG_NAME_MAX, "0B");
+    else
+        quantity_text(bytes, sizes, out);
+}
+
+static json_t *json_of_size(const struct config_row *row, const void *object)
+{
+    char out[CONFIG_NAME_MAX];
+
+    size_text(number(row, object), out);
+    return json_string(out);
+}
+
+static void describe_size(const struct config_row *row, char out[CONFIG_TEXT_MAX])
+{
+    char least[CONFIG_NAME_MAX], most[CONFIG_NAME_MAX];
+
+    size_text(row->min, least);
+    size_text(row->max, most);
+    snprintf(out, CONFIG_TEXT_MAX, "a size from %s to %s, in whole B, kB, KiB, MB, MiB, GB or GiB, as %s, or in bytes",
+             least, most, row->fallback);
+}
+
+static json_t *schema_size(const struct config_row *row)
+{
+    return json_pack("{s:[s,s], s:I, s:I, s:s}", "type", "integer", "string", "minimum", (json_int_t)row->min,
+                     "maximum", (json_int_t)row->max, "pattern", "^[0-9]+(B|kB|KiB|MB|MiB|GB|GiB)$");
 }
 
 /* ---- string ---- */
@@ -366,6 +425,7 @@ const struct config_kind kind_integer = {"integer",     parse_integer,    json_o
                                          clear_nothing, describe_integer, schema_integer};
 const struct config_kind kind_duration = {"duration",    parse_duration,    json_of_duration,
                                           clear_nothing, describe_duration, schema_duration};
+const struct config_kind kind_size = {"size", parse_size, json_of_size, clear_nothing, describe_size, schema_size};
 const struct config_kind kind_string = {"string",   parse_string,    json_of_string,
                                         clear_text, describe_string, schema_string};
 const struct config_kind kind_file = {"file", parse_file, json_of_string, clear_text, describe_file, schema_file};

@@ -111,6 +111,51 @@ START_TEST(duration_units)
 }
 END_TEST
 
+static const struct bytes_case {
+    const char *json, *printed; /* NULL: an error */
+    int64_t bytes;
+} bytes[] = {{"\"1GiB\"", "\"1GiB\"", 1 << 30},
+             {"\"1GB\"", "\"1GB\"", 1000000000},
+             {"\"64MiB\"", "\"64MiB\"", 1 << 26},
+             {"\"64MB\"", "\"64MB\"", 64000000},
+             {"\"1024KiB\"", "\"1MiB\"", 1 << 20},
+             {"\"100kB\"", "\"100kB\"", 100000},
+             {"\"65537B\"", "\"65537B\"", 65537},
+             {"1048576", "\"1MiB\"", 1 << 20},
+             {"1073741825", NULL, 0},
+             {"\"1025MiB\"", NULL, 0},
+             {"\"63KiB\"", NULL, 0},
+             {"\"1mib\"", NULL, 0},
+             {"\"1M\"", NULL, 0},
+             {"\"1 MiB\"", NULL, 0},
+             {"\"1048576\"", NULL, 0},
+             {"\"MiB\"", NULL, 0},
+             {"\"\"", NULL, 0},
+             {"\"9007199254740993KiB\"", NULL, 0},
+             {"1048576.0", NULL, 0}};
+
+START_TEST(byte_units)
+{
+    const struct bytes_case *b = &bytes[_i];
+    char text[256];
+
+    snprintf(text, sizeof text, "{\"audit\": {\"segment_size\": %s}, \"pools\": {\"a\": {" DATABASE "}}}", b->json);
+    if (b->printed == NULL) {
+        parse_bad(text, "write a size from 64KiB to 1GiB, in whole B, kB, KiB, MB, MiB, GB or GiB, as \"64MiB\"");
+        return;
+    }
+    struct config *config = parse_good(text);
+    json_t *json = config_json(config);
+    char *printed =
+        json_dumps(json_object_get(json_object_get(json, "audit"), "segment_size"), JSON_ENCODE_ANY | JSON_COMPACT);
+    ck_assert_int_eq(config->audit.segment_size, b->bytes);
+    ck_assert_str_eq(printed, b->printed);
+    free(printed);
+    json_decref(json);
+    config_free(config);
+}
+END_TEST
+
 static const struct size_case {
     const char *defaults, *size;
     int64_t min, max, limit; /* max 0: an error */
@@ -276,6 +321,7 @@ int main(void)
 
     tcase_add_test(values, defaults_as_documented);
     tcase_add_loop_test(values, duration_units, 0, COUNT(durations));
+    tcase_add_loop_test(values, byte_units, 0, COUNT(bytes));
     tcase_add_loop_test(values, size_follows, 0, COUNT(sizes));
     tcase_add_loop_test(values, sslmode_follows_host, 0, COUNT(sslmodes));
     tcase_add_loop_test(values, port_forms, 0, COUNT(ports));
