@@ -7,7 +7,7 @@
  */
 #include "admin.h"
 #include "daemon.h"
-#include <check.h>
+#include "harness.h"
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -28,6 +28,7 @@
 #define WAIT_MS   5000
 #define LINE_SIZE (1 << 20)
 #define NOBODY    65534
+#define PEERS_MAX 80
 
 static const char config_text[] = "{\"runtime_dir\": \"/tmp\", \"pools\": {"
                                   "\"clinic\": {\"database\": {\"host\": \"/tmp\", \"dbname\": \"c\", \"user\": \"c\"},"
@@ -35,10 +36,11 @@ static const char config_text[] = "{\"runtime_dir\": \"/tmp\", \"pools\": {"
                                   "\"lab\": {\"database\": {\"host\": \"/tmp\", \"dbname\": \"l\", \"user\": \"l\"},"
                                   " \"size\": {\"min\": 0, \"max\": 2, \"limit\": 8}, \"max_workers\": 64}}}";
 
-static char directory[] = "/tmp/pglend-admin-XXXXXX";
 static int keeper; /* the keeper's end of the supervisor's channel */
 static pid_t supervisor;
 static int clinic; /* descriptor of the pool's segment */
+static int peer[PEERS_MAX];
+static size_t peers;
 
 /* ---- the keeper's part ---- */
 
@@ -72,7 +74,7 @@ static int listening_socket(const char *name, int type)
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int sock = socket(AF_UNIX, type | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", directory, name);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/%s", harness_directory(), name);
     unlink(address.sun_path);
     ck_assert_int_eq(bind(sock, (struct sockaddr *)&address, sizeof(address)), 0);
     ck_assert_int_eq(chmod(address.sun_path, 0666), 0);
@@ -133,27 +135,34 @@ static void stop(void)
     ck_assert_msg(waitpid(supervisor, NULL, WNOHANG) == 0, "the supervisor has ended");
     kill(supervisor, SIGKILL);
     ck_assert_int_eq(waitpid(supervisor, NULL, 0), supervisor);
+    while (peers > 0)
+        close(peer[--peers]);
+    close(clinic);
+    close(keeper);
 }
 
 /* ---- a peer ---- */
 
+/* Until the test's end. */
 static int join(void)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/admin.sock", directory);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/admin.sock", harness_directory());
     ck_assert_msg(connect(sock, (struct sockaddr *)&address, sizeof(address)) == 0, "%s", strerror(errno));
+    ck_assert_uint_lt(peers, PEERS_MAX);
+    peer[peers++] = sock;
     return sock;
 }
 
-static void say(int sock, const char *text)
+static void send_text(int sock, const char *text)
 {
     ck_assert_int_eq(send(sock, text, strlen(text), MSG_NOSIGNAL), (ssize_t)strlen(text));
 }
 
 /* The next line, as JSON; NULL when the supervisor has closed. */
-static json_t *hear(int sock)
+static json_t *next_answer(int sock)
 {
     struct pollfd wait = {.fd = sock, .events = POLLIN};
     char *line = malloc(LINE_SIZE);
@@ -182,8 +191,8 @@ static json_t *hear(int sock)
 
 static json_t *ask(int sock, const char *line)
 {
-    say(sock, line);
-    return hear(sock);
+    send_text(sock, line);
+    return next_answer(sock);
 }
 
 static const char *code_of(const json_t *answer)
@@ -269,7 +278,7 @@ START_TEST(nul_byte)
     json_t *answer;
 
     ck_assert_int_eq(send(sock, "{\"id\":1\0}\n", 10, MSG_NOSIGNAL), 10);
-    answer = hear(sock);
+    answer = next_answer(sock);
     ck_assert_str_eq(code_of(answer), "bad_request");
     json_decref(answer);
 }
@@ -283,16 +292,16 @@ START_TEST(in_order)
         char line[64];
 
         snprintf(line, sizeof(line), "{\"id\":%d,\"command\":\"%s\"}\n", i, i % 2 == 0 ? "status" : "nonsense");
-        say(sock, line);
+        send_text(sock, line);
     }
     shutdown(sock, SHUT_WR);
     for (int i = 0; i < 50; i++) {
-        json_t *answer = hear(sock);
+        json_t *answer = next_answer(sock);
 
         ck_assert_int_eq(json_integer_value(json_object_get(answer, "id")), i);
         json_decref(answer);
     }
-    ck_assert_ptr_null(hear(sock));
+    ck_assert_ptr_null(next_answer(sock));
 }
 END_TEST
 
@@ -305,10 +314,10 @@ START_TEST(in_pieces)
     for (size_t i = 0; i + 1 < sizeof(line); i++) {
         char piece[2] = {line[i], '\0'};
 
-        say(sock, piece);
+        send_text(sock, piece);
         usleep(2000);
     }
-    answer = hear(sock);
+    answer = next_answer(sock);
     ck_assert_int_eq(json_integer_value(json_object_get(answer, "id")), 5);
     json_decref(answer);
 }
@@ -331,7 +340,7 @@ START_TEST(longest_line)
     answer = ask(sock, line);
     ck_assert_str_eq(code_of(answer), "bad_request");
     json_decref(answer);
-    ck_assert_ptr_null(hear(sock));
+    ck_assert_ptr_null(next_answer(sock));
     free(line);
 }
 END_TEST
@@ -370,11 +379,11 @@ START_TEST(too_many)
         json_decref(answer);
     }
     more = join();
-    answer = hear(more);
+    answer = next_answer(more);
     ck_assert_str_eq(code_of(answer), "failed");
     json_decref(answer);
-    ck_assert_ptr_null(hear(more));
-    close(sock[10]);
+    ck_assert_ptr_null(next_answer(more));
+    shutdown(sock[10], SHUT_RDWR);
     usleep(50000);
     more = join();
     answer = ask(more, "{\"command\":\"waiters\"}\n");
@@ -418,6 +427,8 @@ START_TEST(no_role)
     json_decref(answer);
     kill(pid, SIGKILL);
     waitpid(pid, NULL, 0);
+    close(pipes[0]);
+    close(pipes[1]);
 }
 END_TEST
 
@@ -431,20 +442,20 @@ START_TEST(reload)
     int first = join(), second = join();
     json_t *answer;
 
-    say(first, "{\"id\":1,\"command\":\"reload\"}\n{\"id\":2,\"command\":\"status\"}\n");
+    send_text(first, "{\"id\":1,\"command\":\"reload\"}\n{\"id\":2,\"command\":\"status\"}\n");
     await(MESSAGE_RELOAD);
-    say(second, "{\"id\":3,\"command\":\"reload\"}\n");
+    send_text(second, "{\"id\":3,\"command\":\"reload\"}\n");
     json_decref(ask(join(), "{\"command\":\"status\"}\n"));
     tell(MESSAGE_RELOADED, "", 0, 0, CHANGE, -1);
-    answer = hear(first);
+    answer = next_answer(first);
     ck_assert_str_eq(json_string_value(json_object_get(json_array_get(RESULT(answer), 0), "key")), "log.level");
     json_decref(answer);
-    answer = hear(first);
+    answer = next_answer(first);
     ck_assert_int_eq(json_integer_value(json_object_get(answer, "id")), 2);
     json_decref(answer);
     await(MESSAGE_RELOAD);
     tell(MESSAGE_RELOADED, "", 0, 1, "line 3: \xff no", -1);
-    answer = hear(second);
+    answer = next_answer(second);
     ck_assert_str_eq(code_of(answer), "failed");
     ck_assert_str_eq(json_string_value(json_object_get(json_object_get(answer, "error"), "message")),
                      "the configuration in force stays: line 3: \xEF\xBF\xBD no");
@@ -458,9 +469,9 @@ START_TEST(reload_abandoned)
     int sock = join();
     json_t *answer;
 
-    say(sock, "{\"command\":\"reload\"}\n");
+    send_text(sock, "{\"command\":\"reload\"}\n");
     await(MESSAGE_RELOAD);
-    close(sock);
+    shutdown(sock, SHUT_RDWR);
     tell(MESSAGE_RELOADED, "", 0, 0, "[]", -1);
     answer = ask(join(), "{\"command\":\"status\"}\n");
     ck_assert(json_is_true(json_object_get(answer, "ok")));
@@ -554,17 +565,10 @@ END_TEST
 
 int main(void)
 {
-    static const char *const names[] = {"worker.sock", "admin.sock", "door"};
     Suite *suite = suite_create("admin");
-    TCase *tcase = tcase_create("admin");
-    SRunner *runner = srunner_create(suite);
-    char path[sizeof(directory) + 16];
-    int failed;
+    TCase *tcase = harness_case(suite, "admin", 20);
 
-    if (mkdtemp(directory) == NULL || chmod(directory, 0755) != 0)
-        return 1;
     tcase_add_checked_fixture(tcase, start, stop);
-    tcase_set_timeout(tcase, 20);
     tcase_add_loop_test(tcase, requests, 0, (int)(sizeof(cases) / sizeof(cases[0])));
     tcase_add_test(tcase, nul_byte);
     tcase_add_test(tcase, in_order);
@@ -579,14 +583,5 @@ int main(void)
     tcase_add_test(tcase, server_words);
     tcase_add_test(tcase, hostile_segment);
     tcase_add_test(tcase, truncated_segment);
-    suite_add_tcase(suite, tcase);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        snprintf(path, sizeof(path), "%s/%s", directory, names[i]);
-        unlink(path);
-    }
-    rmdir(directory);
-    return failed == 0 ? 0 : 1;
+    return harness_main(suite);
 }

@@ -6,8 +6,8 @@
  * answers is the case's, so garbage, silence and hang-ups can be tried that a good one never sends.
  */
 #include "admin.h"
+#include "harness.h"
 #include "pglend.h"
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <libgen.h>
@@ -25,35 +25,11 @@
 #define OUTPUT_MAX 65536
 #define WORDS_MAX  8
 
-static char program[PATH_MAX];
-static char directory[] = "/tmp/pglend-cli-XXXXXX";
-
 struct outcome {
     int exit;
     char out[OUTPUT_MAX];
     char err[OUTPUT_MAX];
 };
-
-/* pglend stands in $PGLEND_BUILD, else beside the tests' directory or in it. */
-static void find_program(void)
-{
-    static const char *const places[] = {"", "../"};
-    const char *build = getenv("PGLEND_BUILD");
-    char self[PATH_MAX] = "";
-
-    if (build != NULL) {
-        snprintf(program, sizeof(program), "%s/pglend", build);
-        return;
-    }
-    if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
-        return;
-    dirname(self);
-    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
-        snprintf(program, sizeof(program), "%.4000s/%spglend", self, places[i]);
-        if (access(program, X_OK) == 0)
-            return;
-    }
-}
 
 static void read_all(int fd, char text[OUTPUT_MAX])
 {
@@ -69,7 +45,7 @@ static void read_all(int fd, char text[OUTPUT_MAX])
 /* Run pglend with the blank-separated WORDS, behind --runtime-dir unless that is NULL; its output goes to OUTPUT if that is not -1. It fits into a pipe. */
 static void run_in(char *runtime_dir, const char *words, int output, struct outcome *outcome)
 {
-    char copy[1024], *argv[WORDS_MAX + 4] = {program, "--runtime-dir", runtime_dir};
+    char copy[1024], *argv[WORDS_MAX + 4] = {(char *)harness_product("pglend"), "--runtime-dir", runtime_dir};
     int argc = runtime_dir != NULL ? 3 : 1, out[2], err[2], status;
     pid_t pid;
 
@@ -82,7 +58,7 @@ static void run_in(char *runtime_dir, const char *words, int output, struct outc
     if (pid == 0) {
         dup2(output >= 0 ? output : out[1], STDOUT_FILENO);
         dup2(err[1], STDERR_FILENO);
-        execv(program, argv);
+        execv(argv[0], argv);
         _exit(127);
     }
     close(out[1]);
@@ -124,7 +100,7 @@ static void expect_in(char *runtime_dir, const struct expectation *e)
 
 static void expect(const struct expectation *e)
 {
-    expect_in(directory, e);
+    expect_in((char *)harness_directory(), e);
 }
 
 /* ---- without a supervisor ---- */
@@ -206,7 +182,7 @@ START_TEST(full_disk)
     int full = open("/dev/full", O_WRONLY | O_CLOEXEC);
 
     ck_assert_int_ge(full, 0);
-    run_in(directory, "--help", full, &outcome);
+    run_in((char *)harness_directory(), "--help", full, &outcome);
     close(full);
     ck_assert_int_eq(outcome.exit, 1);
     expect_text("--help", "standard error", outcome.err, "cannot write the output");
@@ -239,7 +215,7 @@ static pid_t play_supervisor(const char *answer)
     char request[4096];
     pid_t pid;
 
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s/admin.sock", directory);
+    snprintf(address.sun_path, sizeof(address.sun_path), "%s/admin.sock", harness_directory());
     unlink(address.sun_path);
     ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof(address)), 0);
     ck_assert_int_eq(listen(listener, 1), 0);
@@ -351,18 +327,8 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("cli");
-    TCase *tcase = tcase_create("cli");
-    SRunner *runner = srunner_create(suite);
-    char path[sizeof(directory) + 16];
-    int failed;
+    TCase *tcase = harness_case(suite, "cli", 20);
 
-    find_program();
-    if (access(program, X_OK) != 0 || mkdtemp(directory) == NULL) {
-        fprintf(stderr, "cli_test: no program at \"%s\" (PGLEND_BUILD names its directory), or no directory: %s\n",
-                program, strerror(errno));
-        return 1;
-    }
-    tcase_set_timeout(tcase, 20);
     tcase_add_test(tcase, nearest_word);
     tcase_add_loop_test(tcase, usage, 0, ROWS(usage_cases));
     tcase_add_loop_test(tcase, audit_words, 0, ROWS(audit_cases));
@@ -371,12 +337,5 @@ int main(void)
     tcase_add_test(tcase, full_disk);
     tcase_add_test(tcase, long_path);
     tcase_add_loop_test(tcase, answers, 0, ROWS(answer_cases));
-    suite_add_tcase(suite, tcase);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    snprintf(path, sizeof(path), "%s/admin.sock", directory);
-    unlink(path);
-    rmdir(directory);
-    return failed == 0 ? 0 : 1;
+    return harness_main(suite);
 }

@@ -3,8 +3,8 @@
  * identity_test.c - who a peer is: by SO_PEERPIDFD and, forced, by pidfd_open; dead peers; groups; access.
  */
 #include "daemon.h"
+#include "harness.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -256,9 +256,7 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("identity");
-    TCase *tc = tcase_create("identity");
-    SRunner *runner;
-    int failed;
+    TCase *tc = harness_case(suite, "identity", 20);
 
     tcase_add_checked_fixture(tc, listen_somewhere, clean_up);
     tcase_add_loop_test(tc, a_live_peer_is_known_and_its_death_is_seen, 0, 2);
@@ -269,10 +267,5 @@ int main(void)
     tcase_add_test(tc, names_are_looked_up_by_the_reader);
     tcase_add_test(tc, more_groups_than_are_kept);
     tcase_add_test(tc, names_and_numbers);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return harness_main(suite);
 }

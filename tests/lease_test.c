@@ -4,9 +4,9 @@
  *
  * No database: the words alone. The test process plays the supervisor.
  */
+#include "harness.h"
 #include "lease.h"
 
-#include <check.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -421,12 +421,9 @@ END_TEST
 int main(void)
 {
     Suite *suite = suite_create("lease");
-    TCase *tc = tcase_create("words");
-    SRunner *runner;
-    int failed;
+    TCase *tc = harness_case(suite, "words", 60);
 
     tcase_add_checked_fixture(tc, make_segment, drop_segment);
-    tcase_set_timeout(tc, 60);
     tcase_add_test(tc, lowest_slot_first_own_slot_preferred);
     tcase_add_test(tc, settled_slot_before_one_still_resetting);
     tcase_add_test(tc, version_grows_on_every_change);
@@ -437,10 +434,5 @@ int main(void)
     tcase_add_test(tc, every_grant_has_its_time);
     tcase_add_test(tc, claim_of_a_stopped_giver_is_left);
     tcase_add_test(tc, storm_of_killed_and_stopped_workers);
-    suite_add_tcase(suite, tc);
-    runner = srunner_create(suite);
-    srunner_run_all(runner, CK_ENV);
-    failed = srunner_ntests_failed(runner);
-    srunner_free(runner);
-    return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+    return harness_main(suite);
 }
