@@ -28,13 +28,13 @@ write_config()
 {
   "runtime_dir": "$stage/run",
   "user": "$stage_user", "group": "$stage_group",
-  "admin": { "read": { "users": ["root", "$(id -un)"] } },
+  "admin": { "read": { "users": ["root", "$stage_user"] } },
   "pools": {
     "clinic": {
       "database": { "host": "127.0.0.1", "port": $pg_port, "dbname": "postgres", "user": "clinic_app",
                     "password_file": "$stage/clinic.password" },
       "size": { "min": $slots, "max": $slots },
-      "access": { "users": ["root", "$stage_user"] }
+      "access": { "users": ["$stage_user"] }
     }
   }
 }
@@ -54,7 +54,7 @@ fetch()
 
 pglend()
 {
-    "$build/pglend" --runtime-dir "$stage/run" "$@"
+    (cd "$stage" && stage_as ./pglend --runtime-dir "$stage/run" "$@")
 }
 
 # The live picture. On a terminal each one replaces the one before.
@@ -89,6 +89,8 @@ bring_up()
 {
     local i
     stage_open demo
+    install -m 644 "$top/tests/demo/load.lua" "$stage"
+    install "$build/pglend" "$stage"
     stage_compile server "$top/tests/demo/"{server,board,http,clinic}.c
     stage_postgres log_connections=on log_disconnections=on
     step PostgreSQL "127.0.0.1:$pg_port, as $stage_user"
@@ -145,10 +147,8 @@ kill_a_worker()
 run_load()
 {
     local load end
-    "$(command -v wrk)" -t 2 -c "$clients" -d "${seconds}s" -s "$top/tests/demo/load.lua" "$url" \
-        >"$stage/log/wrk" 2>&1 &
-    load=$!
-    stage_pids+=("$load")
+    stage_start wrk "$(command -v wrk)" -t 2 -c "$clients" -d "${seconds}s" -s "$stage/load.lua" "$url"
+    load=$started
     step load "$clients clients for $seconds s (wrk)"
     echo
     end=$((SECONDS + seconds))
