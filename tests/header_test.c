@@ -10,6 +10,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #define LINES_MAX 512
 
@@ -177,6 +179,48 @@ START_TEST(calls_without_a_supervisor)
 }
 END_TEST
 
+/* A supervisor of another version, whose answer is LENGTH bytes. */
+static int another_supervisor(void *length, int sock)
+{
+    struct wire_refused answer = {.header = {.magic = WIRE_MAGIC, .version = WIRE_VERSION + 1, .type = WIRE_REFUSED}};
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), peer;
+    union wire_message hello;
+
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/worker.sock", harness_directory());
+    (void)unlink(address.sun_path);
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&address, sizeof address), 0);
+    ck_assert_int_eq(listen(listener, 1), 0);
+    say(sock, 'l');
+    ck_assert_int_ne(peer = accept4(listener, NULL, NULL, SOCK_CLOEXEC), -1);
+    ck_assert_int_eq(wire_receive_packet(peer, &hello, sizeof hello, NULL, 0), sizeof hello.hello);
+    ck_assert_int_eq(wire_send_packet(peer, &answer, *(size_t *)length, -1, 0), 0);
+    (void)hear(sock, 5);
+    (void)close(peer);
+    (void)close(listener);
+    return 0;
+}
+
+START_TEST(another_version_is_told)
+{
+    size_t lengths[] = {sizeof(struct wire_header), sizeof(struct wire_welcome), sizeof(struct wire_refused)};
+    struct worker_process supervisor;
+    char words[64];
+    pglend *p;
+
+    worker_fork(&supervisor, another_supervisor, &lengths[_i]);
+    ck_assert_int_eq(hear(supervisor.sock, 5), 'l');
+    p = pglend_open(harness_directory(), "clinic");
+    ck_assert_ptr_null(pglend_acquire(p, 5000));
+    ck_assert_int_eq(pglend_errcode(p), PGLEND_MISMATCH);
+    (void)snprintf(words, sizeof words, "speaks version %d of the worker protocol", WIRE_VERSION + 1);
+    ck_assert_msg(strstr(pglend_errmessage(p), words) != NULL, "%s", pglend_errmessage(p));
+    say(supervisor.sock, 'e');
+    ck_assert_int_eq(worker_wait(&supervisor, 5), 0);
+    pglend_close(p);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("header");
@@ -190,5 +234,6 @@ int main(void)
     tcase_add_test(tc, open_checks_its_words);
     tcase_add_test(tc, longest_runtime_dir);
     tcase_add_test(tc, calls_without_a_supervisor);
+    tcase_add_loop_test(tc, another_version_is_told, 0, 3);
     return harness_main(suite);
 }
