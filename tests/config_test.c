@@ -139,6 +139,19 @@ START_TEST(example_parses)
 }
 END_TEST
 
+START_TEST(what_readme_shows_parses)
+{
+    char *text = slurp("README.md"), *begin = strstr(text, "```json\n"), *end;
+
+    ck_assert_ptr_nonnull(begin);
+    begin += strlen("```json\n");
+    ck_assert_ptr_nonnull(end = strstr(begin, "```"));
+    *end = '\0';
+    config_free(parse_good(begin));
+    free(text);
+}
+END_TEST
+
 START_TEST(printed_parses_to_itself)
 {
     char *text = slurp("tests/config/full.json");
@@ -428,6 +441,7 @@ int main(void)
 
     tcase_add_test(files, golden_files);
     tcase_add_test(files, example_parses);
+    tcase_add_test(files, what_readme_shows_parses);
     tcase_add_test(files, printed_parses_to_itself);
     tcase_add_test(files, pool_goes_to_another_process);
     tcase_add_test(files, schema_is_generated);
