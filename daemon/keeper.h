@@ -162,7 +162,7 @@ void keeper_password_told(struct keeper_pool *pool, struct keeper *k, const stru
 /* How long POOL's password is still not to be tried, ms; 0: it may be. */
 uint64_t keeper_password_wait(const struct keeper_pool *pool, const struct keeper *k);
 const char *keeper_password_refusal(const struct keeper_pool *pool); /* what to say meanwhile */
-/* It is another one, maybe: try it. */
+/* The configuration says another one, maybe: try that, if the last was refused. */
 void keeper_password_anew(struct keeper_pool *pool, struct keeper *k);
 
 /* keeper_audit.c: the audit process, where one is configured */

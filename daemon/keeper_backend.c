@@ -204,14 +204,14 @@ void keeper_login(struct keeper *k, const struct message *m)
     /* The one under way will answer this too. */
     if (slot->login != NULL)
         return;
-    if (keeper_password_wait(pool, k) > 0) {
-        login_failed(k, m->pool, m->slot, LOGIN_FAILED_PASSWORD, keeper_password_refusal(pool));
-        return;
-    }
     if (m->verb == MESSAGE_REPLACE)
         drop_spare(slot);
     else
         keeper_drop_slot(slot);
+    if (keeper_password_wait(pool, k) > 0) {
+        login_failed(k, m->pool, m->slot, LOGIN_FAILED_PASSWORD, keeper_password_refusal(pool));
+        return;
+    }
     c = child_start(k, &login_kind, "login", pool->config->name, false, error, sizeof error);
     if (c == NULL) {
         login_failed(k, m->pool, m->slot, LOGIN_FAILED_OTHER, error);

@@ -43,12 +43,20 @@ static void forget_watcher(struct keeper_pool *pool)
     pool->password = NULL;
 }
 
-void keeper_password_anew(struct keeper_pool *pool, struct keeper *k)
+static void try_anew(struct keeper_pool *pool, struct keeper *k, enum password_change change)
 {
-    forget_watcher(pool);
     pool->refused_until = 0;
     message_make(&out, MESSAGE_PASSWORD_CHANGED, pool->config->name, 0, NULL);
+    out.status = change;
     keeper_tell(k, &out, -1);
+}
+
+void keeper_password_anew(struct keeper_pool *pool, struct keeper *k)
+{
+    if (keeper_password_wait(pool, k) == 0)
+        return;
+    forget_watcher(pool);
+    try_anew(pool, k, PASSWORD_CONFIGURED);
 }
 
 static void password_receive(struct child *c, const struct message *m, int fd)
@@ -58,7 +66,7 @@ static void password_receive(struct child *c, const struct message *m, int fd)
     if (c->abandoned || c->answered || m->verb != MESSAGE_PASSWORD_CHANGED)
         return;
     c->answered = true;
-    keeper_password_anew(c->pool, c->keeper);
+    try_anew(c->pool, c->keeper, PASSWORD_REPLACED);
 }
 
 static void password_ended(struct child *c, const char *how)

@@ -14,7 +14,7 @@
  *                          LOOKED (generation; LOOK_SEEN: text: JSON as login_ask.c makes it; else why it is not known)
  *                          PROBED (generation; LOOK_SEEN: text "t", its server is still what was asked for, or "f"; else why
  *                          it is not known)
- *                          PASSWORD_CHANGED (pool: one that was refused may be another now)
+ *                          PASSWORD_CHANGED (pool: what was refused may be another now; status: enum password_change)
  *   supervisor ─► keeper   LOGIN · REPLACE (a login beside the slot's backend, which FORGET ends later) · CANCEL
  *                          STEERING (pool; text: what its successor must know; kept, not read)
  *                          FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT · SERVING · STOPPED
@@ -97,6 +97,9 @@ enum cancel_status { CANCEL_DONE, CANCEL_NOT_SENT, CANCEL_LOST, CANCEL_RUNNING }
 
 /* login ─► keeper, BACKEND. RELAYED: the process stays, for as long as the session lasts. */
 enum backend_status { BACKEND_PLAIN, BACKEND_RELAYED };
+
+/* PASSWORD_CHANGED: its file has changed, or a reload says another way to log in. */
+enum password_change { PASSWORD_REPLACED, PASSWORD_CONFIGURED };
 
 /* LOOKED, PROBED. BUSY: too many looks are under way. */
 enum look_status { LOOK_SEEN, LOOK_FAILED, LOOK_BUSY };

@@ -418,7 +418,8 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
         break;
     case MESSAGE_PASSWORD_CHANGED:
         pool_password_changed(pool);
-        audit_event_pool(pool, AUDIT_SECRET, "replaced", NULL);
+        if (m->status == PASSWORD_REPLACED)
+            audit_event_pool(pool, AUDIT_SECRET, "replaced", NULL);
         break;
     case MESSAGE_LOOKED:
         lease_watch_looked(b, m);
