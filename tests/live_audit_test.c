@@ -2,9 +2,9 @@
 /*
  * live_audit_test.c - the audit trail of a running pglendd: what happens stands in it, whoever dies meanwhile.
  */
+#include "audited.h"
 #include "harness.h"
 #include "pglend.h"
-#include "pglendd.h"
 
 #include <fcntl.h>
 #include <signal.h>
@@ -17,117 +17,12 @@
 #include <unistd.h>
 
 static struct pglendd *d;
-static char directory[128], key[128], output[8 << 20];
-
-/* Run `pglend audit` with these words: exit status. */
-__attribute__((format(printf, 1, 2))) static int audit(const char *format, ...)
-{
-    char words[1024], command[2048];
-    va_list args;
-    int status;
-    FILE *out;
-
-    va_start(args, format);
-    (void)vsnprintf(words, sizeof words, format, args);
-    va_end(args);
-    /* A report says on standard error how many torn lines it leaves out. */
-    (void)snprintf(command, sizeof command, "timeout 20 %s audit %s %s", harness_product("pglend"), words,
-                   strncmp(words, "report", 6) == 0 ? "2>/dev/null" : "2>&1");
-    ck_assert_ptr_nonnull(out = popen(command, "re"));
-    output[fread(output, 1, sizeof output - 1, out)] = '\0';
-    status = pclose(out);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
-
-static void tear_down(void)
-{
-    char command[300];
-
-    (void)snprintf(command, sizeof command, "rm -rf '%s' '%s'", directory, key);
-    ck_assert_int_eq(system(command), 0);
-}
-
-static void set_up(void)
-{
-    uid_t uid;
-    gid_t gid;
-
-    (void)snprintf(directory, sizeof directory, "%s/trail", harness_directory());
-    (void)snprintf(key, sizeof key, "%s/trail.key", harness_directory());
-    tear_down();
-    harness_unprivileged(&uid, &gid);
-    ck_assert_int_eq(mkdir(directory, 0700), 0);
-    ck_assert_int_eq(chown(directory, uid, gid), 0);
-    ck_assert_msg(audit("init --key-out %s %s", key, directory) == 0, "%s", output);
-}
-
-/* With a trail, MORE keys of the section "audit", and POOLS. */
-static void start(const char *more, const char *rest)
-{
-    char overrides[1024];
-
-    (void)snprintf(overrides, sizeof overrides, "{'audit': {'directory': '%s', 'window': '5ms'%s}%s}", directory, more,
-                   rest);
-    d = pglendd_start(harness_server(), overrides);
-}
-
-static bool state_is(const char *state)
-{
-    json_t *status = pglendd_result(d, "status", NULL);
-    bool is = strcmp(json_string_value(json_object_get(status, "audit")), state) == 0;
-
-    json_decref(status);
-    return is;
-}
-
-/* The last record whose EVENT is this and of which MEMBER is VALUE (NULL: any); a new reference, or NULL. */
-static json_t *recorded(const char *event, const char *member, const char *value)
-{
-    json_t *records, *record, *found = NULL;
-    size_t i;
-
-    ck_assert_msg(audit("report --json %s", directory) == 0, "%s", output);
-    records = json_loads(output, 0, NULL);
-    ck_assert_ptr_nonnull(records);
-    json_array_foreach(records, i, record)
-    {
-        const char *is = json_string_value(json_object_get(record, "event"));
-        const char *has = member == NULL ? NULL : json_string_value(json_object_get(record, member));
-
-        if (strcmp(is, event) == 0 && (value == NULL || (has != NULL && strcmp(has, value) == 0)))
-            found = record;
-    }
-    json_incref(found);
-    json_decref(records);
-    return found;
-}
-
-static bool is_recorded(const char *event, const char *member, const char *value)
-{
-    json_t *record = recorded(event, member, value);
-
-    json_decref(record);
-    return record != NULL;
-}
-
 /* Has another one taken the place of the process that was OLD? */
 static bool is_another(const char *process, pid_t old)
 {
     pid_t pid = pglendd_process(d, process);
 
     return pid != 0 && pid != old;
-}
-
-static void expect_intact(void)
-{
-    int verdict = audit("verify --key %s %s", key, directory);
-
-    ck_assert_msg(verdict == 0, "verdict %d: %s", verdict, output);
-}
-
-static int64_t number_of(const json_t *record, const char *member)
-{
-    return json_integer_value(json_object_get(record, member));
 }
 
 /* ---- work ---- */
@@ -181,25 +76,26 @@ START_TEST(the_inventory_says_what_an_auditor_asks)
     struct worker_process held;
     const char *head;
 
-    start("", ", 'pools': {'clinic': {'lease_max': '15m'}}");
+    d = audited_start("", ", 'pools': {'clinic': {'lease_max': '15m'}}");
     worker_fork(&held, borrow, NULL);
     (void)hear(held.sock, 5);
-    wait_until(is_recorded("lease.begin", "pool", "clinic"), 5);
+    wait_until(audited_has("lease.begin", "pool", "clinic"), 5);
     /* A checkpoint or a lease is the head: the trail is not shorter than what the inventory said. */
     inventory = pglendd_result(d, "inventory", NULL);
     ck_assert_str_eq(json_string_value(json_object_get(json_object_get(inventory, "audit"), "state")), "on");
     head = json_string_value(json_object_get(json_object_get(inventory, "audit"), "head"));
     ck_assert_ptr_nonnull(head);
-    ck_assert_msg(audit("verify --key %s --anchor %s %s", key, head, directory) == 0, "%s", output);
+    ck_assert_msg(audited_run("verify --key %s --anchor %s %s", audited_key, head, audited_directory) == 0, "%s",
+                  audited_output);
     pool = json_array_get(json_object_get(inventory, "pools"), 0);
     ck_assert_str_eq(json_string_value(json_object_get(json_object_get(pool, "settings"), "lease_max")), "15m");
     server = json_array_get(json_object_get(pool, "servers"), 0);
     ck_assert_str_eq(json_string_value(json_object_get(server, "role")), "clinic");
     ck_assert_ptr_nonnull(json_string_value(json_object_get(server, "version")));
-    ck_assert_int_ge(number_of(server, "count"), 1);
+    ck_assert_int_ge(audited_number(server, "count"), 1);
     worker = json_array_get(json_object_get(pool, "workers"), 0);
-    ck_assert_int_eq(number_of(worker, "uid"), getuid());
-    ck_assert_int_eq(number_of(worker, "count"), 1);
+    ck_assert_int_eq(audited_number(worker, "uid"), getuid());
+    ck_assert_int_eq(audited_number(worker, "count"), 1);
     json_decref(inventory);
     say(held.sock, 'e');
     ck_assert_int_eq(worker_wait(&held, 5), 0);
@@ -214,7 +110,7 @@ START_TEST(a_revoked_lease_is_recorded_with_who_revoked_it)
     json_t *record;
     pid_t pid;
 
-    start("", "");
+    d = audited_start("", "");
     worker_fork(&worker, borrow_as, NULL);
     pid = worker.pid;
     (void)hear(worker.sock, 5);
@@ -222,18 +118,18 @@ START_TEST(a_revoked_lease_is_recorded_with_who_revoked_it)
     json_decref(pglendd_result(d, "revoke", arguments));
     say(worker.sock, 'e');
     ck_assert_int_eq(worker_wait(&worker, 5), 0);
-    wait_until(is_recorded("lease.revoked", "actor", "dr.lee"), 5);
-    record = recorded("lease.revoked", "actor", "dr.lee");
-    ck_assert_int_eq(number_of(record, "pid"), pid);
-    ck_assert_str_eq(json_string_value(json_object_get(record, "purpose")), "treatment");
-    ck_assert_str_eq(json_string_value(json_object_get(record, "reason")), "revoked");
+    wait_until(audited_has("lease.revoked", "actor", "dr.lee"), 5);
+    record = audited_record("lease.revoked", "actor", "dr.lee");
+    ck_assert_int_eq(audited_number(record, "pid"), pid);
+    ck_assert_str_eq(audited_text(record, "purpose"), "treatment");
+    ck_assert_str_eq(audited_text(record, "reason"), "revoked");
     json_decref(record);
-    wait_until(is_recorded("admin.command", "command", "revoke"), 5);
-    record = recorded("admin.command", "command", "revoke");
-    ck_assert_ptr_nonnull(strstr(json_string_value(json_object_get(record, "args")), "pid"));
+    wait_until(audited_has("admin.command", "command", "revoke"), 5);
+    record = audited_record("admin.command", "command", "revoke");
+    ck_assert_ptr_nonnull(strstr(audited_text(record, "args"), "pid"));
     json_decref(record);
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
 }
 END_TEST
 
@@ -265,13 +161,13 @@ static size_t balanced_leases(void)
     json_t *records, *record, *open = json_object(), *ended = json_object();
     size_t i, count = 0;
 
-    ck_assert_msg(audit("report --json %s", directory) == 0, "%.300s", output);
-    records = json_loads(output, 0, NULL);
+    ck_assert_msg(audited_run("report --json %s", audited_directory) == 0, "%.300s", audited_output);
+    records = json_loads(audited_output, 0, NULL);
     ck_assert_ptr_nonnull(records);
     json_array_foreach(records, i, record)
     {
-        const char *event = json_string_value(json_object_get(record, "event"));
-        const char *lease = json_string_value(json_object_get(record, "lease"));
+        const char *event = audited_text(record, "event");
+        const char *lease = audited_text(record, "lease");
 
         if (strcmp(event, "lease.begin") == 0) {
             if (json_object_get(ended, lease) != NULL || json_object_get(open, lease) != NULL)
@@ -303,18 +199,18 @@ static void expect_all_known(void)
 
     ck_assert_int_gt(length, 0);
     self[length] = '\0';
-    ck_assert_msg(audit("report --json %s", directory) == 0, "%.300s", output);
-    records = json_loads(output, 0, NULL);
+    ck_assert_msg(audited_run("report --json %s", audited_directory) == 0, "%.300s", audited_output);
+    records = json_loads(audited_output, 0, NULL);
     ck_assert_ptr_nonnull(records);
     json_array_foreach(records, i, record)
     {
-        if (strncmp(json_string_value(json_object_get(record, "event")), "lease.", 6) != 0)
+        if (strncmp(audited_text(record, "event"), "lease.", 6) != 0)
             continue;
         leases++;
         for (size_t k = 0; k < sizeof numbers / sizeof numbers[0]; k++)
             ck_assert_msg(json_is_integer(json_object_get(record, numbers[k])), "record %zu has no %s", i, numbers[k]);
-        ck_assert_pstr_eq(json_string_value(json_object_get(record, "exe")), self);
-        ck_assert_pstr_eq(json_string_value(json_object_get(record, "role")), "clinic");
+        ck_assert_pstr_eq(audited_text(record, "exe"), self);
+        ck_assert_pstr_eq(audited_text(record, "role"), "clinic");
     }
     ck_assert_uint_gt(leases, 0);
     json_decref(records);
@@ -327,26 +223,26 @@ START_TEST(each_lease_is_recorded_from_begin_to_end)
     json_t *record;
     bool attested;
 
-    start("", "");
+    d = audited_start("", "");
     attested = pglendd_is_strict(d);
     for (int i = 0; i < 4; i++)
         worker_fork(&worker[i], lease_often, actors[i]);
     for (int i = 0; i < 4; i++)
         ck_assert_int_eq(worker_wait(&worker[i], 20), 0);
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
     ck_assert_uint_eq(balanced_leases(), 4 * LEASES);
     expect_all_known();
-    record = recorded("lease.end", "actor", "Śląsk");
+    record = audited_record("lease.end", "actor", "Śląsk");
     ck_assert_int_eq(json_is_true(json_object_get(record, "attested")), attested);
-    ck_assert_str_eq(json_string_value(json_object_get(record, "purpose")), "treatment");
-    ck_assert_str_eq(json_string_value(json_object_get(record, "outcome")), "kept");
-    ck_assert_int_gt(number_of(record, "pid"), 0);
-    ck_assert_int_gt(number_of(record, "backend_pid"), 0);
+    ck_assert_str_eq(audited_text(record, "purpose"), "treatment");
+    ck_assert_str_eq(audited_text(record, "outcome"), "kept");
+    ck_assert_int_gt(audited_number(record, "pid"), 0);
+    ck_assert_int_gt(audited_number(record, "backend_pid"), 0);
     ck_assert(json_is_integer(json_object_get(record, "duration_us")));
     json_decref(record);
-    ck_assert_int_eq(audit("report --by actor --csv %s", directory), 0);
-    ck_assert_ptr_nonnull(strstr(output, "\"dr.kim\",200,"));
+    ck_assert_int_eq(audited_run("report --by actor --csv %s", audited_directory), 0);
+    ck_assert_ptr_nonnull(strstr(audited_output, "\"dr.kim\",200,"));
 }
 END_TEST
 
@@ -355,8 +251,8 @@ START_TEST(leases_are_recorded_though_worker_supervisor_and_audit_process_die)
     static const char *const victims[] = {"supervisor", "audit", "supervisor", "audit"};
     struct worker_process worker, other;
 
-    start("", "");
-    wait_until(state_is("on"), 5);
+    d = audited_start("", "");
+    wait_until(audited_is(d, "on"), 5);
     worker_fork(&worker, lease_often, "dr.lee");
     for (size_t i = 0; i < sizeof victims / sizeof victims[0]; i++) {
         pid_t pid = pglendd_process(d, victims[i]);
@@ -366,12 +262,12 @@ START_TEST(leases_are_recorded_though_worker_supervisor_and_audit_process_die)
         ck_assert_int_eq(kill(pid, SIGKILL), 0);
         worker_kill(&other, SIGKILL);
         wait_until(is_another(victims[i], pid), 5);
-        wait_until(is_recorded("lease.begin", "pool", "clinic") && pglendd_count(d, "leased") <= 1, 5);
+        wait_until(audited_has("lease.begin", "pool", "clinic") && pglendd_count(d, "leased") <= 1, 5);
     }
     ck_assert_int_eq(worker_wait(&worker, 20), 0);
     wait_until(pglendd_count(d, "leased") == 0, 5);
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
     ck_assert_uint_eq(balanced_leases(), LEASES + 4);
 }
 END_TEST
@@ -398,8 +294,8 @@ START_TEST(who_got_none_is_recorded)
     bool attested;
     pglend *p;
 
-    start("", ", 'pools': {'clinic': {'size': {'max': 1}, 'require_actor': true,"
-              " 'purposes': ['treatment', 'payment']}}");
+    d = audited_start("", ", 'pools': {'clinic': {'size': {'max': 1}, 'require_actor': true,"
+                          " 'purposes': ['treatment', 'payment']}}");
     attested = pglendd_is_strict(d);
     p = pglend_open(d->runtime_dir, "clinic");
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
@@ -420,19 +316,19 @@ START_TEST(who_got_none_is_recorded)
     ck_assert_int_eq(pglend_release(p, conn), PGLEND_OK);
     pglend_close(p);
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
     ck_assert_uint_eq(balanced_leases(), 3);
-    record = recorded("lease.refused", "outcome", "PGLEND_TIMEOUT");
+    record = audited_record("lease.refused", "outcome", "PGLEND_TIMEOUT");
     ck_assert_ptr_nonnull(record);
-    ck_assert_str_eq(json_string_value(json_object_get(record, "actor")), "dr.kim");
-    ck_assert_int_ge(number_of(record, "wait_us"), 20000);
+    ck_assert_str_eq(audited_text(record, "actor"), "dr.kim");
+    ck_assert_int_ge(audited_number(record, "wait_us"), 20000);
     ck_assert_int_eq(json_is_true(json_object_get(record, "attested")), attested);
-    ck_assert_int_eq(number_of(record, "pid"), getpid());
+    ck_assert_int_eq(audited_number(record, "pid"), getpid());
     json_decref(record);
-    ck_assert(is_recorded("lease.refused", "outcome", "PGLEND_DENIED"));
-    ck_assert(!is_recorded("lease.refused", "actor", "dr.ask"));
-    ck_assert_int_eq(audit("report --json %s", directory), 0);
-    ck_assert_ptr_null(strstr(output, "Smith"));
+    ck_assert(audited_has("lease.refused", "outcome", "PGLEND_DENIED"));
+    ck_assert(!audited_has("lease.refused", "actor", "dr.ask"));
+    ck_assert_int_eq(audited_run("report --json %s", audited_directory), 0);
+    ck_assert_ptr_null(strstr(audited_output, "Smith"));
 }
 END_TEST
 
@@ -467,8 +363,8 @@ START_TEST(a_full_ring_holds_leases_and_drops_none)
     unsigned count = 0;
     pid_t pid;
 
-    start("", "");
-    wait_until(state_is("on"), 5);
+    d = audited_start("", "");
+    wait_until(audited_is(d, "on"), 5);
     pid = pglendd_process(d, "audit");
     ck_assert_int_eq(kill(pid, SIGSTOP), 0);
     worker_fork(&worker, lease_until_full, "dr.lee");
@@ -478,7 +374,7 @@ START_TEST(a_full_ring_holds_leases_and_drops_none)
     ck_assert_int_eq(recv(worker.sock, &count, sizeof count, MSG_WAITALL), sizeof count);
     ck_assert_int_eq(worker_wait(&worker, 5), 0);
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
     ck_assert_uint_eq(balanced_leases(), count + 1);
 }
 END_TEST
@@ -501,19 +397,19 @@ START_TEST(deny_lends_nothing_while_the_trail_is_not_written)
     char from[160], to[160];
     struct worker_process worker;
 
-    (void)snprintf(from, sizeof from, "%s/seal.key", directory);
-    (void)snprintf(to, sizeof to, "%s/seal.away", directory);
+    (void)snprintf(from, sizeof from, "%s/seal.key", audited_directory);
+    (void)snprintf(to, sizeof to, "%s/seal.away", audited_directory);
     ck_assert_int_eq(rename(from, to), 0);
-    start(", 'on_audit_failure': 'deny'", "");
+    d = audited_start(", 'on_audit_failure': 'deny'", "");
     in_worker(be_held, NULL, 10);
     ck_assert_int_eq(rename(to, from), 0);
-    wait_until(state_is("on"), 15);
+    wait_until(audited_is(d, "on"), 15);
     worker_fork(&worker, borrow, NULL);
     (void)hear(worker.sock, 5);
     say(worker.sock, 'e');
     ck_assert_int_eq(worker_wait(&worker, 5), 0);
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
     ck_assert_uint_eq(balanced_leases(), 1);
 }
 END_TEST
@@ -530,7 +426,7 @@ static void kill_while_it_holds(void)
 START_TEST(without_the_section_there_is_no_trail)
 {
     d = pglendd_start(harness_server(), NULL);
-    ck_assert(state_is("off"));
+    ck_assert(audited_is(d, "off"));
     ck_assert_int_eq(pglendd_process(d, "audit"), 0);
     pglendd_stop(d);
 }
@@ -540,34 +436,34 @@ START_TEST(what_happens_is_recorded)
 {
     json_t *record;
 
-    start("", "");
-    wait_until(state_is("on"), 5);
+    d = audited_start("", "");
+    wait_until(audited_is(d, "on"), 5);
     json_decref(pglendd_request(d, "shutdown", "{'mode': 'later'}"));
     kill_while_it_holds();
     if (geteuid() == 0)
         in_worker(be_denied, NULL, 10);
-    wait_until(is_recorded("lease.reclaimed", "pool", "clinic"), 5);
-    record = recorded("lease.reclaimed", "pool", "clinic");
-    ck_assert_int_gt(number_of(record, "pid"), 0);
-    ck_assert_int_gt(number_of(record, "backend_pid"), 0);
+    wait_until(audited_has("lease.reclaimed", "pool", "clinic"), 5);
+    record = audited_record("lease.reclaimed", "pool", "clinic");
+    ck_assert_int_gt(audited_number(record, "pid"), 0);
+    ck_assert_int_gt(audited_number(record, "backend_pid"), 0);
     ck_assert_ptr_nonnull(json_object_get(record, "exe"));
     json_decref(record);
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
 
-    ck_assert(is_recorded("supervisor.start", "outcome", "serving"));
-    ck_assert(is_recorded("session.login", "role", "clinic"));
-    ck_assert(is_recorded("admin.command", "command", "status"));
-    ck_assert(is_recorded("supervisor.stop", "outcome", "graceful"));
-    ck_assert(is_recorded("audit.checkpoint", "reason", "stop"));
-    record = recorded("admin.command", "command", "shutdown");
-    ck_assert_str_eq(json_string_value(json_object_get(record, "outcome")), "bad_request");
-    ck_assert_int_eq(number_of(record, "pid"), getpid());
-    ck_assert_int_eq(number_of(record, "uid"), geteuid());
+    ck_assert(audited_has("supervisor.start", "outcome", "serving"));
+    ck_assert(audited_has("session.login", "role", "clinic"));
+    ck_assert(audited_has("admin.command", "command", "status"));
+    ck_assert(audited_has("supervisor.stop", "outcome", "graceful"));
+    ck_assert(audited_has("audit.checkpoint", "reason", "stop"));
+    record = audited_record("admin.command", "command", "shutdown");
+    ck_assert_str_eq(audited_text(record, "outcome"), "bad_request");
+    ck_assert_int_eq(audited_number(record, "pid"), getpid());
+    ck_assert_int_eq(audited_number(record, "uid"), geteuid());
     json_decref(record);
     if (geteuid() == 0) {
-        record = recorded("access.denied", "pool", "clinic");
-        ck_assert_int_eq(number_of(record, "uid"), 12345);
+        record = audited_record("access.denied", "pool", "clinic");
+        ck_assert_int_eq(audited_number(record, "uid"), 12345);
         json_decref(record);
     }
 }
@@ -579,24 +475,24 @@ START_TEST(a_reload_is_recorded)
     json_t *record;
     FILE *f;
 
-    start("", "");
+    d = audited_start("", "");
     (void)snprintf(overrides, sizeof overrides,
                    "{'audit': {'directory': '%s', 'window': '5ms'}, 'pools': {'clinic': {'size': {'max': 3}}}}",
-                   directory);
+                   audited_directory);
     pglendd_configure(d, harness_server(), overrides);
     json_decref(pglendd_result(d, "reload", NULL));
-    wait_until(is_recorded("config.change", "key", "pools.clinic.size.max"), 5);
-    record = recorded("config.change", "key", "pools.clinic.size.max");
-    ck_assert_str_eq(json_string_value(json_object_get(record, "new")), "3");
+    wait_until(audited_has("config.change", "key", "pools.clinic.size.max"), 5);
+    record = audited_record("config.change", "key", "pools.clinic.size.max");
+    ck_assert_str_eq(audited_text(record, "new"), "3");
     json_decref(record);
-    ck_assert(is_recorded("audit.checkpoint", "reason", "config"));
+    ck_assert(audited_has("audit.checkpoint", "reason", "config"));
 
     ck_assert_ptr_nonnull(f = fopen(d->config, "w"));
     ck_assert(fputs("{", f) >= 0 && fclose(f) == 0);
     json_decref(pglendd_request(d, "reload", NULL));
-    wait_until(is_recorded("config.change", "outcome", "refused"), 5);
+    wait_until(audited_has("config.change", "outcome", "refused"), 5);
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
 }
 END_TEST
 
@@ -608,14 +504,14 @@ START_TEST(the_audit_process_runs_apart)
     gid_t gid;
     pid_t pid;
 
-    start("", "");
-    wait_until(state_is("on"), 5);
+    d = audited_start("", "");
+    wait_until(audited_is(d, "on"), 5);
     pid = pglendd_process(d, "audit");
     ck_assert_int_ne(pid, 0);
     process_title(pid, title);
     ck_assert_str_eq(title, "pglendd: audit");
     harness_unprivileged(&uid, &gid);
-    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", directory);
+    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", audited_directory);
     ck_assert_int_eq(stat(name, &st), 0);
     ck_assert_uint_eq(st.st_uid, uid);
     ck_assert_uint_eq(st.st_mode & 0777, 0600);
@@ -629,8 +525,8 @@ START_TEST(events_wait_for_an_audit_process_that_died)
     json_int_t last = 0;
     size_t count = 0, i;
 
-    start("", "");
-    wait_until(state_is("on"), 5);
+    d = audited_start("", "");
+    wait_until(audited_is(d, "on"), 5);
     for (int n = 0; n < 5; n++) {
         pid_t pid = pglendd_process(d, "audit");
 
@@ -639,16 +535,16 @@ START_TEST(events_wait_for_an_audit_process_that_died)
         /* Nobody writes now. */
         json_decref(pglendd_request(d, "shutdown", "{'mode': 'later'}"));
         wait_until(is_another("audit", pid), 5);
-        wait_until(state_is("on"), 5);
+        wait_until(audited_is(d, "on"), 5);
     }
     pglendd_stop(d);
-    expect_intact();
-    ck_assert_int_eq(audit("report --json %s", directory), 0);
-    records = json_loads(output, 0, NULL);
+    audited_expect_intact();
+    ck_assert_int_eq(audited_run("report --json %s", audited_directory), 0);
+    records = json_loads(audited_output, 0, NULL);
     json_array_foreach(records, i, record)
     {
-        const char *command = json_string_value(json_object_get(record, "command"));
-        json_int_t number = number_of(record, "serial");
+        const char *command = audited_text(record, "command");
+        json_int_t number = audited_number(record, "serial");
 
         /* None is missing; one may stand twice. */
         ck_assert_msg(number <= last + 1, "serial %lld after %lld", (long long)number, (long long)last);
@@ -664,19 +560,19 @@ START_TEST(a_new_supervisor_is_joined_and_a_killed_keeper_ends_the_trail_well)
 {
     pid_t supervisor;
 
-    start("", "");
-    wait_until(state_is("on"), 5);
+    d = audited_start("", "");
+    wait_until(audited_is(d, "on"), 5);
     supervisor = pglendd_process(d, "supervisor");
     ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
     wait_until(is_another("supervisor", supervisor), 5);
     harness_sleep_ms(50);
-    wait_until(state_is("on"), 5);
+    wait_until(audited_is(d, "on"), 5);
     pglendd_kill(d);
-    expect_intact();
+    audited_expect_intact();
     pglendd_resume(d);
-    wait_until(state_is("on"), 5);
+    wait_until(audited_is(d, "on"), 5);
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
 }
 END_TEST
 
@@ -685,11 +581,11 @@ START_TEST(without_keys_it_lends_on_and_says_so)
     struct worker_process worker;
     char command[300];
 
-    (void)snprintf(command, sizeof command, "rm '%s/seal.key'", directory);
+    (void)snprintf(command, sizeof command, "rm '%s/seal.key'", audited_directory);
     ck_assert_int_eq(system(command), 0);
-    start("", "");
+    d = audited_start("", "");
     wait_until(pglendd_logged(d, "pglend audit init"), 5);
-    ck_assert(state_is("failing"));
+    ck_assert(audited_is(d, "failing"));
     worker_fork(&worker, borrow, NULL);
     (void)hear(worker.sock, 5);
     say(worker.sock, 'e');
@@ -706,24 +602,24 @@ START_TEST(closed_files_are_archived_and_then_removed)
     gid_t gid;
 
     harness_unprivileged(&uid, &gid);
-    (void)snprintf(archive, sizeof archive, "%s/archive", directory);
+    (void)snprintf(archive, sizeof archive, "%s/archive", audited_directory);
     ck_assert_int_eq(mkdir(archive, 0700), 0);
     ck_assert_int_eq(chown(archive, uid, gid), 0);
     (void)snprintf(more, sizeof more,
                    ", 'rotate': '1s', 'local_retention': '0s', 'archive_command': ['cp', '-p', '-t', '%s']", archive);
-    start(more, "");
-    wait_until(is_recorded("audit.archived", "outcome", "stored"), 10);
-    wait_until(is_recorded("audit.removed", "outcome", "removed"), 10);
+    d = audited_start(more, "");
+    wait_until(audited_has("audit.archived", "outcome", "stored"), 10);
+    wait_until(audited_has("audit.removed", "outcome", "removed"), 10);
     (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", archive);
     ck_assert_int_eq(stat(name, &st), 0);
-    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", directory);
+    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", audited_directory);
     wait_until(stat(name, &st) == -1, 5);
     pglendd_stop(d);
     /* What is here begins later; with what the archive has it is whole. */
-    ck_assert_int_eq(audit("verify --key %s %s", key, directory), 4);
-    (void)snprintf(more, sizeof more, "cp -n %s/*.jsonl %s/", archive, directory);
+    ck_assert_int_eq(audited_run("verify --key %s %s", audited_key, audited_directory), 4);
+    (void)snprintf(more, sizeof more, "cp -n %s/*.jsonl %s/", archive, audited_directory);
     ck_assert_int_eq(system(more), 0);
-    expect_intact();
+    audited_expect_intact();
 }
 END_TEST
 
@@ -732,24 +628,24 @@ START_TEST(an_archive_command_that_fails_removes_nothing)
     char name[256];
     struct stat st;
 
-    start(", 'rotate': '1s', 'local_retention': '0s', 'archive_command': ['false']", "");
-    wait_until(is_recorded("audit.error", "outcome", "not archived"), 10);
-    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", directory);
+    d = audited_start(", 'rotate': '1s', 'local_retention': '0s', 'archive_command': ['false']", "");
+    wait_until(audited_has("audit.error", "outcome", "not archived"), 10);
+    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", audited_directory);
     ck_assert_int_eq(stat(name, &st), 0);
     ck_assert(pglendd_logged(d, "archive_command failed"));
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
 }
 END_TEST
 
 START_TEST(durable_records_are_on_disk_at_once)
 {
-    start(", 'sync': 'durable', 'checkpoint': '1h'", "");
-    wait_until(state_is("on"), 5);
+    d = audited_start(", 'sync': 'durable', 'checkpoint': '1h'", "");
+    wait_until(audited_is(d, "on"), 5);
     kill_while_it_holds();
-    wait_until(is_recorded("lease.reclaimed", NULL, NULL), 5);
+    wait_until(audited_has("lease.reclaimed", NULL, NULL), 5);
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
 }
 END_TEST
 
@@ -758,7 +654,8 @@ static bool trail_says(const char *lease)
 {
     char command[400];
 
-    (void)snprintf(command, sizeof command, "cat '%s'/*.jsonl | grep -q '\"lease.begin\".*\"%s\"'", directory, lease);
+    (void)snprintf(command, sizeof command, "cat '%s'/*.jsonl | grep -q '\"lease.begin\".*\"%s\"'", audited_directory,
+                   lease);
     return system(command) == 0;
 }
 
@@ -771,8 +668,9 @@ START_TEST(durable_leases_begin_on_disk)
 
     if (geteuid() != 0)
         return; /* strict isolation takes two users */
-    start(", 'sync': 'durable', 'on_audit_failure': 'deny'", ", 'pools': {'clinic': {'isolation': 'strict'}}");
-    wait_until(state_is("on"), 5);
+    d = audited_start(", 'sync': 'durable', 'on_audit_failure': 'deny'",
+                      ", 'pools': {'clinic': {'isolation': 'strict'}}");
+    wait_until(audited_is(d, "on"), 5);
     p = pglend_open(d->runtime_dir, "clinic");
     for (int i = 0; i < 20; i++) {
         ck_assert_msg((conn = pglend_acquire(p, 5000)) != NULL, "%s", pglend_errmessage(p));
@@ -789,7 +687,7 @@ START_TEST(durable_leases_begin_on_disk)
     ck_assert_int_eq(pglend_release(p, conn), PGLEND_OK);
     pglend_close(p);
     pglendd_stop(d);
-    expect_intact();
+    audited_expect_intact();
     ck_assert_uint_eq(balanced_leases(), 22);
 }
 END_TEST
@@ -799,7 +697,7 @@ int main(void)
     Suite *suite = suite_create("live_audit");
     TCase *live = harness_live_case(suite, "trail", 40);
 
-    tcase_add_checked_fixture(live, set_up, tear_down);
+    tcase_add_checked_fixture(live, audited_set_up, audited_tear_down);
     tcase_add_test(live, without_the_section_there_is_no_trail);
     tcase_add_test(live, what_happens_is_recorded);
     tcase_add_test(live, the_inventory_says_what_an_auditor_asks);
