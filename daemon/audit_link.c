@@ -202,7 +202,9 @@ void audit_values_peer(struct audit_values *values, const struct identity *who, 
     audit_set_number(values, AUDIT_FIELD_GID, who->gid);
     audit_set_number(values, AUDIT_FIELD_PID, who->pid);
     audit_set_number(values, AUDIT_FIELD_STARTED, (int64_t)who->start_time);
-    audit_set_text(values, AUDIT_FIELD_EXECUTABLE, executable);
+    /* A name in brackets is the process's own choice. */
+    if (executable[0] == '/')
+        audit_set_text(values, AUDIT_FIELD_EXECUTABLE, executable);
 }
 
 /*
@@ -268,7 +270,7 @@ struct departed {
     struct departed *next;
     uint32_t index;
     struct identity identity;
-    char exe[256];
+    char exe[EXECUTABLE_MAX];
 };
 
 void audit_worker_left(const struct worker *w)

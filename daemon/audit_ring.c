@@ -91,7 +91,7 @@ static void set_executable(struct audit_values *values, const struct segment *s,
     (void)snprintf(text, EXECUTABLE_MAX, "%.*s", EXECUTABLE_MAX - 1, record->executable);
     /* Another supervisor may have written another one there meanwhile. */
     atomic_thread_fence(memory_order_acquire);
-    if (atomic_load_explicit(&record->start_time, memory_order_relaxed) == e->started)
+    if (text[0] == '/' && atomic_load_explicit(&record->start_time, memory_order_relaxed) == e->started)
         audit_set_text(values, AUDIT_FIELD_EXECUTABLE, text);
 }
 

@@ -153,8 +153,10 @@ uint64_t identity_start_time(pid_t pid);
 bool identity_allowed(const struct identity *who, const struct access_config *access);
 /* Name of UID, or its number. Asks a directory service, maybe: not for an event loop. */
 const char *identity_user_name(uid_t uid, char name[64]);
-/* Path of the executable of PID; "[name]" where the kernel shows no more, "" if it is gone. */
-void identity_executable(pid_t pid, char path[256]);
+/* The process itself has ended: what was read by its number since may be another's. */
+bool identity_ended(const struct identity *who);
+/* Path of the executable of PID; "[name]", which it chooses, where the kernel shows no more; "" if it is gone. */
+void identity_executable(pid_t pid, char path[EXECUTABLE_MAX]);
 
 /* names.c: the users and groups of the access lists, looked up by who reads the configuration, as text for the others
  */

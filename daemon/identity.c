@@ -73,9 +73,9 @@ static bool hung_up(int sock)
     return poll(&p, 1, 0) == -1 || (p.revents & (POLLHUP | POLLRDHUP | POLLERR | POLLNVAL)) != 0;
 }
 
-static bool pidfd_ended(int pidfd)
+bool identity_ended(const struct identity *who)
 {
-    struct pollfd p = {.fd = pidfd, .events = POLLIN};
+    struct pollfd p = {.fd = who->pidfd, .events = POLLIN};
 
     return poll(&p, 1, 0) != 0;
 }
@@ -167,7 +167,7 @@ int identity_of_peer(int sock, struct identity *who, char *error, size_t size)
     }
     who->start_time = identity_start_time(peer.pid);
     /* Alive after its start time was read: the number was still its own then. */
-    if (who->start_time == 0 || pidfd_ended(who->pidfd)) {
+    if (who->start_time == 0 || identity_ended(who)) {
         (void)snprintf(error, size, "pid %d has ended", (int)peer.pid);
         (void)close(who->pidfd);
         who->pidfd = -1;
@@ -212,7 +212,7 @@ const char *identity_user_name(uid_t uid, char name[64])
 }
 
 /* The kernel shows another user's executable to the privileged only; its name, in brackets as ps has it, to all. */
-static void name_in_brackets(pid_t pid, char path[256])
+static void name_in_brackets(pid_t pid, char path[EXECUTABLE_MAX])
 {
     char name[64], file[64];
     FILE *comm;
@@ -223,18 +223,19 @@ static void name_in_brackets(pid_t pid, char path[256])
     if (comm == NULL)
         return;
     if (fgets(name, sizeof name, comm) != NULL)
-        (void)snprintf(path, 256, "[%.*s]", (int)strcspn(name, "\n"), name);
+        (void)snprintf(path, EXECUTABLE_MAX, "[%.*s]", (int)strcspn(name, "\n"), name);
     (void)fclose(comm);
 }
 
-void identity_executable(pid_t pid, char path[256])
+void identity_executable(pid_t pid, char path[EXECUTABLE_MAX])
 {
     char link[64];
     ssize_t length;
 
     (void)snprintf(link, sizeof link, "/proc/%d/exe", (int)pid);
-    length = readlink(link, path, 255);
-    if (length > 0)
+    length = readlink(link, path, EXECUTABLE_MAX - 1);
+    /* One that cannot be reached from here has no path, and one that is cut off is another's. */
+    if (length > 0 && length < EXECUTABLE_MAX - 1 && path[0] == '/')
         path[length] = '\0';
     else
         name_in_brackets(pid, path);

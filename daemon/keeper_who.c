@@ -33,7 +33,7 @@ void keeper_who(struct keeper *k, const struct message *m, int pidfd)
 {
     static struct message out;
     struct pollfd p = {.fd = pidfd, .events = POLLIN};
-    char path[256] = "";
+    char path[EXECUTABLE_MAX] = "";
     pid_t pid = pid_of(pidfd);
 
     if (pid != 0)
