@@ -335,6 +335,7 @@ static void serve(struct supervisor *s)
 static void stop(struct supervisor *s, enum shutdown_mode mode)
 {
     s->stopping = true;
+    denial_look(s, true);
     log_info("shutting down (%s)", mode == SHUTDOWN_FAST ? "fast" : "graceful");
     record_run(s, AUDIT_STOP, mode == SHUTDOWN_FAST ? "fast" : "graceful");
     for (size_t i = 0; i < s->pools; i++)
@@ -524,6 +525,7 @@ static void on_sweep(uv_timer_t *timer)
         ask_for_segment(s->pool[i]);
         pool_sweep(s->pool[i]);
     }
+    denial_look(s, false);
     audit_look(s);
     log_tick();
 }

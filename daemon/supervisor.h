@@ -464,6 +464,11 @@ bool worker_speaks_another(const union wire_message *hello, size_t length); /* v
 void worker_refuse_oversized(int fd);
 void worker_drop_all(struct pool *pool);
 void worker_drop_overriding(struct pool *pool); /* whom an override alone has let in */
+/* denial.c: is one more denial of user UID recorded, or only counted? */
+bool denial_is_recorded(const struct supervisor *s, uid_t uid);
+/* With each sweep, and AT_ONCE at the end: how many were counted. */
+void denial_look(const struct supervisor *s, bool at_once);
+
 /* record.c: what the next supervisor must know of a worker */
 void record_write(const struct worker *w);
 /* The worker that record INDEX names, if a supervisor wrote it and that process is still there; with a pidfd. */

@@ -289,16 +289,17 @@ void worker_refuse_oversized(int fd)
     refuse(fd, REFUSED_GARBAGE, "a hello was expected, and an oversized packet came");
 }
 
-/* Who is denied can come again as often as it likes: what the log would not say is not recorded either, but counted. */
-static void record_denial(const struct pool *pool, const struct identity *who, const char *program)
+static void record_denial(const struct pool *pool, const struct identity *who, const char *program, const char *outcome,
+                          const char *reason)
 {
-    static struct log_limit limit = {.kind = "audit: access denied"};
     struct audit_values values = {0};
 
-    if (!log_permitted(&limit))
+    if (!denial_is_recorded(pool->supervisor, who->uid))
         return;
     audit_set_text(&values, AUDIT_FIELD_POOL, pool->config->name);
     audit_values_peer(&values, who, program);
+    audit_set_text(&values, AUDIT_FIELD_OUTCOME, outcome);
+    audit_set_text(&values, AUDIT_FIELD_REASON, reason);
     audit_event(pool->supervisor, AUDIT_DENIED, &values);
 }
 
@@ -348,16 +349,17 @@ bool worker_greet(struct supervisor *s, int fd, union wire_message *hello, size_
     if (!may_borrow(pool, &who) && !may_override(pool, &who)) {
         char name[64];
 
-        record_denial(pool, &who, program);
+        record_denial(pool, &who, program, "account", "neither access.users nor access.groups names it");
         refuse(fd, REFUSED_ACCESS,
                "user %s (uid %u, gid %u) may not borrow from pool \"%s\": add it to pools.%s.access.users or .groups",
                names_of_user(who.uid, name), who.uid, who.gid, pool->config->name, pool->config->name);
     } else if (!may_run(pool, program) && !may_override(pool, &who)) {
-        record_denial(pool, &who, program);
+        record_denial(pool, &who, program, "program", "access.executables does not name it");
         refuse(fd, REFUSED_PROGRAM, "pid %d runs \"%.255s\", which is not in pools.%s.access.executables", (int)who.pid,
                program, pool->config->name);
     } else if (is_supervisors_own(pool, &who)) {
-        record_denial(pool, &who, program);
+        record_denial(pool, &who, program, "same user",
+                      "in strict isolation no worker is of the supervisor's own user");
         refuse(
             fd, REFUSED_SAME_USER,
             "pool \"%s\" has isolation strict, and a worker of the supervisor's own user (uid %u) could undo it: run "
