@@ -46,10 +46,31 @@ static void on_closed(uv_handle_t *handle)
     free(c);
 }
 
+/* A request's actor, and what came of it: OUTCOME, and why. */
+static void record(const struct admin_connection *c, const char *outcome, const char *reason)
+{
+    struct audit_values values = {0};
+    char *arguments = NULL;
+
+    if (c->command == NULL)
+        return;
+    if (json_object_size(c->args) > 0)
+        arguments = json_dumps(c->args, JSON_COMPACT | JSON_SORT_KEYS);
+    audit_values_peer(&values, &c->peer, c->executable);
+    audit_set_text(&values, AUDIT_FIELD_COMMAND_NAME, c->command);
+    audit_set_text(&values, AUDIT_FIELD_POOL, json_string_value(json_object_get(c->args, "pool")));
+    audit_set_text(&values, AUDIT_FIELD_ARGUMENTS, arguments);
+    audit_set_text(&values, AUDIT_FIELD_OUTCOME, outcome);
+    audit_set_text(&values, AUDIT_FIELD_REASON, reason);
+    audit_event(c->supervisor, AUDIT_COMMAND, &values);
+    free(arguments);
+}
+
 static void close_connection(struct admin_connection *c)
 {
     if (c->phase == ADMIN_CLOSING)
         return;
+    record(c, "abandoned", c->phase == ADMIN_WAITING ? c->left(c) : "its result could not be told");
     c->phase = ADMIN_CLOSING;
     for (struct admin_connection **link = &admin.connections; *link != NULL; link = &(*link)->next) {
         if (*link == c) {
@@ -92,26 +113,12 @@ static void on_written(uv_write_t *write, int status)
     advance(c);
 }
 
-/* The command with its actor and its result, once it is answered. */
-static void record(const struct admin_connection *c, const json_t *error)
+static void record_answer(const struct admin_connection *c, const json_t *error)
 {
-    struct audit_values values = {0};
-    char executable[256], *arguments = NULL;
+    const char *outcome = error == NULL ? "ok" : json_string_value(json_object_get(error, "code"));
 
-    if (c->command == NULL)
-        return;
-    if (json_object_size(c->args) > 0)
-        arguments = json_dumps(c->args, JSON_COMPACT | JSON_SORT_KEYS);
-    identity_executable(c->peer.pid, executable);
-    audit_values_peer(&values, &c->peer, executable);
-    audit_set_text(&values, AUDIT_FIELD_COMMAND_NAME, c->command);
-    audit_set_text(&values, AUDIT_FIELD_POOL, json_string_value(json_object_get(c->args, "pool")));
-    audit_set_text(&values, AUDIT_FIELD_ARGUMENTS, arguments);
-    audit_set_text(&values, AUDIT_FIELD_OUTCOME,
-                   error == NULL ? "ok" : json_string_value(json_object_get(error, "code")));
-    audit_set_text(&values, AUDIT_FIELD_REASON, json_string_value(json_object_get(error, "message")));
-    audit_event(c->supervisor, AUDIT_COMMAND, &values);
-    free(arguments);
+    if (strcmp(outcome, ADMIN_DENIED) != 0 || denial_is_recorded(c->supervisor, c->peer.uid))
+        record(c, outcome, json_string_value(json_object_get(error, "message")));
 }
 
 void admin_send(struct admin_connection *c, json_t *answer)
@@ -121,7 +128,7 @@ void admin_send(struct admin_connection *c, json_t *answer)
     uv_buf_t buffer;
 
     if (text != NULL && length <= ANSWER_MAX)
-        record(c, json_object_get(answer, "error"));
+        record_answer(c, json_object_get(answer, "error"));
     json_decref(answer);
     if (text == NULL) {
         log_error("admin: out of memory for an answer; closing the connection of pid %d", c->peer.pid);
@@ -173,11 +180,15 @@ void admin_ask_reload(struct admin_connection *c)
     ask_keeper(c->supervisor);
 }
 
-void admin_await(struct admin_connection *c, bool (*over)(struct admin_connection *c))
+/* What takes effect and then waits is recorded before its result too: nobody may live to see that. */
+void admin_await(struct admin_connection *c, bool (*over)(struct admin_connection *c),
+                 const char *(*left)(struct admin_connection *c))
 {
     c->over = over;
+    c->left = left;
     enter(c, ADMIN_WAITING);
-    (void)over(c);
+    if (!over(c))
+        record(c, "begun", NULL);
 }
 
 void admin_reloaded(struct supervisor *s, const char *text, json_t *changes)
@@ -291,7 +302,7 @@ static bool make_room(void)
     return oldest != NULL;
 }
 
-static bool identify(int fd, struct identity *peer)
+static bool identify(int fd, struct identity *peer, char executable[EXECUTABLE_MAX])
 {
     char error[256];
 
@@ -302,6 +313,10 @@ static bool identify(int fd, struct identity *peer)
             log_info("admin: cannot tell who connects: %s", error);
         return false;
     }
+    identity_executable(peer->pid, executable);
+    /* Who has ended by now may have been another under this number when it was looked at. */
+    if (identity_ended(peer))
+        executable[0] = '\0';
     if (peer->pidfd >= 0)
         close(peer->pidfd);
     peer->pidfd = -1;
@@ -314,7 +329,7 @@ static void on_accepted(void *context, int fd)
     struct admin_connection *c = calloc(1, sizeof(*c));
     bool room;
 
-    if (c == NULL || !identify(fd, &c->peer)) {
+    if (c == NULL || !identify(fd, &c->peer, c->executable)) {
         free(c);
         close(fd);
         return;

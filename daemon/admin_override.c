@@ -18,7 +18,7 @@ static void record(const struct admin_connection *c, const struct pool *pool, co
 {
     struct audit_values values = {0};
 
-    audit_values_peer(&values, &c->peer, NULL);
+    audit_values_peer(&values, &c->peer, c->executable);
     audit_set_text(&values, AUDIT_FIELD_POOL, pool->config->name);
     audit_set_text(&values, AUDIT_FIELD_OUTCOME, outcome);
     audit_set_text(&values, AUDIT_FIELD_REASON, admin_argument(c, "reason"));
@@ -46,6 +46,14 @@ static int64_t length_of(const struct admin_connection *c)
     return text != NULL && config_duration(text, &ms) == -1 ? -1 : ms;
 }
 
+static const char *not_begun(struct admin_connection *c)
+{
+    for (size_t i = 0; i < c->supervisor->pools; i++)
+        if (admin_is_chosen(c, c->supervisor->pool[i]))
+            record(c, c->supervisor->pool[i], "not begun");
+    return "nothing has changed";
+}
+
 static bool is_over(struct admin_connection *c)
 {
     bool written = audit_is_written(c->serial);
@@ -53,24 +61,19 @@ static bool is_over(struct admin_connection *c)
 
     if (!written && clock_ns() < c->until)
         return false;
-    (void)snprintf(by, sizeof by, "%s", names_of_user(c->peer.uid, name));
-    for (size_t i = 0; i < c->supervisor->pools; i++) {
-        struct pool *pool = c->supervisor->pool[i];
-
-        if (!admin_is_chosen(c, pool))
-            continue;
-        if (written)
-            override_begin(pool, by, admin_argument(c, "reason"), (uint64_t)length_of(c));
-        else
-            record(c, pool, "not begun");
-    }
-    if (written)
-        answer(c);
-    else
+    if (!written) {
+        (void)not_begun(c);
         admin_fail(c, ADMIN_TIMED_OUT,
                    "override: the audit trail did not take the record within %d s: nothing has "
                    "changed; see why in the log, and try again",
                    RECORD_MS / 1000);
+        return true;
+    }
+    (void)snprintf(by, sizeof by, "%s", names_of_user(c->peer.uid, name));
+    for (size_t i = 0; i < c->supervisor->pools; i++)
+        if (admin_is_chosen(c, c->supervisor->pool[i]))
+            override_begin(c->supervisor->pool[i], by, admin_argument(c, "reason"), (uint64_t)length_of(c));
+    answer(c);
     return true;
 }
 
@@ -129,5 +132,5 @@ void command_override(struct admin_connection *c)
             record(c, s->pool[i], "begins");
     c->serial = audit_last();
     c->until = clock_ns() + (uint64_t)RECORD_MS * 1000000;
-    admin_await(c, is_over);
+    admin_await(c, is_over, not_begun);
 }

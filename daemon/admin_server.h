@@ -33,8 +33,10 @@ struct admin_connection {
     uv_pipe_t pipe;
     uv_timer_t timer; /* how long the phase may last */
     int handles_open;
-    struct identity peer;                     /* its pidfd is closed already */
-    bool (*over)(struct admin_connection *c); /* WAITING */
+    struct identity peer; /* its pidfd is closed already */
+    char executable[EXECUTABLE_MAX];
+    bool (*over)(struct admin_connection *c);        /* WAITING */
+    const char *(*left)(struct admin_connection *c); /* WAITING */
     const struct admin_verb *verb;            /* of a request of admin_steer.c */
     uint64_t until;                           /* how long it may wait; ns */
     uint32_t serial;                          /* of the audit event that an override waits for */
@@ -55,8 +57,12 @@ void admin_send(struct admin_connection *c, json_t *answer);
 /* Ask the keeper to reload; the request is answered when the keeper has. */
 void admin_ask_reload(struct admin_connection *c);
 
-/* Ask OVER now and every few milliseconds, until it has answered the request and says so. */
-void admin_await(struct admin_connection *c, bool (*over)(struct admin_connection *c));
+/*
+ * Ask OVER now and every few milliseconds, until it has answered the request and says so; or LEFT once, when the peer is
+ * gone: what becomes of the command.
+ */
+void admin_await(struct admin_connection *c, bool (*over)(struct admin_connection *c),
+                 const char *(*left)(struct admin_connection *c));
 
 /* admin_request.c: understand LINE, check who may, run the command. The request is answered exactly once. */
 void admin_request(struct admin_connection *c, const char *line, size_t length);

@@ -63,6 +63,12 @@ static bool is_over(struct admin_connection *c)
     return true;
 }
 
+static const char *stays(struct admin_connection *c)
+{
+    (void)c;
+    return "it is in force; nobody waits for its result any more";
+}
+
 /* "timeout", in seconds. False: answered already. */
 static bool read_timeout(struct admin_connection *c, const struct admin_verb *verb)
 {
@@ -98,7 +104,7 @@ void admin_carry_out(struct admin_connection *c, const struct admin_verb *verb)
     for (size_t i = 0; i < s->pools; i++)
         if (admin_is_chosen(c, s->pool[i]))
             verb->act(c, s->pool[i], by);
-    admin_await(c, is_over);
+    admin_await(c, is_over, stays);
 }
 
 /* ---- the verbs ---- */

@@ -27,13 +27,13 @@ void audited_set_up(void)
     (void)snprintf(audited_key, sizeof audited_key, "%s.key", audited_directory);
 }
 
-struct pglendd *audited_start(const char *more, const char *rest)
+struct pglendd *audited_start(const struct postgres *server, const char *more, const char *rest)
 {
     char overrides[2048];
 
     (void)snprintf(overrides, sizeof overrides, "{'audit': {'directory': '%s', 'window': '5ms'%s}%s}",
                    audited_directory, more, rest);
-    return pglendd_start(harness_server(), overrides);
+    return pglendd_start(server, overrides);
 }
 
 bool audited_is(const struct pglendd *d, const char *state)

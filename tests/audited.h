@@ -16,7 +16,7 @@ void audited_set_up(void);
 void audited_tear_down(void);
 
 /* A pglendd with the trail, MORE keys of the section "audit", and the REST of the configuration: ", 'pools': …". */
-struct pglendd *audited_start(const char *more, const char *rest);
+struct pglendd *audited_start(const struct postgres *server, const char *more, const char *rest);
 /* Is `status` of this mind about the trail? */
 bool audited_is(const struct pglendd *d, const char *state);
 

@@ -76,7 +76,7 @@ START_TEST(the_inventory_says_what_an_auditor_asks)
     struct worker_process held;
     const char *head;
 
-    d = audited_start("", ", 'pools': {'clinic': {'lease_max': '15m'}}");
+    d = audited_start(harness_server(), "", ", 'pools': {'clinic': {'lease_max': '15m'}}");
     worker_fork(&held, borrow, NULL);
     (void)hear(held.sock, 5);
     wait_until(audited_has("lease.begin", "pool", "clinic"), 5);
@@ -110,7 +110,7 @@ START_TEST(a_revoked_lease_is_recorded_with_who_revoked_it)
     json_t *record;
     pid_t pid;
 
-    d = audited_start("", "");
+    d = audited_start(harness_server(), "", "");
     worker_fork(&worker, borrow_as, NULL);
     pid = worker.pid;
     (void)hear(worker.sock, 5);
@@ -223,7 +223,7 @@ START_TEST(each_lease_is_recorded_from_begin_to_end)
     json_t *record;
     bool attested;
 
-    d = audited_start("", "");
+    d = audited_start(harness_server(), "", "");
     attested = pglendd_is_strict(d);
     for (int i = 0; i < 4; i++)
         worker_fork(&worker[i], lease_often, actors[i]);
@@ -251,7 +251,7 @@ START_TEST(leases_are_recorded_though_worker_supervisor_and_audit_process_die)
     static const char *const victims[] = {"supervisor", "audit", "supervisor", "audit"};
     struct worker_process worker, other;
 
-    d = audited_start("", "");
+    d = audited_start(harness_server(), "", "");
     wait_until(audited_is(d, "on"), 5);
     worker_fork(&worker, lease_often, "dr.lee");
     for (size_t i = 0; i < sizeof victims / sizeof victims[0]; i++) {
@@ -294,8 +294,9 @@ START_TEST(who_got_none_is_recorded)
     bool attested;
     pglend *p;
 
-    d = audited_start("", ", 'pools': {'clinic': {'size': {'max': 1}, 'require_actor': true,"
-                          " 'purposes': ['treatment', 'payment']}}");
+    d = audited_start(harness_server(), "",
+                      ", 'pools': {'clinic': {'size': {'max': 1}, 'require_actor': true,"
+                      " 'purposes': ['treatment', 'payment']}}");
     attested = pglendd_is_strict(d);
     p = pglend_open(d->runtime_dir, "clinic");
     for (size_t i = 0; i < sizeof row / sizeof row[0]; i++) {
@@ -363,7 +364,7 @@ START_TEST(a_full_ring_holds_leases_and_drops_none)
     unsigned count = 0;
     pid_t pid;
 
-    d = audited_start("", "");
+    d = audited_start(harness_server(), "", "");
     wait_until(audited_is(d, "on"), 5);
     pid = pglendd_process(d, "audit");
     ck_assert_int_eq(kill(pid, SIGSTOP), 0);
@@ -400,7 +401,7 @@ START_TEST(deny_lends_nothing_while_the_trail_is_not_written)
     (void)snprintf(from, sizeof from, "%s/seal.key", audited_directory);
     (void)snprintf(to, sizeof to, "%s/seal.away", audited_directory);
     ck_assert_int_eq(rename(from, to), 0);
-    d = audited_start(", 'on_audit_failure': 'deny'", "");
+    d = audited_start(harness_server(), ", 'on_audit_failure': 'deny'", "");
     in_worker(be_held, NULL, 10);
     ck_assert_int_eq(rename(to, from), 0);
     wait_until(audited_is(d, "on"), 15);
@@ -436,7 +437,7 @@ START_TEST(what_happens_is_recorded)
 {
     json_t *record;
 
-    d = audited_start("", "");
+    d = audited_start(harness_server(), "", "");
     wait_until(audited_is(d, "on"), 5);
     json_decref(pglendd_request(d, "shutdown", "{'mode': 'later'}"));
     kill_while_it_holds();
@@ -475,7 +476,7 @@ START_TEST(a_reload_is_recorded)
     json_t *record;
     FILE *f;
 
-    d = audited_start("", "");
+    d = audited_start(harness_server(), "", "");
     (void)snprintf(overrides, sizeof overrides,
                    "{'audit': {'directory': '%s', 'window': '5ms'}, 'pools': {'clinic': {'size': {'max': 3}}}}",
                    audited_directory);
@@ -504,7 +505,7 @@ START_TEST(the_audit_process_runs_apart)
     gid_t gid;
     pid_t pid;
 
-    d = audited_start("", "");
+    d = audited_start(harness_server(), "", "");
     wait_until(audited_is(d, "on"), 5);
     pid = pglendd_process(d, "audit");
     ck_assert_int_ne(pid, 0);
@@ -525,7 +526,7 @@ START_TEST(events_wait_for_an_audit_process_that_died)
     json_int_t last = 0;
     size_t count = 0, i;
 
-    d = audited_start("", "");
+    d = audited_start(harness_server(), "", "");
     wait_until(audited_is(d, "on"), 5);
     for (int n = 0; n < 5; n++) {
         pid_t pid = pglendd_process(d, "audit");
@@ -560,7 +561,7 @@ START_TEST(a_new_supervisor_is_joined_and_a_killed_keeper_ends_the_trail_well)
 {
     pid_t supervisor;
 
-    d = audited_start("", "");
+    d = audited_start(harness_server(), "", "");
     wait_until(audited_is(d, "on"), 5);
     supervisor = pglendd_process(d, "supervisor");
     ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
@@ -583,7 +584,7 @@ START_TEST(without_keys_it_lends_on_and_says_so)
 
     (void)snprintf(command, sizeof command, "rm '%s/seal.key'", audited_directory);
     ck_assert_int_eq(system(command), 0);
-    d = audited_start("", "");
+    d = audited_start(harness_server(), "", "");
     wait_until(pglendd_logged(d, "pglend audit init"), 5);
     ck_assert(audited_is(d, "failing"));
     worker_fork(&worker, borrow, NULL);
@@ -607,7 +608,7 @@ START_TEST(closed_files_are_archived_and_then_removed)
     ck_assert_int_eq(chown(archive, uid, gid), 0);
     (void)snprintf(more, sizeof more,
                    ", 'rotate': '1s', 'local_retention': '0s', 'archive_command': ['cp', '-p', '-t', '%s']", archive);
-    d = audited_start(more, "");
+    d = audited_start(harness_server(), more, "");
     wait_until(audited_has("audit.archived", "outcome", "stored"), 10);
     wait_until(audited_has("audit.removed", "outcome", "removed"), 10);
     (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", archive);
@@ -628,7 +629,7 @@ START_TEST(an_archive_command_that_fails_removes_nothing)
     char name[256];
     struct stat st;
 
-    d = audited_start(", 'rotate': '1s', 'local_retention': '0s', 'archive_command': ['false']", "");
+    d = audited_start(harness_server(), ", 'rotate': '1s', 'local_retention': '0s', 'archive_command': ['false']", "");
     wait_until(audited_has("audit.error", "outcome", "not archived"), 10);
     (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", audited_directory);
     ck_assert_int_eq(stat(name, &st), 0);
@@ -640,7 +641,7 @@ END_TEST
 
 START_TEST(durable_records_are_on_disk_at_once)
 {
-    d = audited_start(", 'sync': 'durable', 'checkpoint': '1h'", "");
+    d = audited_start(harness_server(), ", 'sync': 'durable', 'checkpoint': '1h'", "");
     wait_until(audited_is(d, "on"), 5);
     kill_while_it_holds();
     wait_until(audited_has("lease.reclaimed", NULL, NULL), 5);
@@ -668,7 +669,7 @@ START_TEST(durable_leases_begin_on_disk)
 
     if (geteuid() != 0)
         return; /* strict isolation takes two users */
-    d = audited_start(", 'sync': 'durable', 'on_audit_failure': 'deny'",
+    d = audited_start(harness_server(), ", 'sync': 'durable', 'on_audit_failure': 'deny'",
                       ", 'pools': {'clinic': {'isolation': 'strict'}}");
     wait_until(audited_is(d, "on"), 5);
     p = pglend_open(d->runtime_dir, "clinic");
