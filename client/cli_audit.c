@@ -17,19 +17,21 @@ static const struct {
     const char *name;
     const char *usage;
     const char *help;
+    int misused; /* exit status */
     int (*run)(const struct cli_audit *a);
 } commands[] = {
     {"init", "[--fips] [--key-out FILE] [DIRECTORY]", "Make the keys of a new trail; give out the verification key.",
-     cli_audit_init},
+     CLI_USAGE, cli_audit_init},
     {"verify", "--key FILE [--anchor SEQ:HASH ...] [--begin SEQ:HASH] [DIRECTORY]",
      "Is the trail as it was written? Exit status: 0 intact, 1 altered, 2 shorter than an anchor, 3 torn by a crash "
      "only, 4 cannot tell.",
-     cli_audit_verify},
+     AUDIT_UNKNOWN, cli_audit_verify}, /* usage has another's number here */
     {"report", "[--by actor|uid|pool|time] [--since T] [--until T] [--csv|--json] [DIRECTORY]",
-     "Who had connections, how often, how long; by time: every record.", cli_audit_report},
+     "Who had connections, how often, how long; by time: every record.", CLI_USAGE, cli_audit_report},
     {"tail", "[-n LINES] [-f] [DIRECTORY]", "The last records as they are written; -f: and those that follow.",
-     cli_audit_tail},
-    {"head", "[--json] [DIRECTORY]", "The last record as an anchor, SEQ:HASH, to be kept elsewhere.", cli_audit_head},
+     CLI_USAGE, cli_audit_tail},
+    {"head", "[--json] [DIRECTORY]", "The last record as an anchor, SEQ:HASH, to be kept elsewhere.", CLI_USAGE,
+     cli_audit_head},
 };
 #define COMMANDS (sizeof commands / sizeof commands[0])
 
@@ -187,13 +189,13 @@ static int parse(int argc, char **argv, size_t command, struct cli_audit *a)
         if (option == OPTION_HELP || option == 'h')
             return -print_usage(stdout);
         if (option == '?' || !set_option(a, command, option))
-            return -CLI_USAGE;
+            return -commands[command].misused;
     }
     if (optind < argc)
         a->directory = argv[optind++];
     if (optind < argc || a->directory[0] == '\0') {
         cli_error("audit %s: one directory, not \"%s\"", commands[command].name, optind < argc ? argv[optind] : "");
-        return -CLI_USAGE;
+        return -commands[command].misused;
     }
     return 1;
 }
