@@ -419,8 +419,9 @@ int audit_trail_open(struct audit_trail *t, const char *path, int64_t reserve, c
 
 void audit_trail_close(struct audit_trail *t)
 {
-    if (t->fd != -1 && !audit_trail_checkpoint(t, "stop"))
-        log_error("audit: the last records could not be written: %s", t->error);
+    /* Without a file too: the disk may take one now. */
+    if (t->signer != NULL && !audit_trail_checkpoint(t, "stop"))
+        log_error("audit: the last %llu records could not be written: %s", (unsigned long long)t->waiting, t->error);
     if (t->fd != -1)
         (void)close(t->fd);
     if (t->seal_fd != -1)

@@ -100,8 +100,8 @@ static void begin(void)
 /* The process ends as by kill -9: what it had written stays, what waited is gone. */
 static void die(void)
 {
-    (void)close(trail.fd);
-    trail.fd = -1;
+    EVP_PKEY_free(trail.signer);
+    trail.signer = NULL;
     audit_trail_close(&trail);
 }
 
@@ -377,6 +377,51 @@ START_TEST(records_wait_for_a_disk_that_comes_back)
 }
 END_TEST
 
+/* What the log says while the trail is closed, to OUTPUT. */
+static void close_and_listen(void)
+{
+    int ends[2], saved = dup(STDERR_FILENO);
+    ssize_t got;
+
+    ck_assert_int_eq(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0);
+    ck_assert_int_ne(dup2(ends[1], STDERR_FILENO), -1);
+    audit_trail_close(&trail);
+    ck_assert_int_ne(dup2(saved, STDERR_FILENO), -1);
+    got = read(ends[0], output, sizeof output - 1);
+    output[got > 0 ? got : 0] = '\0';
+    (void)close(saved);
+    (void)close(ends[0]);
+    (void)close(ends[1]);
+}
+
+/* The last moment is one more chance, and what does not get it is said. */
+START_TEST(what_waits_at_the_end_is_tried_once_more)
+{
+    struct rlimit limit, none = {.rlim_cur = 0};
+
+    (void)signal(SIGXFSZ, SIG_IGN);
+    ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    none.rlim_max = limit.rlim_max;
+    for (int comes_back = 0; comes_back < 2; comes_back++) {
+        begin();
+        add_leases(10);
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &none), 0);
+        ck_assert(!audit_trail_sync(&trail));
+        if (comes_back)
+            ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        close_and_listen();
+        ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
+        if (comes_back)
+            ck_assert_str_eq(output, "");
+        else
+            said("records could not be written: cannot write file 2");
+        expect_verdict(AUDIT_INTACT, "ended without a disk");
+    }
+    ck_assert_int_eq(audit("report --by pool --csv %s", directory), 0);
+    said("\"clinic\",5,");
+}
+END_TEST
+
 START_TEST(who_else_changes_the_present_file_is_noticed)
 {
     begin();
@@ -509,6 +554,7 @@ int main(void)
     tcase_add_test(written, the_key_before_is_erased);
     tcase_add_test(written, a_file_that_fails_is_left_for_the_next);
     tcase_add_test(written, records_wait_for_a_disk_that_comes_back);
+    tcase_add_test(written, what_waits_at_the_end_is_tried_once_more);
     tcase_add_test(written, who_else_changes_the_present_file_is_noticed);
     tcase_add_test(written, others_may_not_look);
     tcase_add_test(crashed, after_any_crash_the_trail_goes_on_and_is_intact);
