@@ -187,10 +187,14 @@ void audit_event_pool(const struct pool *pool, enum audit_event event, const cha
     audit_event(pool->supervisor, event, &values);
 }
 
+/* Under whose name the session is: the configuration may have another one by now, and of a service it has none. */
 void audit_values_backend(struct audit_values *values, const struct backend *b)
 {
+    static char role[NAME_FIELD];
+
     audit_set_text(values, AUDIT_FIELD_POOL, b->pool->config->name);
-    audit_set_text(values, AUDIT_FIELD_ROLE, b->pool->config->database.user);
+    audit_set_text(values, AUDIT_FIELD_ROLE,
+                   backend_fact(b, ".user", role, sizeof role) != NULL ? role : b->pool->config->database.user);
     audit_set_number(values, AUDIT_FIELD_SLOT, b->slot);
     audit_set_number(values, AUDIT_FIELD_GENERATION, b->generation);
     audit_set_number(values, AUDIT_FIELD_BACKEND, b->pid);
@@ -310,23 +314,15 @@ static uint64_t taken_version(const struct backend *b, unsigned flags)
                                                           : word_version(slot_word(&b->pool->segment, b->slot)) - 1;
 }
 
-/* Under whose name that session is: the configuration may have another one by now. */
-static void set_role(struct audit_values *values, const struct backend *b, char role[NAME_FIELD])
-{
-    if (backend_fact(b, ".user", role, NAME_FIELD) != NULL)
-        audit_set_text(values, AUDIT_FIELD_ROLE, role);
-}
-
 void audit_revoked(const struct backend *b, uint64_t word, enum close_reason reason)
 {
     const struct pool *pool = b->pool;
     uint32_t borrower = word_borrower(word), worker;
     struct audit_values values = {0};
     struct asserted said;
-    char name[LEASE_NAME_MAX], role[NAME_FIELD];
+    char name[LEASE_NAME_MAX];
 
     audit_values_backend(&values, b);
-    set_role(&values, b, role);
     set_lease(&values, b, said_version(b), name);
     if (borrower < pool->segment.borrowers) {
         worker = (uint32_t)(atomic_load(&pool->segment.borrower[borrower].owner) & 0xffff) - 1;
@@ -345,12 +341,11 @@ void audit_reclaimed(const struct backend *b, uint32_t worker, unsigned flags)
 {
     const struct departed *gone = b->pool->departed;
     struct audit_values values = {0};
-    char name[LEASE_NAME_MAX], role[NAME_FIELD];
+    char name[LEASE_NAME_MAX];
 
     while (gone != NULL && gone->index != worker)
         gone = gone->next;
     audit_values_backend(&values, b);
-    set_role(&values, b, role);
     set_lease(&values, b, taken_version(b, flags), name);
     if (gone != NULL)
         audit_values_peer(&values, &gone->identity, gone->exe);

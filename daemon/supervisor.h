@@ -293,7 +293,7 @@ void override_look(struct pool *pool); /* with each sweep: is its time over? */
 void audit_link_open(struct supervisor *s, int fd); /* to the audit process; takes FD */
 void audit_event(const struct supervisor *s, enum audit_event event, struct audit_values *values);
 void audit_event_pool(const struct pool *pool, enum audit_event event, const char *outcome, const char *reason);
-void audit_values_backend(struct audit_values *values, const struct backend *b);
+void audit_values_backend(struct audit_values *values, const struct backend *b); /* until the next call */
 void audit_values_peer(struct audit_values *values, const struct identity *who, const char *executable);
 /* A reload: refused, or what it changes. */
 void audit_config_changes(const struct supervisor *s, const char *refusal, const json_t *changes);
