@@ -389,6 +389,44 @@ START_TEST(what_was_sealed_cannot_be_sealed_again_with_a_later_key)
 }
 END_TEST
 
+/* Who has the key of an epoch, but not the one that signs: the seal is good, and the checkpoint is not. */
+START_TEST(a_checkpoint_is_signed_by_nobody_else)
+{
+    static char body[AUDIT_BODY_MAX], text[FILE_SIZE + AUDIT_LINE_MAX];
+    unsigned tried = 0;
+
+    if (_i == 1) {
+        drop_trail(&ours);
+        make_trail(&ours, true);
+    }
+    for (size_t i = 0; i < RECORDS; i++) {
+        EVP_PKEY *other = _i == 1 ? EVP_EC_gen("P-256") : EVP_PKEY_Q_keygen(NULL, NULL, "ED25519");
+        EVP_PKEY *const signers[] = {ours.signer, other};
+
+        ck_assert_ptr_nonnull(other);
+        for (int k = 0; k < 2; k++) {
+            struct audit_chain chain = ours.before[i].chain;
+            const char *record = text_of(&ours, i), *from = strstr(record, ",\"time\"");
+            const char *to = memmem(record, ours.size[i], ",\"prev\":\"", 9);
+            size_t length = (size_t)(to - from), size;
+            struct audit_verify v = ours.before[i];
+
+            memcpy(body, from, length);
+            if (memmem(body, length, "audit.checkpoint", 16) == NULL)
+                break;
+            size = audit_line_make(text, &chain, body, length, signers[k]);
+            ck_assert_uint_ne(size, 0);
+            v.anchors = 0;
+            audit_verify_bytes(&v, text, size);
+            expect(audit_verify_end(&v), k == 0 ? AUDIT_INTACT : AUDIT_ALTERED, &v, "signed", i, (size_t)k);
+            tried++;
+        }
+        EVP_PKEY_free(other);
+    }
+    ck_assert_uint_ge(tried, 2 * RECORDS / PER_CHECKPOINT);
+}
+END_TEST
+
 /* ---- crashes ---- */
 
 static unsigned chance(void)
@@ -424,14 +462,12 @@ START_TEST(a_crash_is_not_called_tampering)
 
     for (unsigned n = 0; n < rounds; n++) {
         /* A batch that was not yet on disk: the records from one sync to the next. */
-        size_t first = chance() % (RECORDS / PER_SYNC) * PER_SYNC, f = file_of(first);
+        size_t first = (1 + chance() % (RECORDS / PER_SYNC - 1)) * PER_SYNC, f = file_of(first);
         size_t next = first + PER_SYNC < (f + 1) * RECORDS_PER_FILE ? first + PER_SYNC : (f + 1) * RECORDS_PER_FILE;
         size_t end = ours.begin[next - 1] + ours.size[next - 1], left;
         struct audit_verify v = ours.before[first];
         enum audit_verdict verdict;
 
-        if (first == 0)
-            continue;
         memcpy(image, ours.file[f], end);
         left = crash(image, ours.begin[first], end);
         v.anchors = 0;
@@ -560,6 +596,7 @@ int main(void)
     tcase_add_test(altered, a_file_that_others_follow_cannot_be_cut);
     tcase_add_test(altered, two_hosts_cannot_be_spliced);
     tcase_add_test(altered, what_was_sealed_cannot_be_sealed_again_with_a_later_key);
+    tcase_add_loop_test(altered, a_checkpoint_is_signed_by_nobody_else, 0, 2);
     tcase_add_test(crashed, a_crash_is_not_called_tampering);
     tcase_add_test(crashed, what_was_on_disk_cannot_have_been_torn);
     tcase_add_test(crashed, wiped_bytes_are_no_crash);
