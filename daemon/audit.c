@@ -58,33 +58,30 @@ static void tell_state(void)
     channel_send(audit.supervisor, &m, -1);
 }
 
-/* Everything that waits goes to disk, and who told it learns that, or why not. */
+/* The one writer of the state. Who told what is on disk now learns that, or why it is not. */
+static void set_failing(bool failing)
+{
+    if (failing && !audit.failing)
+        log_error("audit: %s; it is tried again every second", audit.trail.error);
+    else if (!failing && audit.failing)
+        log_info("audit: the trail is written again");
+    audit.failing = failing;
+    if (!failing)
+        audit_rings_free();
+    tell_state();
+}
+
 static void sync_trail(void)
 {
-    bool synced = audit_trail_sync(&audit.trail);
-
-    if (!synced && !audit.failing)
-        log_error("audit: %s; it is tried again every second", audit.trail.error);
-    else if (synced && audit.failing)
-        log_info("audit: the trail is written again");
-    audit.failing = !synced;
     audit.waiting = audit.asked = false;
-    if (synced) {
-        audit_rings_free();
-        tell_state();
-    }
+    set_failing(!audit_trail_sync(&audit.trail));
 }
 
 static void checkpoint(const char *reason)
 {
-    if (!audit_trail_checkpoint(&audit.trail, reason)) {
-        audit.failing = true;
-        tell_state();
-        return;
-    }
-    audit_rings_free();
-    audit.checkpointed = uv_now(&audit.loop);
-    tell_state();
+    set_failing(!audit_trail_checkpoint(&audit.trail, reason));
+    if (!audit.failing)
+        audit.checkpointed = uv_now(&audit.loop);
 }
 
 /* ---- events ---- */
@@ -283,10 +280,10 @@ static void rotate_if_due(uint64_t now)
 
     if (!large && !old)
         return;
-    if (audit_trail_rotate(&audit.trail)) {
-        audit.begun = now;
+    audit.begun = now; /* where that fails too: whatever is written next is another file */
+    set_failing(!audit_trail_rotate(&audit.trail));
+    if (!audit.failing)
         checkpoint("begin");
-    }
 }
 
 static void on_tick(uv_timer_t *timer)
@@ -303,8 +300,6 @@ static void on_tick(uv_timer_t *timer)
         look_at_space();
         audit_archive_look(&audit.loop, &audit.trail, &audit.config);
     }
-    if (audit.failing)
-        tell_state();
     log_tick();
 }
 

@@ -74,5 +74,7 @@ void process_title(pid_t pid, char title[256]);
 /* State letter as in ps ('Z': a zombie), 0: no such process. */
 char process_state(pid_t pid);
 size_t process_descriptors(pid_t pid);
+/* The number after NAME in /proc/PID/status, in BASE; -1: not there. */
+long long process_status(pid_t pid, const char *name, int base);
 
 #endif

@@ -470,6 +470,47 @@ START_TEST(what_happens_is_recorded)
 }
 END_TEST
 
+static void make_file(char path[160], const char *name, const char *text, mode_t mode)
+{
+    FILE *f;
+
+    (void)snprintf(path, 160, "%s/%s", harness_directory(), name);
+    ck_assert_ptr_nonnull(f = fopen(path, "w"));
+    ck_assert(fputs(text, f) >= 0 && fchmod(fileno(f), mode) == 0 && fclose(f) == 0);
+}
+
+/* Of a service the configuration does not say as whom it logs in. */
+START_TEST(logins_are_recorded_as_whom_they_were)
+{
+    const struct postgres *server = harness_server();
+    char service[512], services[160], wrong[160], rest[1024];
+    json_t *record;
+
+    (void)snprintf(service, sizeof service, "[office]\nhost=%s\nport=%d\nuser=clinic_trust\ndbname=clinic\n",
+                   server->directory, server->port);
+    make_file(services, "services", service, 0644); /* libpq reads it, as the unprivileged user */
+    make_file(wrong, "wrong", "no password of anybody's\n", 0600);
+    (void)snprintf(rest, sizeof rest,
+                   ", 'pools': {'service': {'size': {'min': 1}, 'database': {'service': 'office', 'servicefile': '%s'}}"
+                   ", 'wrong': {'size': {'min': 1}, 'database': {'dbname': 'clinic', 'user': 'clinic', 'host': '%s', "
+                   "'port': %d, 'password_file': '%s'}}}",
+                   services, server->directory, server->port, wrong);
+    d = audited_start(server, "", rest);
+    wait_until(audited_has("session.login", "pool", "service"), 5);
+    record = audited_record("session.login", "pool", "service");
+    ck_assert_pstr_eq(audited_text(record, "role"), "clinic_trust");
+    ck_assert_int_gt(audited_number(record, "backend_pid"), 0);
+    json_decref(record);
+    wait_until(audited_has("session.login_failed", "pool", "wrong"), 5);
+    record = audited_record("session.login_failed", "pool", "wrong");
+    ck_assert_pstr_eq(audited_text(record, "role"), "clinic");
+    ck_assert_pstr_eq(audited_text(record, "outcome"), "refused");
+    ck_assert_ptr_nonnull(strstr(audited_text(record, "reason"), "password authentication failed"));
+    json_decref(record);
+    pglendd_stop(d);
+}
+END_TEST
+
 START_TEST(a_reload_is_recorded)
 {
     char overrides[512];
@@ -494,29 +535,6 @@ START_TEST(a_reload_is_recorded)
     wait_until(audited_has("config.change", "outcome", "refused"), 5);
     pglendd_stop(d);
     audited_expect_intact();
-}
-END_TEST
-
-START_TEST(the_audit_process_runs_apart)
-{
-    char title[256], name[160];
-    struct stat st;
-    uid_t uid;
-    gid_t gid;
-    pid_t pid;
-
-    d = audited_start(harness_server(), "", "");
-    wait_until(audited_is(d, "on"), 5);
-    pid = pglendd_process(d, "audit");
-    ck_assert_int_ne(pid, 0);
-    process_title(pid, title);
-    ck_assert_str_eq(title, "pglendd: audit");
-    harness_unprivileged(&uid, &gid);
-    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", audited_directory);
-    ck_assert_int_eq(stat(name, &st), 0);
-    ck_assert_uint_eq(st.st_uid, uid);
-    ck_assert_uint_eq(st.st_mode & 0777, 0600);
-    pglendd_stop(d);
 }
 END_TEST
 
@@ -595,50 +613,6 @@ START_TEST(without_keys_it_lends_on_and_says_so)
 }
 END_TEST
 
-START_TEST(closed_files_are_archived_and_then_removed)
-{
-    char archive[160], more[512], name[256];
-    struct stat st;
-    uid_t uid;
-    gid_t gid;
-
-    harness_unprivileged(&uid, &gid);
-    (void)snprintf(archive, sizeof archive, "%s/archive", audited_directory);
-    ck_assert_int_eq(mkdir(archive, 0700), 0);
-    ck_assert_int_eq(chown(archive, uid, gid), 0);
-    (void)snprintf(more, sizeof more,
-                   ", 'rotate': '1s', 'local_retention': '0s', 'archive_command': ['cp', '-p', '-t', '%s']", archive);
-    d = audited_start(harness_server(), more, "");
-    wait_until(audited_has("audit.archived", "outcome", "stored"), 10);
-    wait_until(audited_has("audit.removed", "outcome", "removed"), 10);
-    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", archive);
-    ck_assert_int_eq(stat(name, &st), 0);
-    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", audited_directory);
-    wait_until(stat(name, &st) == -1, 5);
-    pglendd_stop(d);
-    /* What is here begins later; with what the archive has it is whole. */
-    ck_assert_int_eq(audited_run("verify --key %s %s", audited_key, audited_directory), 4);
-    (void)snprintf(more, sizeof more, "cp -n %s/*.jsonl %s/", archive, audited_directory);
-    ck_assert_int_eq(system(more), 0);
-    audited_expect_intact();
-}
-END_TEST
-
-START_TEST(an_archive_command_that_fails_removes_nothing)
-{
-    char name[256];
-    struct stat st;
-
-    d = audited_start(harness_server(), ", 'rotate': '1s', 'local_retention': '0s', 'archive_command': ['false']", "");
-    wait_until(audited_has("audit.error", "outcome", "not archived"), 10);
-    (void)snprintf(name, sizeof name, "%s/audit-00000001.jsonl", audited_directory);
-    ck_assert_int_eq(stat(name, &st), 0);
-    ck_assert(pglendd_logged(d, "archive_command failed"));
-    pglendd_stop(d);
-    audited_expect_intact();
-}
-END_TEST
-
 START_TEST(durable_records_are_on_disk_at_once)
 {
     d = audited_start(harness_server(), ", 'sync': 'durable', 'checkpoint': '1h'", "");
@@ -708,13 +682,11 @@ int main(void)
     tcase_add_test(live, leases_are_recorded_though_worker_supervisor_and_audit_process_die);
     tcase_add_test(live, a_full_ring_holds_leases_and_drops_none);
     tcase_add_test(live, deny_lends_nothing_while_the_trail_is_not_written);
+    tcase_add_test(live, logins_are_recorded_as_whom_they_were);
     tcase_add_test(live, a_reload_is_recorded);
-    tcase_add_test(live, the_audit_process_runs_apart);
     tcase_add_test(live, events_wait_for_an_audit_process_that_died);
     tcase_add_test(live, a_new_supervisor_is_joined_and_a_killed_keeper_ends_the_trail_well);
     tcase_add_test(live, without_keys_it_lends_on_and_says_so);
-    tcase_add_test(live, closed_files_are_archived_and_then_removed);
-    tcase_add_test(live, an_archive_command_that_fails_removes_nothing);
     tcase_add_test(live, durable_records_are_on_disk_at_once);
     tcase_add_test(live, durable_leases_begin_on_disk);
     return harness_main(suite);

@@ -30,23 +30,6 @@ static char canary[CANARY_HEX + 1];
 
 /* ---- processes ---- */
 
-/* The number after NAME in /proc/PID/status, in BASE; -1: not there. */
-static long long status_of(pid_t pid, const char *name, int base)
-{
-    char path[64], line[256];
-    long long value = -1;
-    FILE *f;
-
-    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
-    f = fopen(path, "re");
-    while (f != NULL && fgets(line, sizeof line, f) != NULL)
-        if (strncmp(line, name, strlen(name)) == 0 && line[strlen(name)] == ':')
-            value = strtoll(line + strlen(name) + 1, NULL, base);
-    if (f != NULL)
-        (void)fclose(f);
-    return value;
-}
-
 static void expect_title(pid_t pid, const char *expected)
 {
     char title[256];
@@ -76,20 +59,20 @@ START_TEST(titles_and_users)
     expect_title(supervisor, "pglendd: supervisor");
     expect_title(login, "pglendd: login clinic");
 
-    ck_assert_int_eq(status_of(d->pid, "Uid", 10), geteuid());
-    ck_assert_int_eq(status_of(supervisor, "Uid", 10), uid);
-    wait_until(status_of(login, "Uid", 10) == (long long)uid, 5);
+    ck_assert_int_eq(process_status(d->pid, "Uid", 10), geteuid());
+    ck_assert_int_eq(process_status(supervisor, "Uid", 10), uid);
+    wait_until(process_status(login, "Uid", 10) == (long long)uid, 5);
     if (geteuid() == 0) {
-        ck_assert_int_eq(status_of(d->pid, "CapEff", 16) & ~KEEPER_CAPABILITIES, 0);
-        ck_assert_int_eq(status_of(d->pid, "CapPrm", 16) & ~KEEPER_CAPABILITIES, 0);
-        ck_assert_int_eq(status_of(supervisor, "CapPrm", 16), 0);
-        ck_assert_int_eq(status_of(login, "CapPrm", 16), 0);
-        ck_assert_int_eq(status_of(supervisor, "Gid", 10), gid);
-        ck_assert_int_eq(status_of(supervisor, "Groups", 10), 0); /* none follow */
+        ck_assert_int_eq(process_status(d->pid, "CapEff", 16) & ~KEEPER_CAPABILITIES, 0);
+        ck_assert_int_eq(process_status(d->pid, "CapPrm", 16) & ~KEEPER_CAPABILITIES, 0);
+        ck_assert_int_eq(process_status(supervisor, "CapPrm", 16), 0);
+        ck_assert_int_eq(process_status(login, "CapPrm", 16), 0);
+        ck_assert_int_eq(process_status(supervisor, "Gid", 10), gid);
+        ck_assert_int_eq(process_status(supervisor, "Groups", 10), 0); /* none follow */
     }
-    ck_assert_int_eq(status_of(d->pid, "NoNewPrivs", 10), 1);
-    ck_assert_int_eq(status_of(supervisor, "NoNewPrivs", 10), 1);
-    ck_assert_int_eq(status_of(login, "NoNewPrivs", 10), 1);
+    ck_assert_int_eq(process_status(d->pid, "NoNewPrivs", 10), 1);
+    ck_assert_int_eq(process_status(supervisor, "NoNewPrivs", 10), 1);
+    ck_assert_int_eq(process_status(login, "NoNewPrivs", 10), 1);
     postgres_signal(slow, SIGCONT);
     wait_until(pglendd_count(d, "idle") == 1, 10);
     pglendd_stop(d);

@@ -160,3 +160,19 @@ size_t process_descriptors(pid_t pid)
     (void)closedir(dir);
     return count - 2;
 }
+
+long long process_status(pid_t pid, const char *name, int base)
+{
+    char path[64], line[256];
+    long long value = -1;
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    f = fopen(path, "re");
+    while (f != NULL && fgets(line, sizeof line, f) != NULL)
+        if (strncmp(line, name, strlen(name)) == 0 && line[strlen(name)] == ':')
+            value = strtoll(line + strlen(name) + 1, NULL, base);
+    if (f != NULL)
+        (void)fclose(f);
+    return value;
+}
