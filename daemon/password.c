@@ -36,6 +36,18 @@ static int bad_mode(const char *path, const struct stat *st, const char *who, ch
     return -1;
 }
 
+/* Root's, or one that we are in: Kubernetes gives a secret to the group (fsGroup) that it puts the pod's processes in. */
+static bool is_own_group(gid_t gid)
+{
+    gid_t groups[NGROUPS_MAX];
+    int count = getgroups(NGROUPS_MAX, groups);
+
+    for (int i = 0; i < count; i++)
+        if (groups[i] == gid)
+            return true;
+    return gid == 0 || gid == getegid();
+}
+
 static int check_file(const char *path, const struct stat *st, char *error, size_t size)
 {
     if (!S_ISREG(st->st_mode)) {
@@ -46,8 +58,8 @@ static int check_file(const char *path, const struct stat *st, char *error, size
         return bad_owner(path, st, error, size);
     if ((st->st_mode & S_IRWXO) != 0)
         return bad_mode(path, st, "everybody", error, size);
-    if ((st->st_mode & S_IRWXG) != 0 && st->st_gid != 0 && st->st_gid != getegid())
-        return bad_mode(path, st, "a group that is neither root's nor pglendd's own", error, size);
+    if ((st->st_mode & S_IRWXG) != 0 && !is_own_group(st->st_gid))
+        return bad_mode(path, st, "a group that is neither root's nor one of pglendd's own", error, size);
     if (st->st_size >= PASSWORD_MAX) {
         (void)snprintf(error, size, "password file %s has %lld bytes: it must be one line of less than %d", path,
                        (long long)st->st_size, PASSWORD_MAX);

@@ -6,6 +6,7 @@
 
 #include <check.h>
 #include <fcntl.h>
+#include <grp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -112,6 +113,30 @@ START_TEST(a_strangers_group_or_ownership)
 }
 END_TEST
 
+/* As in a pod with an fsGroup: the secret is root's, and the group's that the process was put in. */
+START_TEST(a_supplementary_group_may_read_it)
+{
+    const gid_t ours = 23456;
+
+    if (geteuid() != 0) {
+        printf("a_supplementary_group_may_read_it skipped: only root can be in any group\n");
+        return;
+    }
+    write_file(path, "x", 1, 0440);
+    ck_assert_int_eq(chown(path, 0, ours), 0);
+    ck_assert_int_eq(chmod(directory, 0755), 0);
+    refused("a group that is neither root's nor one of pglendd's own");
+    ck_assert_int_eq(setgroups(1, &ours), 0);
+    ck_assert_int_eq(setresgid(65534, 65534, 65534), 0);
+    ck_assert_int_eq(seteuid(65534), 0);
+    taken("x");
+    ck_assert_int_eq(seteuid(0), 0);
+    ck_assert_int_eq(chown(path, 0, ours + 1), 0);
+    ck_assert_int_eq(chmod(path, 0460), 0);
+    refused("a group that is neither");
+}
+END_TEST
+
 START_TEST(links_are_followed_and_the_target_is_judged)
 {
     write_file(other, "secret\n", 7, 0600);
@@ -158,6 +183,7 @@ int main(void)
     tcase_add_loop_test(tc, what_it_holds, 0, sizeof texts / sizeof texts[0]);
     tcase_add_loop_test(tc, who_may_read_it, 0, sizeof modes / sizeof modes[0]);
     tcase_add_test(tc, a_strangers_group_or_ownership);
+    tcase_add_test(tc, a_supplementary_group_may_read_it);
     tcase_add_test(tc, links_are_followed_and_the_target_is_judged);
     tcase_add_test(tc, not_a_file);
     tcase_add_test(tc, too_long);
