@@ -50,8 +50,15 @@ static int receive_job(const char *process, struct job *job)
     char title[NAME_FIELD + 16];
     int fd;
 
-    if (channel_receive_blocking(CHANNEL_FD, &m, &fd) == -1)
-        return -1;
+    for (;;) {
+        if (channel_receive_blocking(CHANNEL_FD, &m, &fd) == -1)
+            return -1;
+        if (m.verb != MESSAGE_SECRET)
+            break;
+        if (job->secret != -1)
+            (void)close(job->secret);
+        job->secret = fd;
+    }
     if (fd != -1)
         (void)close(fd);
     job->json = m.verb == MESSAGE_JOB ? json_loadb(m.text, m.length, 0, NULL) : NULL;
@@ -75,6 +82,7 @@ void job_take(const char *process, struct job *job)
     find_title();
     log_open(process);
     privilege_harden();
+    job->secret = -1;
     if (receive_job(process, job) == -1)
         fatal(1, "no job from the keeper: %s", strerror(errno));
 }

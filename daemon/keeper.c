@@ -322,6 +322,7 @@ static void end(struct keeper *k)
         free(k->pool[i].slot);
         free(k->pool[i].steering);
         free(k->pool[i].refusal);
+        keeper_drop_secret(&k->pool[i]);
     }
     free(k->pool);
     runtime_close(k);

@@ -37,6 +37,8 @@ struct keeper_pool {
     struct child *password; /* waits for the file of a password that was refused to change */
     uint64_t refused_until; /* nobody tries that password before; ms of the loop */
     char *refusal;          /* what the server said of it; NULL: never */
+    int secret;             /* a memory file with the password of the last login that had one; -1: none */
+    uint64_t secret_stamp;  /* of the file it was read from */
 };
 
 /* A cancel that the supervisor asked for. */
@@ -164,6 +166,15 @@ uint64_t keeper_password_wait(const struct keeper_pool *pool, const struct keepe
 const char *keeper_password_refusal(const struct keeper_pool *pool); /* what to say meanwhile */
 /* The configuration says another one, maybe: try that, if the last was refused. */
 void keeper_password_anew(struct keeper_pool *pool, struct keeper *k);
+/*
+ * The memory file FD (taken) has the password that a login of POOL succeeded with, which came from a file with this
+ * stamp; the next login gets it, in case that it finds another which is refused. Nobody here looks into it.
+ */
+void keeper_keep_secret(struct keeper *k, struct keeper_pool *pool, uint64_t stamp, int fd);
+void keeper_give_secret(struct child *c);
+void keeper_drop_secret(struct keeper_pool *pool);
+/* POOL will be configured as NEXT says (NULL: not at all): what was another role's or server's is not kept. */
+void keeper_judge_secret(struct keeper_pool *pool, const struct pool_config *next);
 
 /* keeper_audit.c: the audit process, where one is configured */
 int keeper_audit_open(struct keeper *k, char *error, size_t size); /* as whom it runs; -1 with a message */

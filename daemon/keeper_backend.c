@@ -153,6 +153,10 @@ static void login_receive(struct child *c, const struct message *m, int fd)
 {
     bool backend = m->verb == MESSAGE_BACKEND && fd != -1;
 
+    if (!c->abandoned && m->verb == MESSAGE_SECRET) {
+        keeper_keep_secret(c->keeper, c->pool, m->stamp, fd);
+        return;
+    }
     if (!c->answered)
         keeper_password_told(c->pool, c->keeper, m);
     if (!c->abandoned && !c->answered && (backend || m->verb == MESSAGE_LOGIN_FAILED)) {
@@ -221,6 +225,7 @@ void keeper_login(struct keeper *k, const struct message *m)
     c->slot = m->slot;
     slot->login = c;
     child_bound(c, (uint64_t)pool->config->login_timeout_ms);
+    keeper_give_secret(c);
     if (child_give_job(c, "login",
                        json_pack("{s:o, s:i}", "pool", config_pool_json(pool->config), "slot", (int)m->slot)) == -1) {
         c->abandoned = true;

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * keeper_password.c - a password that was refused is tried again when its file changes, else once a minute: by nobody
- * before, whichever supervisor asks, and for whatever it wants the login.
+ * before, whichever supervisor asks, and for whatever it wants the login. One that was not is kept for a login that finds
+ * another.
  *
  * The hard thing: whoever looks at the file may hang with the file system it is on. So it is a process of its own that
  * looks, one a pool, and nobody waits for it.
@@ -10,6 +11,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define RETRY_MS 60000
 
@@ -113,4 +115,44 @@ void keeper_password_told(struct keeper_pool *pool, struct keeper *k, const stru
         pool->refused_until = uv_now(&k->loop) + retry_ms();
         watch_file(pool, k, m->stamp);
     }
+}
+
+/* ---- the one that worked ---- */
+
+void keeper_keep_secret(struct keeper *k, struct keeper_pool *pool, uint64_t stamp, int fd)
+{
+    bool rotated = pool->secret_stamp != 0 && stamp != 0 && pool->secret_stamp != stamp;
+
+    keeper_drop_secret(pool);
+    pool->secret = fd;
+    pool->secret_stamp = stamp;
+    if (!rotated)
+        return;
+    message_make(&out, MESSAGE_SECRET, pool->config->name, 0, NULL);
+    keeper_tell(k, &out, -1);
+}
+
+void keeper_give_secret(struct child *c)
+{
+    if (c->pool->secret == -1)
+        return;
+    message_make(&out, MESSAGE_SECRET, NULL, 0, NULL);
+    channel_send(c->channel, &out, c->pool->secret);
+}
+
+void keeper_drop_secret(struct keeper_pool *pool)
+{
+    if (pool->secret != -1)
+        (void)close(pool->secret);
+    pool->secret = -1;
+}
+
+void keeper_judge_secret(struct keeper_pool *pool, const struct pool_config *next)
+{
+    json_t *old = config_pool_json(pool->config), *new = next == NULL ? NULL : config_pool_json(next);
+
+    if (!json_equal(json_object_get(old, "database"), json_object_get(new, "database")))
+        keeper_drop_secret(pool);
+    json_decref(old);
+    json_decref(new);
 }

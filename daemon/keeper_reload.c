@@ -152,10 +152,11 @@ static void put_in_force(struct keeper *k, struct config *config, char *names, c
     int fd;
 
     for (size_t i = 0; i < k->pools; i++) {
-        const struct pool_config *old = k->pool[i].config;
+        const struct pool_config *old = k->pool[i].config, *next = config_pool(config, old->name);
 
-        k->pool[i].config = config_pool(config, old->name);
-        if (logs_in_otherwise(old, k->pool[i].config))
+        keeper_judge_secret(&k->pool[i], next);
+        k->pool[i].config = next;
+        if (logs_in_otherwise(old, next))
             keeper_password_anew(&k->pool[i], k);
     }
     config_free(k->config);

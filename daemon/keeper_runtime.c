@@ -292,7 +292,7 @@ int segments_open(struct keeper *k, char *error, size_t size)
         pool->config = &k->config->pool[i];
         pool->slots = (uint32_t)pool->config->size_limit;
         pool->records = *k->config->audit.directory == '\0' ? 0 : ring_size(pool->slots);
-        pool->segment_fd = pool->reader_fd = -1;
+        pool->segment_fd = pool->reader_fd = pool->secret = -1;
         k->pools = i + 1;
         pool->slot = calloc(pool->slots, sizeof *pool->slot);
         if (pool->slot == NULL)

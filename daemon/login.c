@@ -22,9 +22,15 @@
 
 /* Static: a stream or string that grows leaves copies of secrets behind. */
 static char trace_text[TRACE_TEXT_MAX], trace_buffer[4096];
-static char password[PASSWORD_MAX], conninfo[CONNINFO_MAX];
+static char password[PASSWORD_MAX], previous[PASSWORD_MAX], conninfo[CONNINFO_MAX];
 static struct message answer;
 static uint64_t stamp; /* of the file with the password */
+
+/* Of the first attempt: of a second one, with the password before, nobody needs to know why it failed. */
+static struct {
+    enum login_failure failure; /* 0: none */
+    char text[2048];
+} refusal;
 
 /* First match decides. An SQLSTATE matches by its beginning. */
 static const struct {
@@ -61,6 +67,7 @@ static void cleanse(void)
     explicit_bzero(trace_text, sizeof trace_text);
     explicit_bzero(trace_buffer, sizeof trace_buffer);
     explicit_bzero(password, sizeof password);
+    explicit_bzero(previous, sizeof previous);
     explicit_bzero(conninfo, sizeof conninfo);
 }
 
@@ -73,24 +80,37 @@ static _Noreturn void failed(const struct job *job, enum login_failure failure, 
     job_answer(&answer, -1);
 }
 
-static _Noreturn void failed_to_connect(const struct job *job, const PGconn *conn)
+static void note_refusal(const struct job *job, const PGconn *conn)
 {
-    enum login_failure failure = LOGIN_FAILED_OTHER;
-    char line[2048], sqlstate[6];
+    char *line = refusal.text, sqlstate[6];
+    size_t size = sizeof refusal.text;
 
-    trace_error(PQerrorMessage(conn), line, sizeof line, sqlstate);
+    if (refusal.failure != 0)
+        return;
+    refusal.failure = LOGIN_FAILED_OTHER;
+    trace_error(PQerrorMessage(conn), line, size, sqlstate);
     for (size_t i = 0; i < sizeof failures / sizeof failures[0]; i++)
         if (strncmp(sqlstate, failures[i].sqlstate, strlen(failures[i].sqlstate)) == 0) {
-            failure = failures[i].failure;
+            refusal.failure = failures[i].failure;
             break;
         }
     if (PQconnectionNeedsPassword(conn)) {
-        failure = LOGIN_FAILED_PASSWORD;
-        (void)snprintf(line + strlen(line), sizeof line - strlen(line),
-                       ": set password_file or passfile of pool \"%s\"", job->name);
+        refusal.failure = LOGIN_FAILED_PASSWORD;
+        (void)snprintf(line + strlen(line), size - strlen(line), ": set password_file or passfile of pool \"%s\"",
+                       job->name);
     }
-    login_why(line, sizeof line);
-    failed(job, failure, line);
+    login_why(line, size);
+}
+
+/* NULL, noted why. Who tries again may go on for as long as a session, and keeps nothing of this one's password. */
+static PGconn *refused(const struct job *job, PGconn *conn, FILE *stream)
+{
+    note_refusal(job, conn);
+    (void)fclose(stream);
+    if (*previous != '\0' && !relay_scrub(conn))
+        failed(job, refusal.failure, refusal.text);
+    PQfinish(conn);
+    return NULL;
 }
 
 static PGconn *connect_to(const struct job *job, struct trace *trace)
@@ -104,7 +124,7 @@ static PGconn *connect_to(const struct job *job, struct trace *trace)
     /* What cannot even start has its message now; PQreset() would forget it. */
     (void)PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
     if (PQstatus(conn) == CONNECTION_BAD)
-        failed_to_connect(job, conn);
+        return refused(job, conn, stream);
     (void)setvbuf(stream, trace_buffer, _IOFBF, sizeof trace_buffer);
     PQtrace(conn, stream);
     PQsetTraceFlags(conn, PQTRACE_SUPPRESS_TIMESTAMPS);
@@ -112,7 +132,7 @@ static PGconn *connect_to(const struct job *job, struct trace *trace)
     PQuntrace(conn);
     whole = fflush(stream) == 0 && ferror(stream) == 0;
     if (PQstatus(conn) != CONNECTION_OK)
-        failed_to_connect(job, conn);
+        return refused(job, conn, stream);
     if (!whole) {
         PQfinish(conn);
         failed(job, LOGIN_FAILED_OTHER, "the server said more than 256 KiB while it logged the session in");
@@ -205,11 +225,41 @@ static int find_password(const struct pool_config *pool, char *error, size_t siz
     return password_read(config_password_path(pool), password, error, size);
 }
 
+/* With the file's password, and where that is refused with the one before: the server may not have the new one yet. */
+static PGconn *connect_with_either(const struct job *job, const struct pool_config *pool, struct trace *trace)
+{
+    char error[CONFIG_ERROR_MAX];
+    PGconn *conn = connect_to(job, trace);
+
+    if (conn != NULL || refusal.failure != LOGIN_FAILED_PASSWORD || *previous == '\0')
+        return conn;
+    if (conninfo_make(pool, previous, conninfo, error, sizeof error) == -1)
+        return NULL;
+    conn = connect_to(job, trace);
+    if (conn != NULL)
+        log_warning("the password was refused, and the one before it is still good: %s", refusal.text);
+    return conn;
+}
+
+/* For the next login, unless it is the one before that was good. */
+static void keep_secret(const struct job *job, int secret)
+{
+    if (secret != -1 && refusal.failure == 0) {
+        message_make(&answer, MESSAGE_SECRET, job->name, 0, NULL);
+        answer.stamp = stamp;
+        if (channel_send_blocking(CHANNEL_FD, &answer, secret) == -1)
+            _exit(1);
+    }
+    if (secret != -1)
+        (void)close(secret);
+}
+
 int login_main(void)
 {
     static struct trace trace;
     char error[CONFIG_ERROR_MAX];
     struct pool_config *pool;
+    int secret = -1;
     struct job job;
     PGconn *conn;
 
@@ -220,6 +270,12 @@ int login_main(void)
     stamp = password_stamp(config_password_path(pool));
     if (find_password(pool, error, sizeof error) == -1)
         failed(&job, LOGIN_FAILED_OTHER, error);
+    if (secret_read(job.secret, previous) && strcmp(previous, password) == 0)
+        explicit_bzero(previous, sizeof previous);
+    if (job.secret != -1)
+        (void)close(job.secret);
+    if (*password != '\0' && ask_of(&job) == NULL)
+        secret = secret_make(password);
     job_settle(&job, SANDBOX_SESSION);
     conninfo_environment(&pool->database);
     login_why_watch();
@@ -229,7 +285,10 @@ int login_main(void)
         failed(&job, LOGIN_FAILED_OTHER, error);
     if (!role_aim(&job, conninfo))
         failed(&job, LOGIN_FAILED_OTHER, "the session's address cannot be connected to");
-    conn = connect_to(&job, &trace);
+    conn = connect_with_either(&job, pool, &trace);
+    if (conn == NULL)
+        failed(&job, refusal.failure, refusal.text);
+    keep_secret(&job, secret);
     if (ask_of(&job) == NULL)
         hand_over(&job, pool, conn, &trace);
     ask_of (&job)(&job, conn, &answer);

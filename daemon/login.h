@@ -14,6 +14,7 @@
 struct job {
     json_t *json;
     const char *task, *name, *user, *group; /* of json; name: the pool's */
+    int secret;                             /* what the last login succeeded with, see secret_read(); -1: nothing */
 };
 /* First thing in such a process: harden, take the JOB from CHANNEL_FD, set the log. Exits if there is none. */
 void job_take(const char *process, struct job *job);
@@ -44,6 +45,11 @@ int password_check(const char *what, char *password, size_t length, char *error,
 /* password_command.c: run COMMAND, for BOUND_MS at most. 0 with what it said, or -1 with a message. */
 int password_ask(const struct string_list *command, int64_t bound_ms, char password[PASSWORD_MAX], char *error,
                  size_t size);
+
+/* secret.c: PASSWORD in a memory file, which others keep without reading it. -1: that cannot be had. */
+int secret_make(const char *password);
+/* False: there is none. */
+bool secret_read(int fd, char password[PASSWORD_MAX]);
 
 /* Changes whenever the file does; 0: there is none to be seen. */
 uint64_t password_stamp(const char *path);

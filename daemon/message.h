@@ -15,6 +15,7 @@
  *                          PROBED (generation; LOOK_SEEN: text "t", its server is still what was asked for, or "f"; else why
  *                          it is not known)
  *                          PASSWORD_CHANGED (pool: what was refused may be another now; status: enum password_change)
+ *                          SECRET (pool: a login succeeded with the password of a file that had changed)
  *   supervisor ─► keeper   LOGIN · REPLACE (a login beside the slot's backend, which FORGET ends later) · CANCEL
  *                          STEERING (pool; text: what its successor must know; kept, not read)
  *                          FORGET · RELOAD · SHUTDOWN (status: enum shutdown_mode) · NEW_SEGMENT · SERVING · STOPPED
@@ -22,8 +23,11 @@
  *                          PROBE (is its server still what was asked for? answered by one PROBED)
  *                          WHO (slot: a number of the supervisor's; fd: a worker's pidfd; answered by one RUNS)
  *   keeper ─► supervisor   RUNS (slot: that number; text: path of its executable, "[name]" or "": not known)
- *   keeper ─► login        JOB (text: JSON, child_give_job())     login ─► keeper   BACKEND | LOGIN_FAILED
+ *   keeper ─► login        SECRET (fd: a memory file with the password of the last login) before the
+ *                          JOB (text: JSON, child_give_job())     login ─► keeper   BACKEND | LOGIN_FAILED
  *                                                                                   CANCELLED | LOOKED | PROBED
+ *                          before BACKEND, where a password was used, SECRET (fd: a memory file with it; stamp:
+ *                          password_stamp() of the file that it was read from)
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
  *   keeper ─► cancel       JOB, one after the other               cancel ─► keeper  CANCELLED
  *   keeper ─► audit        JOB · STOP · AUDIT (fd: the supervisor's end; the other end to the supervisor, the same way)
@@ -60,6 +64,7 @@ enum message_verb {
     MESSAGE_AUDIT_STATE,
     MESSAGE_SEGMENT_READER,
     MESSAGE_AUDIT_DRAIN,
+    MESSAGE_SECRET,
     MESSAGE_LOGIN = 32,
     MESSAGE_CANCEL,
     MESSAGE_FORGET,

@@ -422,6 +422,10 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
         if (m->status == PASSWORD_REPLACED)
             audit_event_pool(pool, AUDIT_SECRET, "replaced", NULL);
         break;
+    case MESSAGE_SECRET:
+        log_info("pool=%s: the new password is in use", pool->config->name);
+        audit_event_pool(pool, AUDIT_SECRET, "in use", NULL);
+        break;
     case MESSAGE_LOOKED:
         lease_watch_looked(b, m);
         break;
