@@ -13,6 +13,7 @@
 #include "login.h"
 
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,8 @@
 #define UNASKED_MS         5    /* durable: for records that nobody waits for; a sync for somebody takes them along */
 #define RECORDS_MOST       1000 /* between checkpoints */
 #define SUPERVISOR_LAST_MS 500  /* for what a supervisor has to say before the end */
+#define SIGNER_ROOM        16384
+#define SIGNER_LEAST       32 /* bytes of it that are given out */
 
 static struct audit {
     uv_loop_t loop;
@@ -345,6 +348,11 @@ int audit_main(void)
         fatal(1, "%s", error);
     privilege_harden();
     audit_rings_guard();
+    privilege_guard(&audit, sizeof audit);
+    /* The key that signs, as OpenSSL holds it: locked, in no dump, and wiped when it is freed. */
+    if (CRYPTO_secure_malloc_init(SIGNER_ROOM, SIGNER_LEAST) != 1)
+        log_warning(
+            "audit: the key that signs may be swapped to disk: raise the limit of locked memory (LimitMEMLOCK)");
     take_config(json_object_get(job.json, "audit"));
     audit_copy_open(audit.config.syslog);
     if (audit_trail_open(&audit.trail, audit.config.directory, audit.config.reserve, error, sizeof error) == -1)

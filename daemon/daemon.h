@@ -122,6 +122,8 @@ int listening_start(struct listening *l, uv_loop_t *loop, int fd, void (*accepte
 int privilege_drop(const char *user, const char *group, char *error, size_t size);
 /* No core dumps, no ptrace by the same user, no gain of privileges by exec; called in every process. */
 void privilege_harden(void);
+/* LENGTH bytes that will hold a secret: in no dump, and not swapped where the limit of locked memory allows it. */
+void privilege_guard(void *from, size_t length);
 /* As many descriptors as the hard limit allows; processes started later inherit it. */
 void privilege_raise_descriptors(void);
 /* A keeper that is root: give up all capabilities but the few it needs. 0, or -1 with a message. */

@@ -23,6 +23,14 @@
 /* Static: a stream or string that grows leaves copies of secrets behind. */
 static char trace_text[TRACE_TEXT_MAX], trace_buffer[4096];
 static char password[PASSWORD_MAX], previous[PASSWORD_MAX], conninfo[CONNINFO_MAX];
+static const struct {
+    char *from;
+    size_t length;
+} secrets[] = {
+    {password, sizeof password},     {previous, sizeof previous},         {conninfo, sizeof conninfo},
+    {trace_text, sizeof trace_text}, {trace_buffer, sizeof trace_buffer},
+};
+#define SECRETS (sizeof secrets / sizeof secrets[0])
 static struct message answer;
 static uint64_t stamp; /* of the file with the password */
 
@@ -62,13 +70,16 @@ static ask_function *ask_of(const struct job *job)
     return NULL;
 }
 
+static void guard(void)
+{
+    for (size_t i = 0; i < SECRETS; i++)
+        privilege_guard(secrets[i].from, secrets[i].length);
+}
+
 static void cleanse(void)
 {
-    explicit_bzero(trace_text, sizeof trace_text);
-    explicit_bzero(trace_buffer, sizeof trace_buffer);
-    explicit_bzero(password, sizeof password);
-    explicit_bzero(previous, sizeof previous);
-    explicit_bzero(conninfo, sizeof conninfo);
+    for (size_t i = 0; i < SECRETS; i++)
+        explicit_bzero(secrets[i].from, secrets[i].length);
 }
 
 static _Noreturn void failed(const struct job *job, enum login_failure failure, const char *text)
@@ -153,6 +164,8 @@ static void return_pages(void)
     for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
         size_t skip = (size_t)(-(uintptr_t)rows[i].from & (page - 1));
 
+        /* What is locked is not given back. */
+        (void)munlock(rows[i].from, rows[i].length);
         if (skip < rows[i].length)
             (void)madvise(rows[i].from + skip, (rows[i].length - skip) & ~(page - 1), MADV_DONTNEED);
     }
@@ -268,6 +281,7 @@ int login_main(void)
     if (pool == NULL)
         failed(&job, LOGIN_FAILED_OTHER, error);
     stamp = password_stamp(config_password_path(pool));
+    guard();
     if (find_password(pool, error, sizeof error) == -1)
         failed(&job, LOGIN_FAILED_OTHER, error);
     if (secret_read(job.secret, previous) && strcmp(previous, password) == 0)

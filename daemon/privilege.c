@@ -13,6 +13,7 @@
 #include <pwd.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
@@ -209,6 +210,22 @@ void privilege_harden(void)
     if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) == -1 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == -1 ||
         setrlimit(RLIMIT_CORE, &none) == -1)
         fatal(1, "cannot give up dumps and privileges: %s", strerror(errno));
+}
+
+/* Whole pages: what else is on the first and the last stays in memory too. */
+void privilege_guard(void *from, size_t length)
+{
+    static bool said;
+    uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE), at = (uintptr_t)from & ~(page - 1);
+    size_t whole = ((uintptr_t)from + length - at + page - 1) & ~(page - 1);
+    char *begin = (char *)from - ((uintptr_t)from - at);
+    bool guarded = madvise(begin, whole, MADV_DONTDUMP) == 0 && mlock(begin, whole) == 0;
+
+    if (!guarded && !said)
+        log_warning("%zu bytes that hold a secret may be swapped to disk: %s; raise the limit of locked memory "
+                    "(LimitMEMLOCK, ulimit -l)",
+                    whole, strerror(errno));
+    said = said || !guarded;
 }
 
 void privilege_raise_descriptors(void)

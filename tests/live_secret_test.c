@@ -6,9 +6,9 @@
  * process that lives on after a login. That the search would find it is shown on the test's own memory. Only root may
  * look, and only where the kernel lets root trace.
  */
+#include "audited.h"
 #include "harness.h"
 #include "pglend.h"
-#include "pglendd.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -27,6 +28,7 @@
 #define LEASES     3
 
 static char canary[CANARY_HEX + 1];
+static bool password_is_watched; /* one that was refused, until its file changes */
 
 /* ---- processes ---- */
 
@@ -75,6 +77,76 @@ START_TEST(titles_and_users)
     ck_assert_int_eq(process_status(login, "NoNewPrivs", 10), 1);
     postgres_signal(slow, SIGCONT);
     wait_until(pglendd_count(d, "idle") == 1, 10);
+    pglendd_stop(d);
+    postgres_free(slow);
+}
+END_TEST
+
+/* Bytes of PID's memory that are neither swapped nor dumped (VmFlags of smaps: lo, dd). */
+static size_t guarded(pid_t pid)
+{
+    char path[64], line[512];
+    size_t size = 0, sum = 0;
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/smaps", (int)pid);
+    ck_assert_ptr_nonnull(f = fopen(path, "re"));
+    while (fgets(line, sizeof line, f) != NULL) {
+        if (strncmp(line, "Size:", 5) == 0)
+            size = strtoul(line + 5, NULL, 10) * 1024;
+        if (strncmp(line, "VmFlags:", 8) == 0 && strstr(line, " lo") != NULL && strstr(line, " dd") != NULL)
+            sum += size;
+    }
+    (void)fclose(f);
+    return sum;
+}
+
+/* Nobody but root may look into it, and it leaves no core. */
+static void expect_closed(pid_t pid)
+{
+    char path[64], line[128];
+    struct stat st;
+    bool none = false;
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_uint_eq(st.st_uid, 0);
+    (void)snprintf(path, sizeof path, "/proc/%d/limits", (int)pid);
+    ck_assert_ptr_nonnull(f = fopen(path, "re"));
+    while (fgets(line, sizeof line, f) != NULL)
+        none |= strncmp(line, "Max core file size        0                    0 ", 49) == 0;
+    (void)fclose(f);
+    ck_assert_msg(none, "process %d may leave a core", (int)pid);
+}
+
+START_TEST(secrets_are_neither_swapped_nor_dumped)
+{
+    const bool allowed = _i == 0;
+    struct postgres *slow = postgres_start(0);
+    const struct rlimit nothing = {0, 0};
+    struct pglendd *d;
+    pid_t login;
+
+    if (!allowed)
+        ck_assert_int_eq(setrlimit(RLIMIT_MEMLOCK, &nothing), 0);
+    d = audited_start(slow, "", "");
+    wait_until(audited_is(d, "on"), 5);
+    postgres_signal(slow, SIGSTOP);
+    json_decref(pglendd_result(d, "resize", "{'min': '1'}"));
+    wait_until((login = pglendd_process(d, "login clinic")) != 0, 5);
+    if (geteuid() == 0) {
+        if (allowed)
+            wait_until(guarded(login) >= 2 * 4096 + 32768, 5); /* two passwords and libpq's words */
+        ck_assert_int_eq(guarded(pglendd_process(d, "audit")) >= 4096, allowed);
+        expect_closed(login);
+        expect_closed(pglendd_process(d, "audit"));
+        expect_closed(pglendd_process(d, "supervisor"));
+        expect_closed(d->pid);
+    }
+    ck_assert_int_eq(pglendd_logged(d, "may be swapped to disk") > 0, !allowed);
+    postgres_signal(slow, SIGCONT);
+    wait_until(pglendd_count(d, "idle") == 1, 10); /* that it cannot is no reason not to lend */
     pglendd_stop(d);
     postgres_free(slow);
 }
@@ -211,11 +283,25 @@ static void nowhere_in_process(pid_t pid)
     unsigned hits;
 
     process_title(pid, title);
-    ck_assert_msg(search_process(pid, &hits), "cannot look into %d, %s", (int)pid, title);
+    if (!search_process(pid, &hits))
+        ck_assert_msg(title[0] == '\0', "cannot look into %d, %s", (int)pid, title);
     ck_assert_msg(hits == 0, "the password is %u times in %d, %s", hits, (int)pid, title);
 }
 
-/* They made the TLS sessions, and libpq's memory is still theirs. */
+/* All that the keeper has started and that lives: among them relays, which made the TLS sessions with libpq. */
+static void nowhere_in_children(const struct pglendd *d)
+{
+    static const char *const there[] = {"supervisor", "audit", "password clinic"};
+    pid_t child[64];
+    size_t count = process_children(d->pid, child, 64);
+
+    for (size_t i = 0; i < sizeof there / sizeof there[0]; i++)
+        ck_assert_msg(pglendd_process(d, there[i]) != 0 || (i == 2 && !password_is_watched), "no process %s", there[i]);
+    for (size_t i = 0; i < count; i++)
+        if (process_state(child[i]) != 0 && process_state(child[i]) != 'Z') /* a login ends when it likes */
+            nowhere_in_process(child[i]);
+}
+
 static void nowhere_in_relays(const struct pglendd *d)
 {
     int relays = 0;
@@ -232,6 +318,22 @@ static void nowhere_in_relays(const struct pglendd *d)
         relays++;
     }
     ck_assert_int_eq(relays, postgres_certificate() != NULL ? LEASES : 0);
+}
+
+static void nowhere_in_answers(const struct pglendd *d)
+{
+    static const char *const commands[] = {"status", "config",  "slots",   "inventory",
+                                           "pools",  "workers", "waiters", "stats"};
+
+    for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
+        json_t *answer = pglendd_result(d, commands[i], NULL);
+        char *text = json_dumps(answer, 0);
+
+        ck_assert_ptr_nonnull(text);
+        ck_assert_msg(strstr(text, canary) == NULL, "%s tells the password", commands[i]);
+        free(text);
+        json_decref(answer);
+    }
 }
 
 /* Forked before there is a password: what it has of it, pglend gave it. */
@@ -257,20 +359,55 @@ static int lease_and_stay(void *argument, int sock)
     return 0;
 }
 
-static void set_password(struct postgres *server, const char *path)
+/* What the keeper's own user alone can read. */
+static void put(const char *name, const char *before, const char *text, const char *behind, mode_t mode)
 {
-    char sql[128];
+    char path[128];
     FILE *f;
 
-    (void)snprintf(sql, sizeof sql, "alter role clinic password '%s'", canary);
-    postgres_run(server, sql);
+    (void)snprintf(path, sizeof path, "%s/%s", harness_directory(), name);
+    (void)unlink(path);
     ck_assert_ptr_nonnull(f = fopen(path, "w"));
-    ck_assert(fputs(canary, f) >= 0 && fputs("\n", f) >= 0 && fchmod(fileno(f), 0600) == 0 && fclose(f) == 0);
+    ck_assert(fprintf(f, "%s%s%s\n", before, text, behind) > 0 && fchmod(fileno(f), mode) == 0 && fclose(f) == 0);
+}
+
+static void set_password(struct postgres *server, const char *text)
+{
+    char sql[128];
+
+    (void)snprintf(sql, sizeof sql, "alter role clinic password '%s'", text);
+    postgres_run(server, sql);
+}
+
+/* Where the password is; the last: one that is refused, while the one before is still good. */
+enum { BY_FILE, BY_CREDENTIAL, BY_COMMAND, REFUSED, WAYS };
+static const char *const ways[WAYS] = {
+    "'password_file': '%s/canary'",
+    "'password_file': '', 'password_credential': 'canary'",
+    "'password_file': '', 'password_command': ['%s/program']",
+    "'password_file': '%s/canary'",
+};
+
+static void begin_with(struct postgres *server, int way)
+{
+    put("canary", "", way == REFUSED ? "another" : canary, "", 0600);
+    put("program", "#!/bin/sh\necho ", canary, "", 0700);
+    set_password(server, way == REFUSED ? "another" : canary);
+    ck_assert_int_eq(setenv("CREDENTIALS_DIRECTORY", harness_directory(), 1), 0);
+    password_is_watched = way != BY_COMMAND;
+}
+
+/* All sessions anew. */
+static void rotate(struct pglendd *d)
+{
+    put("canary", "", canary, "", 0600);
+    json_decref(pglendd_result(d, "recycle", "{'wait': 'yes', 'timeout': '10'}"));
+    ck_assert(pglendd_logged(d, "the one before it is still good"));
 }
 
 START_TEST(password_is_nowhere)
 {
-    char path[128], overrides[512];
+    char key[256], rest[512];
     struct worker_process worker;
     struct postgres *server;
     struct pglendd *d;
@@ -283,13 +420,14 @@ START_TEST(password_is_nowhere)
     server = postgres_start(0);
     worker_fork(&worker, lease_and_stay, NULL);
     draw_canary();
-    (void)snprintf(path, sizeof path, "%s/canary", harness_directory());
-    set_password(server, path);
-    (void)snprintf(overrides, sizeof overrides,
-                   "{'pools': {'clinic': {'database': {'host': '127.0.0.1', 'password_file': '%s'}, 'size': {'min': "
-                   "2}}}}",
-                   path);
-    d = pglendd_start(server, overrides);
+    begin_with(server, _i);
+    (void)snprintf(key, sizeof key, ways[_i], harness_directory()); /* NOLINT: the format is a row's */
+    (void)snprintf(rest, sizeof rest,
+                   ", 'pools': {'clinic': {'database': {'host': '127.0.0.1', %s}, 'size': {'min': 3}}}", key);
+    d = audited_start(server, "", rest);
+    wait_until(pglendd_count(d, "idle") == 3, 10);
+    if (_i == REFUSED)
+        rotate(d);
     ck_assert_int_eq(send(worker.sock, d->runtime_dir, sizeof d->runtime_dir, 0), sizeof d->runtime_dir);
     ck_assert_int_eq(hear(worker.sock, 20), 'h');
     nowhere_in_relays(d);
@@ -301,11 +439,13 @@ START_TEST(password_is_nowhere)
 
     ck_assert_msg(search_process(getpid(), &hits) && hits > 0, "the search does not find what is there");
     nowhere_in_process(d->pid);
-    nowhere_in_process(pglendd_process(d, "supervisor"));
+    nowhere_in_children(d);
     nowhere_in_process(worker.pid);
+    nowhere_in_answers(d);
     nowhere_in_directory("/dev/shm", "");
     nowhere_in_directory(d->directory, "");
     nowhere_in_directory(d->runtime_dir, "");
+    nowhere_in_directory(audited_directory, "");
     say(worker.sock, 'g');
     ck_assert_int_eq(worker_wait(&worker, 10), 0);
     pglendd_stop(d);
@@ -317,9 +457,13 @@ int main(void)
 {
     Suite *suite = suite_create("live_secret");
     TCase *tc = harness_live_case(suite, "processes", 60);
+    TCase *trail = harness_live_case(suite, "secrets", 60);
+
+    tcase_add_checked_fixture(trail, audited_set_up, audited_tear_down);
 
     tcase_add_test(tc, titles_and_users);
     tcase_add_loop_test(tc, user_that_cannot_be, 0, (int)(sizeof nobody_such / sizeof nobody_such[0]));
-    tcase_add_test(tc, password_is_nowhere);
+    tcase_add_loop_test(trail, secrets_are_neither_swapped_nor_dumped, 0, 2);
+    tcase_add_loop_test(trail, password_is_nowhere, 0, WAYS);
     return harness_main(suite);
 }
