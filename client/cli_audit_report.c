@@ -130,6 +130,17 @@ static json_t *new_group(const char *who)
                      "refused", 0, "revoked", 0, "reclaimed", 0, "commands", 0);
 }
 
+/* A denial may stand for many; a command that waits has a record of its beginning too. */
+static json_int_t times(const json_t *record, enum audit_event event)
+{
+    const json_t *many = json_object_get(record, "records");
+    const char *outcome = json_string_value(json_object_get(record, "outcome"));
+
+    if (event == AUDIT_DENIED && json_is_integer(many))
+        return json_integer_value(many);
+    return event != AUDIT_COMMAND || outcome == NULL || strcmp(outcome, "begun") != 0;
+}
+
 static void add_to_group(struct report *r, const json_t *record, const struct audit_line *line)
 {
     const json_t *value = json_object_get(record, r->key), *held = json_object_get(record, "duration_us");
@@ -152,7 +163,7 @@ static void add_to_group(struct report *r, const json_t *record, const struct au
     add_to(group, "records", 1);
     for (size_t i = 0; i < sizeof counted / sizeof counted[0]; i++)
         if (counted[i].event == line->event)
-            add_to(group, counted[i].column, 1);
+            add_to(group, counted[i].column, times(record, line->event));
     if (held != NULL)
         (void)json_object_set_new(
             group, "held_s",

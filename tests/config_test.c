@@ -125,6 +125,34 @@ START_TEST(golden_files)
 }
 END_TEST
 
+/* What --check-config says of the profile; for each of its keys there is a file in which it is too weak. */
+START_TEST(the_profile_explains_each_key_and_refuses_each)
+{
+    char *text = NULL, *want = slurp("tests/config/regulated.explained"), *line, *rest, path[PATH_SIZE],
+         command[PATH_SIZE + 256];
+    size_t size, keys = 0;
+    FILE *out = open_memstream(&text, &size);
+
+    ck_assert_ptr_nonnull(out);
+    config_profile_explain(out);
+    ck_assert_int_eq(fclose(out), 0);
+    ck_assert_ptr_nonnull(want);
+    ck_assert_str_eq(text, want);
+    source_path(path, "tests/config");
+    for (line = strtok_r(text, "\n", &rest); line != NULL; line = strtok_r(NULL, "\n", &rest)) {
+        if (strncmp(line, "  ", 2) != 0 || line[2] == ' ')
+            continue;
+        snprintf(command, sizeof command, "grep -qE '[\".]%.*s\": .* is weaker than the profile' '%s'/regulated_*.err",
+                 (int)strcspn(line + 2, " "), line + 2, path);
+        ck_assert_msg(system(command) == 0, "no file in which %.60s is too weak", line + 2);
+        keys++;
+    }
+    ck_assert_uint_eq(keys, 13);
+    free(text);
+    free(want);
+}
+END_TEST
+
 START_TEST(example_parses)
 {
     char *text = slurp("config/pglend.json");
@@ -440,6 +468,7 @@ int main(void)
     TCase *files = tcase_create("files"), *hostile = tcase_create("hostile");
 
     tcase_add_test(files, golden_files);
+    tcase_add_test(files, the_profile_explains_each_key_and_refuses_each);
     tcase_add_test(files, example_parses);
     tcase_add_test(files, what_readme_shows_parses);
     tcase_add_test(files, printed_parses_to_itself);
