@@ -11,7 +11,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-char audited_directory[128], audited_key[136], audited_output[8 << 20];
+char audited_directory[128], audited_key[136], audited_output[32 << 20];
 
 void audited_tear_down(void)
 {

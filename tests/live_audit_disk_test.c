@@ -16,7 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -181,6 +183,123 @@ START_TEST(a_file_that_cannot_be_begun_is_told_at_once)
 }
 END_TEST
 
+/* Without its key the audit process cannot begin. */
+static void take_key_away(bool away)
+{
+    char from[256], to[256];
+
+    path_of(from, away ? "seal.key" : "seal.away");
+    path_of(to, away ? "seal.away" : "seal.key");
+    ck_assert_int_eq(rename(from, to), 0);
+}
+
+/* What the trail says in the member "records" of its errors with this reason, and how many leases' records it has. */
+static int64_t lost_as(const char *reason, int64_t *leases)
+{
+    json_t *records, *record;
+    int64_t lost = 0;
+    size_t i;
+
+    ck_assert_int_eq(audited_run("report --json %s", audited_directory), 0);
+    records = json_loads(audited_output, 0, NULL);
+    *leases = 0;
+    json_array_foreach(records, i, record)
+    {
+        const char *why = audited_text(record, "reason");
+
+        if (strcmp(audited_text(record, "event"), "audit.error") == 0 && strstr(why, reason) != NULL)
+            lost += audited_number(record, "records");
+        *leases += strncmp(audited_text(record, "event"), "lease.", 6) == 0;
+    }
+    json_decref(records);
+    return lost;
+}
+
+#define LEASES 6000 /* more than there is room for */
+
+static int lease_often(void *argument, int sock)
+{
+    pglend *p = pglend_open(d->runtime_dir, "clinic");
+
+    (void)argument;
+    (void)sock;
+    for (int i = 0; i < LEASES; i++) {
+        PGconn *conn = pglend_acquire(p, 15000); /* when there is no room, they begin after some seconds */
+
+        ck_assert_msg(conn != NULL, "%s", pglend_errmessage(p));
+        ck_assert_int_eq(pglend_release(p, conn), PGLEND_OK);
+    }
+    pglend_close(p);
+    return 0;
+}
+
+START_TEST(degrade_lends_on_and_counts_what_it_does_not_record)
+{
+    int64_t lost, leases;
+
+    take_key_away(true);
+    d = audited_start(harness_server(), "", "");
+    in_worker(lease_often, NULL, 30);
+    take_key_away(false);
+    wait_until(audited_is(d, "on"), 15);
+    pglendd_stop(d);
+    audited_expect_intact();
+    lost = lost_as("leases were lent unrecorded", &leases);
+    ck_assert_int_gt(lost, 0);
+    ck_assert_int_gt(leases, 4096);
+    ck_assert_int_eq(leases + lost, 2 * LEASES);
+}
+END_TEST
+
+#define BATCH 100
+
+/* COUNT commands, and their answers. */
+static void command_often(unsigned count)
+{
+    static const char command[] = "{\"command\": \"status\"}\n";
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    static char text[1 << 16];
+
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/admin.sock", d->runtime_dir);
+    ck_assert_int_eq(connect(sock, (struct sockaddr *)&address, sizeof address), 0);
+    for (unsigned done = 0; done < count; done += BATCH) {
+        for (unsigned i = 0; i < BATCH; i++)
+            ck_assert_int_eq(send(sock, command, sizeof command - 1, 0), sizeof command - 1);
+        for (unsigned answers = 0; answers < BATCH;) {
+            ssize_t got = recv(sock, text, sizeof text, 0);
+
+            ck_assert_int_gt(got, 0);
+            for (ssize_t i = 0; i < got; i++)
+                answers += text[i] == '\n';
+        }
+    }
+    (void)close(sock);
+}
+
+START_TEST(events_that_find_no_room_are_counted)
+{
+    const unsigned commands = 20500;
+    unsigned recorded = 0;
+    int64_t lost, leases;
+
+    take_key_away(true);
+    d = audited_start(harness_server(), "", "");
+    command_often(commands);
+    take_key_away(false);
+    wait_until(pglendd_logged(d, "goes on with record"), 15);
+    wait_until(audited_is(d, "on"), 15);
+    pglendd_stop(d);
+    audited_expect_intact();
+    lost = lost_as("found no room while no audit process took them", &leases);
+    for (const char *at = audited_output; (at = strstr(at, "\"command\": \"status\"")) != NULL; at++)
+        recorded++;
+    ck_assert_int_ge(lost, 500);
+    ck_assert_int_ge(recorded + lost, commands);
+    ck_assert_int_lt(lost, 1000);
+}
+END_TEST
+
 /* The trail on a disk of its own, of MIB; it goes with this process. False: that is not allowed here. */
 static bool small_disk(const char *test, unsigned mib)
 {
@@ -287,6 +406,8 @@ int main(void)
     tcase_add_test(live, an_archive_command_that_fails_removes_nothing);
     tcase_add_test(live, what_is_stored_stays_for_its_retention);
     tcase_add_test(live, a_file_that_cannot_be_begun_is_told_at_once);
+    tcase_add_test(live, degrade_lends_on_and_counts_what_it_does_not_record);
+    tcase_add_test(live, events_that_find_no_room_are_counted);
     tcase_add_test(live, a_disk_that_fills_is_announced_and_has_a_reserve);
     return harness_main(suite);
 }
