@@ -122,6 +122,7 @@ struct child {
     bool timed_out;
     bool answered;  /* it did what it was started for */
     bool abandoned; /* nobody wants its answer any more */
+    bool kept;      /* login: with the password that worked before, whatever that of the file is by now */
 
     struct keeper_pool *pool; /* login, cancel, password */
     uint32_t slot;
@@ -156,22 +157,25 @@ void keeper_relay_gone(const struct child *c);
 void keeper_forget_logins(struct keeper *k);
 
 /*
- * keeper_password.c: a login of POOL says M: that its password was refused, or that it was right, or neither. After a
- * refusal a process of its own looks whether the file changes, for it may lie on a network file system that does not
- * answer, or where the supervisor's user cannot look. PGLEND_PASSWORD_RETRY_MS in the environment shortens the minute.
+ * keeper_password.c: a login, whatever it is for, says M: that its password was refused, or that it was right, or neither.
+ * After a refusal a process of its own looks whether the file changes, for it may lie on a network file system that does
+ * not answer, or where the supervisor's user cannot look. PGLEND_PASSWORD_RETRY_MS in the environment shortens the minute.
  */
-void keeper_password_told(struct keeper_pool *pool, struct keeper *k, const struct message *m);
-/* How long POOL's password is still not to be tried, ms; 0: it may be. */
+void keeper_password_told(struct child *c, const struct message *m);
+/* How long the password of POOL's file is still not to be tried, ms; 0: it may be. */
 uint64_t keeper_password_wait(const struct keeper_pool *pool, const struct keeper *k);
-const char *keeper_password_refusal(const struct keeper_pool *pool); /* what to say meanwhile */
+/* May a login be tried, with that one or with the one that worked before? */
+bool keeper_password_may(const struct keeper_pool *pool, const struct keeper *k);
+const char *keeper_password_refusal(const struct keeper_pool *pool); /* what to say if not */
 /* The configuration says another one, maybe: try that, if the last was refused. */
 void keeper_password_anew(struct keeper_pool *pool, struct keeper *k);
 /*
- * The memory file FD (taken) has the password that a login of POOL succeeded with, which came from a file with this
- * stamp; the next login gets it, in case that it finds another which is refused. Nobody here looks into it.
+ * The password that a login of a pool succeeded with is in a memory file; the next one gets it, in case that it finds
+ * another which is refused. Nobody here looks into it. What a login is to know of it is added to its job's DETAILS.
  */
-void keeper_keep_secret(struct keeper *k, struct keeper_pool *pool, uint64_t stamp, int fd);
-void keeper_give_secret(struct child *c);
+json_t *keeper_give_secret(struct child *c, json_t *details);
+/* True: M was a login's SECRET; FD (-1: the file's was refused, the one before was right) is taken. */
+bool keeper_secret_told(struct child *c, const struct message *m, int fd);
 void keeper_drop_secret(struct keeper_pool *pool);
 /* POOL will be configured as NEXT says (NULL: not at all): what was another role's or server's is not kept. */
 void keeper_judge_secret(struct keeper_pool *pool, const struct pool_config *next);

@@ -153,12 +153,10 @@ static void login_receive(struct child *c, const struct message *m, int fd)
 {
     bool backend = m->verb == MESSAGE_BACKEND && fd != -1;
 
-    if (!c->abandoned && m->verb == MESSAGE_SECRET) {
-        keeper_keep_secret(c->keeper, c->pool, m->stamp, fd);
+    if (keeper_secret_told(c, m, fd))
         return;
-    }
     if (!c->answered)
-        keeper_password_told(c->pool, c->keeper, m);
+        keeper_password_told(c, m);
     if (!c->abandoned && !c->answered && (backend || m->verb == MESSAGE_LOGIN_FAILED)) {
         c->answered = true;
         c->pool->slot[c->slot].login = NULL;
@@ -200,6 +198,7 @@ void keeper_login(struct keeper *k, const struct message *m)
     struct keeper_slot *slot = slot_of(k, m, &pool);
     char error[256] = "the pool's configuration is longer than a message between processes";
     struct child *c;
+    json_t *details;
 
     if (slot == NULL || k->phase != KEEPER_SERVING) {
         login_failed(k, m->pool, m->slot, LOGIN_FAILED_OTHER, "no login now: no such slot, or shutting down");
@@ -212,7 +211,7 @@ void keeper_login(struct keeper *k, const struct message *m)
         drop_spare(slot);
     else
         keeper_drop_slot(slot);
-    if (keeper_password_wait(pool, k) > 0) {
+    if (!keeper_password_may(pool, k)) {
         login_failed(k, m->pool, m->slot, LOGIN_FAILED_PASSWORD, keeper_password_refusal(pool));
         return;
     }
@@ -225,9 +224,8 @@ void keeper_login(struct keeper *k, const struct message *m)
     c->slot = m->slot;
     slot->login = c;
     child_bound(c, (uint64_t)pool->config->login_timeout_ms);
-    keeper_give_secret(c);
-    if (child_give_job(c, "login",
-                       json_pack("{s:o, s:i}", "pool", config_pool_json(pool->config), "slot", (int)m->slot)) == -1) {
+    details = json_pack("{s:o, s:i}", "pool", config_pool_json(pool->config), "slot", (int)m->slot);
+    if (child_give_job(c, "login", keeper_give_secret(c, details)) == -1) {
         c->abandoned = true;
         slot->login = NULL;
         child_kill(c);

@@ -72,12 +72,14 @@ static const struct child_kind cancel_kind = {cancel_receive, cancel_ended},
 
 static void cancel_receive(struct child *c, const struct message *m, int fd)
 {
+    if (keeper_secret_told(c, m, fd))
+        return;
     if (fd != -1)
         (void)close(fd);
     if ((m->verb != MESSAGE_CANCELLED && m->verb != MESSAGE_LOGIN_FAILED) || c->answered)
         return;
     if (c->kind == &cancel_query_kind)
-        keeper_password_told(c->pool, c->keeper, m);
+        keeper_password_told(c, m);
     child_cancelled(c, m->verb == MESSAGE_CANCELLED ? m->status : CANCEL_NOT_SENT, m->text);
     child_bound(c, CANCEL_IDLE_MS);
     start_waiting(c->keeper);
@@ -120,12 +122,13 @@ static int start(struct keeper *k, const struct cancel_wish *wish, char *error, 
     const struct keeper_slot *slot = &wish->pool->slot[wish->slot];
     bool by_query = slot->cancel_job == NULL;
     struct child *c = by_query ? NULL : idle_child(k);
+    json_t *details;
 
     if (slot->fd == -1 || slot->generation != wish->generation) {
         (void)snprintf(error, size, "the backend is gone");
         return -1;
     }
-    if (by_query && keeper_password_wait(wish->pool, k) > 0) {
+    if (by_query && !keeper_password_may(wish->pool, k)) {
         (void)snprintf(error, size, "%s", keeper_password_refusal(wish->pool));
         return -1;
     }
@@ -141,8 +144,11 @@ static int start(struct keeper *k, const struct cancel_wish *wish, char *error, 
     c->generation = wish->generation;
     c->answered = false;
     child_bound(c, by_query ? (uint64_t)wish->pool->config->login_timeout_ms : CANCEL_KILLED_MS);
+    details = details_of(wish->pool, slot);
+    if (by_query)
+        details = keeper_give_secret(c, details);
     /* Without a job it ends, and that is answered. */
-    if (child_give_job(c, by_query ? "cancel_query" : "cancel", details_of(wish->pool, slot)) == -1)
+    if (child_give_job(c, by_query ? "cancel_query" : "cancel", details) == -1)
         child_kill(c);
     return 0;
 }

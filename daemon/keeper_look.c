@@ -81,12 +81,14 @@ static void look_receive(struct child *c, const struct message *m, int fd)
 {
     const struct look *look = look_of(c);
 
+    if (keeper_secret_told(c, m, fd))
+        return;
     if (fd != -1)
         (void)close(fd);
     if ((m->verb != look->answered && m->verb != MESSAGE_LOGIN_FAILED) || c->answered)
         return;
     c->answered = true;
-    keeper_password_told(c->pool, c->keeper, m);
+    keeper_password_told(c, m);
     if (!c->abandoned)
         answer(c->keeper, look->answered, c->pool->config->name, c->slot, c->generation,
                m->verb == look->answered ? m->status : LOOK_FAILED, m->text);
@@ -117,7 +119,7 @@ void keeper_look(struct keeper *k, const struct message *m)
     bool busy = running(k) >= LOOKS_AT_ONCE;
     struct child *c = NULL;
 
-    if (slot != NULL && slot->fd != -1 && keeper_password_wait(pool, k) > 0)
+    if (slot != NULL && slot->fd != -1 && !keeper_password_may(pool, k))
         (void)snprintf(error, sizeof error, "%s", keeper_password_refusal(pool));
     else if (slot != NULL && slot->fd != -1 && !busy)
         c = child_start(k, &look->kind, "login", pool->config->name, false, error, sizeof error);
@@ -131,7 +133,7 @@ void keeper_look(struct keeper *k, const struct message *m)
     c->generation = slot->generation;
     child_bound(c, (uint64_t)pool->config->login_timeout_ms);
     /* Without a job it ends, and that is answered. */
-    if (child_give_job(c, look->task, look->details(pool, slot)) == -1)
+    if (child_give_job(c, look->task, keeper_give_secret(c, look->details(pool, slot))) == -1)
         child_kill(c);
 }
 

@@ -104,23 +104,39 @@ static void watch_file(struct keeper_pool *pool, struct keeper *k, uint64_t stam
                 pool->config->name, error);
 }
 
-void keeper_password_told(struct keeper_pool *pool, struct keeper *k, const struct message *m)
+static void refused(const struct child *c, const struct message *m)
+{
+    struct keeper_pool *pool = c->pool;
+
+    free(pool->refusal);
+    pool->refusal = strdup(m->text);
+    pool->refused_until = uv_now(&c->keeper->loop) + retry_ms();
+    watch_file(pool, c->keeper, m->stamp);
+}
+
+void keeper_password_told(struct child *c, const struct message *m)
 {
     if (m->verb != MESSAGE_LOGIN_FAILED) {
-        forget_watcher(pool);
-        pool->refused_until = 0;
-    } else if (m->status == LOGIN_FAILED_PASSWORD && k->phase == KEEPER_SERVING) {
-        free(pool->refusal);
-        pool->refusal = strdup(m->text);
-        pool->refused_until = uv_now(&k->loop) + retry_ms();
-        watch_file(pool, k, m->stamp);
+        if (c->kept)
+            return;
+        forget_watcher(c->pool);
+        c->pool->refused_until = 0;
+    } else if (m->status == LOGIN_FAILED_PASSWORD && c->keeper->phase == KEEPER_SERVING) {
+        keeper_drop_secret(c->pool); /* it was refused too */
+        refused(c, m);
     }
 }
 
 /* ---- the one that worked ---- */
 
-void keeper_keep_secret(struct keeper *k, struct keeper_pool *pool, uint64_t stamp, int fd)
+bool keeper_password_may(const struct keeper_pool *pool, const struct keeper *k)
 {
+    return pool->secret != -1 || keeper_password_wait(pool, k) == 0;
+}
+
+static void keep(const struct child *c, uint64_t stamp, int fd)
+{
+    struct keeper_pool *pool = c->pool;
     bool rotated = pool->secret_stamp != 0 && stamp != 0 && pool->secret_stamp != stamp;
 
     keeper_drop_secret(pool);
@@ -129,15 +145,39 @@ void keeper_keep_secret(struct keeper *k, struct keeper_pool *pool, uint64_t sta
     if (!rotated)
         return;
     message_make(&out, MESSAGE_SECRET, pool->config->name, 0, NULL);
-    keeper_tell(k, &out, -1);
+    keeper_tell(c->keeper, &out, -1);
 }
 
-void keeper_give_secret(struct child *c)
+bool keeper_secret_told(struct child *c, const struct message *m, int fd)
 {
-    if (c->pool->secret == -1)
-        return;
+    if (m->verb != MESSAGE_SECRET)
+        return false;
+    if (!c->abandoned && fd != -1) {
+        c->kept = false;
+        keep(c, m->stamp, fd);
+    } else if (fd != -1) {
+        (void)close(fd);
+    } else {
+        c->kept = true;
+        refused(c, m);
+    }
+    return true;
+}
+
+json_t *keeper_give_secret(struct child *c, json_t *details)
+{
+    struct keeper_pool *pool = c->pool;
+
+    if (pool->secret == -1)
+        return details;
+    c->kept = keeper_password_wait(pool, c->keeper) > 0;
+    if (c->kept)
+        (void)json_object_set_new(details, "kept", json_true());
+    else if (pool->refused_until != 0)
+        pool->refused_until = uv_now(&c->keeper->loop) + retry_ms(); /* its minute is over: this one alone tries it */
     message_make(&out, MESSAGE_SECRET, NULL, 0, NULL);
-    channel_send(c->channel, &out, c->pool->secret);
+    channel_send(c->channel, &out, pool->secret);
+    return details;
 }
 
 void keeper_drop_secret(struct keeper_pool *pool)

@@ -238,33 +238,72 @@ static int find_password(const struct pool_config *pool, char *error, size_t siz
     return password_read(config_password_path(pool), password, error, size);
 }
 
-/* With the file's password, and where that is refused with the one before: the server may not have the new one yet. */
-static PGconn *connect_with_either(const struct job *job, const struct pool_config *pool, struct trace *trace)
+static void say_secret(const struct job *job, const char *text, int secret)
+{
+    message_make(&answer, MESSAGE_SECRET, job->name, 0, text);
+    answer.stamp = stamp;
+    if (channel_send_blocking(CHANNEL_FD, &answer, secret) == -1)
+        _exit(1);
+}
+
+/* At the server that the job is of, with WORD for the password. */
+static void aim(const struct job *job, const struct pool_config *pool, const char *word)
 {
     char error[CONFIG_ERROR_MAX];
-    PGconn *conn = connect_to(job, trace);
 
-    if (conn != NULL || refusal.failure != LOGIN_FAILED_PASSWORD || *previous == '\0')
-        return conn;
-    if (conninfo_make(pool, previous, conninfo, error, sizeof error) == -1)
-        return NULL;
-    conn = connect_to(job, trace);
-    if (conn != NULL)
-        log_warning("the password was refused, and the one before it is still good: %s", refusal.text);
+    if (conninfo_make(pool, word, conninfo, error, sizeof error) == -1)
+        failed(job, LOGIN_FAILED_OTHER, error);
+    if (!role_aim(job, conninfo))
+        failed(job, LOGIN_FAILED_OTHER, "the session's address cannot be connected to");
+}
+
+static PGconn *connect_with(const struct job *job, const struct pool_config *pool, const char *word,
+                            struct trace *trace)
+{
+    refusal.failure = 0;
+    aim(job, pool, word);
+    return connect_to(job, trace);
+}
+
+/*
+ * With the file's password, and where that is refused with the one before: the server may not have the new one yet. The
+ * other way round, where the file's was refused a moment ago. SECRET is the file's, for the next login, where it is good.
+ */
+static PGconn *connect_with_either(const struct job *job, const struct pool_config *pool, int secret,
+                                   struct trace *trace)
+{
+    bool kept = *previous != '\0' && json_is_true(json_object_get(job->json, "kept"));
+    bool files = !kept;
+    PGconn *conn = connect_with(job, pool, kept ? previous : password, trace);
+
+    if (conn == NULL && refusal.failure == LOGIN_FAILED_PASSWORD && *previous != '\0') {
+        char said[sizeof refusal.text];
+
+        memcpy(said, refusal.text, sizeof said);
+        files = kept;
+        conn = connect_with(job, pool, kept ? password : previous, trace);
+        if (conn != NULL && !files) {
+            log_warning("the password was refused, and the one before it is still good: %s", said);
+            say_secret(job, said, -1);
+        }
+    }
+    if (conn != NULL && files && secret != -1)
+        say_secret(job, NULL, secret);
     return conn;
 }
 
-/* For the next login, unless it is the one before that was good. */
-static void keep_secret(const struct job *job, int secret)
+/* The file's password, and the one that the last login succeeded with, where that is another. */
+static void find_passwords(const struct job *job, const struct pool_config *pool)
 {
-    if (secret != -1 && refusal.failure == 0) {
-        message_make(&answer, MESSAGE_SECRET, job->name, 0, NULL);
-        answer.stamp = stamp;
-        if (channel_send_blocking(CHANNEL_FD, &answer, secret) == -1)
-            _exit(1);
-    }
-    if (secret != -1)
-        (void)close(secret);
+    char error[CONFIG_ERROR_MAX];
+
+    stamp = password_stamp(config_password_path(pool));
+    if (find_password(pool, error, sizeof error) == -1)
+        failed(job, LOGIN_FAILED_OTHER, error);
+    if (secret_read(job->secret, previous) && strcmp(previous, password) == 0)
+        explicit_bzero(previous, sizeof previous);
+    if (job->secret != -1)
+        (void)close(job->secret);
 }
 
 int login_main(void)
@@ -280,14 +319,8 @@ int login_main(void)
     pool = config_pool_parse(job.name, json_object_get(job.json, "pool"), error);
     if (pool == NULL)
         failed(&job, LOGIN_FAILED_OTHER, error);
-    stamp = password_stamp(config_password_path(pool));
     guard();
-    if (find_password(pool, error, sizeof error) == -1)
-        failed(&job, LOGIN_FAILED_OTHER, error);
-    if (secret_read(job.secret, previous) && strcmp(previous, password) == 0)
-        explicit_bzero(previous, sizeof previous);
-    if (job.secret != -1)
-        (void)close(job.secret);
+    find_passwords(&job, pool);
     if (*password != '\0' && ask_of(&job) == NULL)
         secret = secret_make(password);
     job_settle(&job, SANDBOX_SESSION);
@@ -295,14 +328,11 @@ int login_main(void)
     login_why_watch();
     if (!login_has_revoked(&pool->database, error, sizeof error))
         failed(&job, LOGIN_FAILED_OTHER, error);
-    if (conninfo_make(pool, password, conninfo, error, sizeof error) == -1)
-        failed(&job, LOGIN_FAILED_OTHER, error);
-    if (!role_aim(&job, conninfo))
-        failed(&job, LOGIN_FAILED_OTHER, "the session's address cannot be connected to");
-    conn = connect_with_either(&job, pool, &trace);
+    conn = connect_with_either(&job, pool, secret, &trace);
     if (conn == NULL)
         failed(&job, refusal.failure, refusal.text);
-    keep_secret(&job, secret);
+    if (secret != -1)
+        (void)close(secret);
     if (ask_of(&job) == NULL)
         hand_over(&job, pool, conn, &trace);
     ask_of (&job)(&job, conn, &answer);

@@ -26,8 +26,9 @@
  *   keeper ─► login        SECRET (fd: a memory file with the password of the last login) before the
  *                          JOB (text: JSON, child_give_job())     login ─► keeper   BACKEND | LOGIN_FAILED
  *                                                                                   CANCELLED | LOOKED | PROBED
- *                          before BACKEND, where a password was used, SECRET (fd: a memory file with it; stamp:
- *                          password_stamp() of the file that it was read from)
+ *                          before what it answers SECRET, where a password was used for a session (fd: a memory file with
+ *                          it; stamp: password_stamp() of the file that it was read from), or where that was refused
+ *                          and the last login's was not (no fd; text: what the server said)
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
  *   keeper ─► cancel       JOB, one after the other               cancel ─► keeper  CANCELLED
  *   keeper ─► audit        JOB · STOP · AUDIT (fd: the supervisor's end; the other end to the supervisor, the same way)

@@ -293,7 +293,7 @@ START_TEST(looks_try_no_wrong_password)
     static const char words[] = "password authentication failed for user \"clinic\"";
     int before = server_said(harness_server(), words);
     struct pglendd *d;
-    char database[512], path[128];
+    char database[512], path[128], sql[160];
     pglend *pool;
     PGconn *conn, *other;
 
@@ -307,18 +307,32 @@ START_TEST(looks_try_no_wrong_password)
     d = pglendd_start(harness_server(), overrides);
     pool = pglend_open(d->runtime_dir, "clinic");
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
-    write_password(path, "guess");
+    postgres_run(harness_server(), "alter role clinic password 'other'");
     wait_until(pglendd_logged(d, "cannot be asked whether it is still primary"), 5);
     wait_until(pglendd_logged(d, "what its session does is not known: "), 5);
     kill_supervisor(d);
     ck_assert_ptr_null(pglend_acquire(pool, 1500));
     ck_assert_msg(strstr(pglend_errmessage(pool), words) != NULL, "%s", pglend_errmessage(pool));
     ck_assert_int_eq(server_said(harness_server(), words), before + 1);
-    write_password(path, POSTGRES_PASSWORD);
+    write_password(path, "other");
     ck_assert_msg((other = pglend_acquire(pool, 5000)) != NULL, "%s", pglend_errmessage(pool));
     ck_assert_int_eq(pglend_release(pool, other), PGLEND_OK);
-    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
     ck_assert_int_eq(server_said(harness_server(), words), before + 1);
+    /* One that is wrong beside one that still works: nobody fails, and it is not tried at each login. */
+    write_password(path, "guess");
+    for (int i = 0; i < 3; i++) {
+        (void)snprintf(sql, sizeof sql,
+                       "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic' and pid <> %d",
+                       PQbackendPID(conn));
+        postgres_run(harness_server(), sql);
+        wait_until(pglendd_count(d, "total") == 1, 5);
+        ck_assert_msg((other = pglend_acquire(pool, 5000)) != NULL, "%s", pglend_errmessage(pool));
+        ck_assert_int_eq(pglend_release(pool, other), PGLEND_OK);
+    }
+    ck_assert(pglendd_logged(d, "the one before it is still good"));
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_int_eq(server_said(harness_server(), words), before + 2);
+    postgres_run(harness_server(), "alter role clinic password '" POSTGRES_PASSWORD "'");
     pglend_close(pool);
     pglendd_stop(d);
 }
@@ -362,12 +376,13 @@ START_TEST(one_tries_a_password_that_may_be_another)
     d = pglendd_start(harness_server(), overrides);
     wait_until(pglendd_count(d, "idle") == 2, 5);
     harness_sleep_ms(1100);
-    write_password(path, "guess");
+    postgres_run(harness_server(), "alter role clinic password 'other'");
     postgres_run(harness_server(), "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic'");
     wait_until(pglendd_logged(d, words), 5);
     harness_sleep_ms(300);
     ck_assert_int_eq(server_said(harness_server(), words), before + 1);
     pglendd_stop(d);
+    postgres_run(harness_server(), "alter role clinic password '" POSTGRES_PASSWORD "'");
 }
 END_TEST
 
