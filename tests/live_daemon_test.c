@@ -320,12 +320,14 @@ static void used_after_release(pglend *pool, PGconn *conn)
 /* libpq has closed its descriptor: the next file of the application gets the number, and must keep it. */
 static void number_reused(pglend *pool, PGconn *conn)
 {
-    int sock = PQsocket(conn), file;
+    int sock = PQsocket(conn), lower = -1, file;
     char byte = 'x';
 
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
     PQclear(PQexec(conn, "select 1"));
     ck_assert_int_eq(PQsocket(conn), -1);
+    if (pglendd_is_strict(daemon_)) /* the lent socket's number is free too */
+        ck_assert_int_lt(lower = open("/dev/zero", O_RDONLY | O_CLOEXEC), sock);
     file = open("/dev/zero", O_RDONLY | O_CLOEXEC);
     ck_assert_int_eq(file, sock);
     conn = borrow(pool, 5000);
@@ -334,6 +336,8 @@ static void number_reused(pglend *pool, PGconn *conn)
     ck_assert_int_eq(read(file, &byte, 1), 1);
     ck_assert_int_eq(byte, 0);
     (void)close(file);
+    if (lower != -1)
+        (void)close(lower);
 }
 
 static void finished(pglend *pool, PGconn *conn)
