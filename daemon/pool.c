@@ -166,13 +166,27 @@ const char *pool_state(const struct pool *pool)
 
 /* ---- logins ---- */
 
+/* Several at once would be as many wrong passwords, if it is wrong by now: where none has just succeeded, one alone. */
+bool pool_in_doubt(const struct pool *pool)
+{
+    bool trying = pool->role_probing;
+
+    if (pool->login_failures == 0 && clock_ns() - pool->logged_in < PROVEN_NS)
+        return false;
+    for (uint32_t i = 0; i < pool->segment.slots && !trying; i++) {
+        const struct backend *b = &pool->backend[i];
+
+        trying =
+            b->phase == BACKEND_CONNECTING || b->replacement.state == REPLACEMENT_CONNECTING || b->watch.asked_of != 0;
+    }
+    return trying;
+}
+
 void pool_balance(struct pool *pool)
 {
     const struct pool_config *config = pool->config;
     struct pool_count count;
-    /* One alone where none has just succeeded: several might be as many wrong passwords. */
-    bool proven = pool->login_failures == 0 && clock_ns() - pool->logged_in < PROVEN_NS;
-    uint32_t taken, target, room, parallel = proven ? (uint32_t)config->login_parallel : 1;
+    uint32_t taken, target, room, parallel = (uint32_t)config->login_parallel;
 
     if (pool->login_wait || pool->replacing || pool->steering.mode != POOL_ACTIVE || !pool->supervisor->serving)
         return;
@@ -191,7 +205,7 @@ void pool_balance(struct pool *pool)
     if (target > taken && target - taken > room)
         target = taken + room;
     for (uint32_t i = 0; i < pool->steering.max && taken < target && count.connecting < parallel; i++)
-        if (pool->backend[i].phase == BACKEND_NONE) {
+        if (pool->backend[i].phase == BACKEND_NONE && !pool_in_doubt(pool)) {
             backend_login(&pool->backend[i]);
             if (pool->backend[i].phase == BACKEND_CONNECTING) {
                 taken++;

@@ -287,50 +287,56 @@ START_TEST(once_a_minute)
 }
 END_TEST
 
-/* A server that is asked for its role, and a lease that is looked at, take logins too. */
+/* Two leases that are looked at, and where ROLES a server that is asked for its role, take logins too. */
 START_TEST(looks_try_no_wrong_password)
 {
+    bool roles = _i == 1;
     static const char words[] = "password authentication failed for user \"clinic\"";
     int before = server_said(harness_server(), words);
     struct pglendd *d;
     char database[512], path[128], sql[160];
     pglend *pool;
-    PGconn *conn, *other;
+    PGconn *conn[2];
 
     overrides[0] = '\0';
     (void)snprintf(path, sizeof path, "%s", make_file("looks", POSTGRES_PASSWORD, 0600, false));
     (void)snprintf(database, sizeof database,
-                   ", 'password_file': '%s', 'target_session_attrs': 'primary', 'role_check': '100ms'", path);
+                   ", 'password_file': '%s', 'target_session_attrs': 'primary', 'role_check': '%s'", path,
+                   roles ? "100ms" : "1h");
     add_pool("clinic", 0, login_of("clinic", NULL, database));
     overrides[strlen(overrides) - 1] = '\0';
-    (void)strcat(overrides, ", 'defaults': {'lease_warn': '300ms'}}");
+    (void)strcat(overrides, ", 'defaults': {'lease_warn': '1500ms'}}");
     d = pglendd_start(harness_server(), overrides);
     pool = pglend_open(d->runtime_dir, "clinic");
-    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    for (int i = 0; i < 2; i++)
+        ck_assert_ptr_nonnull(conn[i] = pglend_acquire(pool, 5000));
+    harness_sleep_ms(1100); /* no login has just succeeded */
     postgres_run(harness_server(), "alter role clinic password 'other'");
-    wait_until(pglendd_logged(d, "cannot be asked whether it is still primary"), 5);
-    wait_until(pglendd_logged(d, "what its session does is not known: "), 5);
+    wait_until(!roles || pglendd_logged(d, "cannot be asked whether it is still primary"), 5);
+    wait_until(pglendd_logged(d, "what its session does is not known: ") == 2, 5);
+    ck_assert_int_eq(server_said(harness_server(), words), before + 1);
     kill_supervisor(d);
+    ck_assert_int_eq(pglend_discard(pool, conn[1]), PGLEND_OK);
     ck_assert_ptr_null(pglend_acquire(pool, 1500));
     ck_assert_msg(strstr(pglend_errmessage(pool), words) != NULL, "%s", pglend_errmessage(pool));
     ck_assert_int_eq(server_said(harness_server(), words), before + 1);
     write_password(path, "other");
-    ck_assert_msg((other = pglend_acquire(pool, 5000)) != NULL, "%s", pglend_errmessage(pool));
-    ck_assert_int_eq(pglend_release(pool, other), PGLEND_OK);
+    ck_assert_msg((conn[1] = pglend_acquire(pool, 5000)) != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_int_eq(pglend_release(pool, conn[1]), PGLEND_OK);
     ck_assert_int_eq(server_said(harness_server(), words), before + 1);
     /* One that is wrong beside one that still works: nobody fails, and it is not tried at each login. */
     write_password(path, "guess");
     for (int i = 0; i < 3; i++) {
         (void)snprintf(sql, sizeof sql,
                        "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic' and pid <> %d",
-                       PQbackendPID(conn));
+                       PQbackendPID(conn[0]));
         postgres_run(harness_server(), sql);
         wait_until(pglendd_count(d, "total") == 1, 5);
-        ck_assert_msg((other = pglend_acquire(pool, 5000)) != NULL, "%s", pglend_errmessage(pool));
-        ck_assert_int_eq(pglend_release(pool, other), PGLEND_OK);
+        ck_assert_msg((conn[1] = pglend_acquire(pool, 5000)) != NULL, "%s", pglend_errmessage(pool));
+        ck_assert_int_eq(pglend_release(pool, conn[1]), PGLEND_OK);
     }
     ck_assert(pglendd_logged(d, "the one before it is still good"));
-    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_int_eq(pglend_release(pool, conn[0]), PGLEND_OK);
     ck_assert_int_eq(server_said(harness_server(), words), before + 2);
     postgres_run(harness_server(), "alter role clinic password '" POSTGRES_PASSWORD "'");
     pglend_close(pool);
@@ -667,7 +673,7 @@ int main(void)
     tcase_add_loop_test(tc, password_file_refused, 0, (int)(sizeof bad_files / sizeof bad_files[0]));
     tcase_add_loop_test(tc, wrong_password, 0, 2);
     tcase_add_test(tc, once_a_minute);
-    tcase_add_test(tc, looks_try_no_wrong_password);
+    tcase_add_loop_test(tc, looks_try_no_wrong_password, 0, 2);
     tcase_add_test(tc, another_password_file);
     tcase_add_test(tc, one_tries_a_password_that_may_be_another);
     tcase_add_test(tc, nobody_waits_for_a_look_at_the_password);

@@ -1,0 +1,160 @@
+#!/bin/bash
+# SPDX-License-Identifier: ISC
+# versus.sh - pglend beside PgBouncer, direct connections and itself: the races of versus.c and death.c, what each costs
+# in CPU and memory, and how it grows. Prints the tables of RESULTS.md, in Markdown.
+#
+#   BENCH_QUICK=1       a smoke run; its figures say little
+#   BENCH_ROUNDS=5      rounds in which the ways alternate; at least 5
+#   BENCH_RACES="…"     these races of versus.c alone
+#   BENCH_RESULTS=FILE  write them to FILE, and plots beside it where gnuplot is installed
+
+set -u
+. "$(dirname "${BASH_SOURCE[0]}")/common.sh"
+
+workers=2000
+slots=500
+scale=10
+export BENCH_ROUNDS=${BENCH_ROUNDS:-5} BENCH_RACE_MS=${BENCH_RACE_MS:-2000}
+if [ "${BENCH_QUICK:-0}" = 1 ]; then
+    workers=100
+    slots=50
+    export BENCH_ROUNDS=5 BENCH_RACE_MS=100 BENCH_DEATHS=10
+fi
+
+ulimit -n "$(ulimit -Hn)" # a descriptor a client
+
+write_configs()
+{
+    cat >"$stage/run.json" <<EOF
+{
+$(head_of run)
+  "pools": {
+$(pool clean 8 full true),
+$(pool keep 8 none true),
+$(pool cycle_off 32 none false),
+$(pool cycle_on 32 none true),
+$(pool one 1 full true),
+$(pool slots1 1 none true),
+$(pool "slots$slots" "$slots" none true)
+  }
+}
+EOF
+    cat >"$stage/regulated.json" <<EOF
+{
+$(head_of regulated daemon "$(id -gn daemon)")
+  "audit_user": "games",
+  "audit": { "directory": "$stage/trail", "sync": "durable", "on_audit_failure": "deny" },
+  "pools": {
+$(pool regulated 8 full true "$stage/server.crt" strict ', "require_actor": true')
+  }
+}
+EOF
+}
+
+# PgBouncer in each of the modes that a race needs, with plain and with encrypted sessions to the server.
+start_bouncers()
+{
+    local at="dbname=postgres user=postgres sslmode=disable"
+    command -v pgbouncer >/dev/null || return 0
+    start_bouncer session session 3000 8
+    export BENCH_SESSION_PID=$started BENCH_SESSION="host=$stage/session port=$bouncer_port $at"
+    export BENCH_SESSION_TCP="host=127.0.0.1 port=$bouncer_port $at"
+    start_bouncer transaction transaction 3000 8
+    export BENCH_TRANSACTION_PID=$started BENCH_TRANSACTION="host=$stage/transaction port=$bouncer_port $at"
+    export BENCH_TRANSACTION_TCP="host=127.0.0.1 port=$bouncer_port $at"
+    start_bouncer encrypted session 100 8 "$stage/server.crt"
+    export BENCH_BOUNCER_PID=$started BENCH_BOUNCER_TCP="host=127.0.0.1 port=$bouncer_port $at"
+    start_bouncer one session 100 1
+    export BENCH_ONE="host=$stage/one port=$bouncer_port $at"
+}
+
+# The regulated profile's pool: its workers are of another user than the supervisor, which takes root.
+start_regulated()
+{
+    [ "$(id -u)" = 0 ] || return 0
+    install -d -o games -m 700 "$stage/trail"
+    "$build/pglend" audit init "$stage/trail" --key-out "$stage/audit.key" >"$stage/log/init" 2>&1 ||
+        stage_fail "pglend audit init: $(tail -n 3 "$stage/log/init")"
+    chown -R games "$stage/trail"
+    stage_pglendd regulated
+    export BENCH_REGULATED_DIR=$stage/regulated
+    PGLEND_RUNTIME_DIR=$stage/regulated await_idle regulated
+    BENCH_REGULATED=$(PGLEND_RUNTIME_DIR=$stage/regulated supervisor_pid)
+    export BENCH_REGULATED
+}
+
+bring_up()
+{
+    local program name
+    stage_open versus
+    for program in versus death herd; do
+        stage_compile "$program" "$top/tests/bench/"{$program,bench,race}.c
+    done
+    stage_postgres max_connections=900 shared_buffers=512MB
+    BENCH_POSTMASTER=$(head -n 1 "$stage/postgres/data/postmaster.pid")
+    export BENCH_POSTMASTER
+    progress "pgbench -i -s $scale"
+    (cd "$stage" && stage_as "$pg_bin/pgbench" -h "$stage/postgres" -p "$pg_port" -U postgres -i -q -s "$scale" \
+        postgres) >"$stage/log/pgbench" 2>&1 || stage_fail "pgbench: $(tail -n 3 "$stage/log/pgbench")"
+    stage_password bench "$PGPASSWORD"
+    encrypt
+    start_bouncers
+    write_configs
+    stage_pglendd run
+    export PGLEND_RUNTIME_DIR=$stage/run HOME=$stage
+    export BENCH_CONNINFO="host=127.0.0.1 port=$pg_port dbname=postgres user=postgres sslmode=disable"
+    for name in clean keep cycle_off cycle_on one slots1 "slots$slots"; do
+        await_idle "$name"
+    done
+    BENCH_SUPERVISOR=$(supervisor_pid)
+    export BENCH_SUPERVISOR
+    start_regulated
+}
+
+# What a worker's cycle costs on POOL, as figure NAME.
+measure_grown()
+{
+    progress "measuring: $1"
+    export BENCH_GROWN=$2
+    (cd "$stage" && stage_as ./versus grown) 2>"$stage/log/grown" | sed -n "s/^grown_lent_client_us /$1 /p" >>"$stage/figures"
+    unset BENCH_GROWN
+}
+
+resident_mib()
+{
+    awk '$1 == "VmRSS:" { printf "%.1f", $2 / 1024 }' "/proc/$1/status"
+}
+
+# A pooler with all its clients, and one of pglend's.
+measure_memory()
+{
+    local worker
+    measure_grown grown_slots1_us slots1
+    measure_grown grown_slots_us "slots$slots"
+    start_herd 10 "slots$slots"
+    measure_grown grown_few_us "slots$slots"
+    end_herd
+    start_herd "$workers" "slots$slots"
+    measure_grown grown_many_us "slots$slots"
+    worker=$(awk '{ print $1 }' "/proc/$herd/task/$herd/children")
+    {
+        echo "supervisor_mib $(resident_mib "$BENCH_SUPERVISOR")"
+        awk '/^Private/ { kib += $2 } END { printf "worker_kib %d\n", kib }' "/proc/$worker/smaps_rollup"
+    } >>"$stage/figures"
+    end_herd
+    [ -n "${BENCH_TRANSACTION-}" ] || return 0
+    measure versus clients "$workers"
+}
+
+bring_up
+[ -n "${EXP_BOTH-}" ] || unset BENCH_BOUNCER_TCP
+echo "$stage" > /tmp/exp.stage
+cd "$stage"
+export BENCH_ROUNDS=${EXP_ROUNDS:-1} BENCH_RACE_MS=${EXP_MS:-8000}
+stage_as ./versus ${EXP_RACE:-regulated} | grep -E "${EXP_SHOW:-_lent |client_us|server_us|pooler_us|p50|p99_}" 
+leases=$(cat "$stage"/trail/*.jsonl | grep -c '"lease.end"')
+keeper=$(pgrep -f "keeper -c $stage/regulated.json")
+for kind in supervisor audit relay; do
+  t=0; for p in $(pgrep -P "$keeper"); do tr '\0' ' ' </proc/$p/cmdline | grep -q "pglendd: $kind" && t=$((t + $(awk '{print $14+$15}' /proc/$p/stat))); done
+  awk -v t=$t -v n=$leases -v k=$kind 'BEGIN{printf "cpu %s %.1f us/lease\n", k, t*10000/n}'
+done
