@@ -130,7 +130,7 @@ static void watch_lease(struct backend *b, uint64_t word, uint64_t now)
         if (!w->warned)
             warn(b, word, now, NULL, "it is not looked at, for lease_max is over");
         (void)revoke_lease(b, word, CLOSE_LEASE_TOO_LONG);
-    } else if (look_is_due(b, now) && !pool_in_doubt(b->pool)) {
+    } else if (look_is_due(b, now) && !pool_in_doubt(b->pool, true)) {
         w->asked_of = lease;
         supervisor_tell(b->pool->supervisor, MESSAGE_LOOK, b->pool->config->name, b->slot, 0);
     }

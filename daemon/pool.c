@@ -167,17 +167,17 @@ const char *pool_state(const struct pool *pool)
 /* ---- logins ---- */
 
 /* Several at once would be as many wrong passwords, if it is wrong by now: where none has just succeeded, one alone. */
-bool pool_in_doubt(const struct pool *pool)
+bool pool_in_doubt(const struct pool *pool, bool looks)
 {
-    bool trying = pool->role_probing;
+    bool trying = looks && pool->role_probing;
 
     if (pool->login_failures == 0 && clock_ns() - pool->logged_in < PROVEN_NS)
         return false;
     for (uint32_t i = 0; i < pool->segment.slots && !trying; i++) {
         const struct backend *b = &pool->backend[i];
 
-        trying =
-            b->phase == BACKEND_CONNECTING || b->replacement.state == REPLACEMENT_CONNECTING || b->watch.asked_of != 0;
+        trying = b->phase == BACKEND_CONNECTING || b->replacement.state == REPLACEMENT_CONNECTING ||
+                 (looks && b->watch.asked_of != 0);
     }
     return trying;
 }
@@ -205,7 +205,7 @@ void pool_balance(struct pool *pool)
     if (target > taken && target - taken > room)
         target = taken + room;
     for (uint32_t i = 0; i < pool->steering.max && taken < target && count.connecting < parallel; i++)
-        if (pool->backend[i].phase == BACKEND_NONE && !pool_in_doubt(pool)) {
+        if (pool->backend[i].phase == BACKEND_NONE && !pool_in_doubt(pool, false)) {
             backend_login(&pool->backend[i]);
             if (pool->backend[i].phase == BACKEND_CONNECTING) {
                 taken++;

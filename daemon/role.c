@@ -83,7 +83,7 @@ static bool others_tell(struct backend *b)
 
 static void probe(struct backend *b)
 {
-    if (b->pool->role_probing || clock_ns() < b->pool->role_probe_at || pool_in_doubt(b->pool))
+    if (b->pool->role_probing || clock_ns() < b->pool->role_probe_at || pool_in_doubt(b->pool, true))
         return;
     b->pool->role_probing = true;
     supervisor_tell(b->pool->supervisor, MESSAGE_PROBE, b->pool->config->name, b->slot, 0);

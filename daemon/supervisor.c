@@ -428,11 +428,9 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
         break;
     case MESSAGE_LOOKED:
         lease_watch_looked(b, m);
-        pool_balance(pool); /* what waited for that login's end */
         break;
     case MESSAGE_PROBED:
         role_probed(b, m);
-        pool_balance(pool);
         break;
     case MESSAGE_STEERING:
         steer_from_predecessor(pool, m->text);

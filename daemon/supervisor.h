@@ -251,8 +251,11 @@ int pool_attach_stand_in(struct pool *pool);
 void pool_publish(struct pool *pool); /* policy and mode into the segment */
 void pool_recover(struct pool *pool); /* words against backends, after a predecessor's death */
 void pool_balance(struct pool *pool); /* start the logins that are wanted now */
-/* Is a login under way, for whatever it is wanted, that must be waited for before there is a second? */
-bool pool_in_doubt(const struct pool *pool);
+/*
+ * Is a login under way that must be waited for before there is a second? LOOKS: at a lease or a server's role too; a
+ * session waits for none of those, whose server may not answer where another would.
+ */
+bool pool_in_doubt(const struct pool *pool, bool looks);
 void pool_login_failed(struct pool *pool, const struct message *m);
 void pool_login_done(struct pool *pool);
 void pool_password_changed(struct pool *pool);            /* the file it was refused from */
