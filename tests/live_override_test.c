@@ -7,6 +7,7 @@
 #include "pglend.h"
 #include "pglendd.h"
 
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,10 +16,12 @@
 #include <unistd.h>
 
 #define OVERRIDER       60005 /* may override, and is in no access list */
+#define OTHER           60006
 #define ARGUMENTS(more) "{'pool': 'clinic', 'reason': 'ward 3, no power', " more "}"
 
 static char trail[128];
 static struct pglendd *d;
+static bool by_group;
 
 static void set_up(void)
 {
@@ -31,9 +34,9 @@ static void start(const char *sync)
     char overrides[800];
 
     (void)snprintf(overrides, sizeof overrides,
-                   "{'audit': {'directory': '%s', 'sync': '%s', 'window': '5ms'}, 'admin': {'override': {'users': "
+                   "{'audit': {'directory': '%s', 'sync': '%s', 'window': '5ms'}, 'admin': {'override': {'%s': "
                    "['%d']}}, 'pools': {'clinic': {'require_actor': true, 'purposes': ['treatment']}}}",
-                   trail, sync, OVERRIDER);
+                   trail, sync, by_group ? "groups" : "users", OVERRIDER);
     d = pglendd_start(harness_server(), overrides);
 }
 
@@ -109,11 +112,13 @@ END_TEST
 /* In the access list it never stands; it borrows, and loses what it has when the override ends. */
 static int borrow_as_overrider(void *argument, int sock)
 {
+    const gid_t may = OVERRIDER;
+    const uid_t uid = by_group ? OTHER : OVERRIDER;
     pglend *pool;
     PGconn *conn;
 
     (void)argument;
-    if (setresgid(OVERRIDER, OVERRIDER, OVERRIDER) != 0 || setresuid(OVERRIDER, OVERRIDER, OVERRIDER) != 0)
+    if ((by_group && setgroups(1, &may) != 0) || setresgid(OTHER, OTHER, OTHER) != 0 || setresuid(uid, uid, uid) != 0)
         return 2;
     pool = pglend_open(d->runtime_dir, "clinic");
     ck_assert_ptr_null(pglend_acquire(pool, 2000));
@@ -137,6 +142,7 @@ START_TEST(who_may_override_may_borrow_while_it_lasts)
 
     if (geteuid() != 0)
         return;
+    by_group = _i == 1;
     start("durable");
     wait_until(audit_is("on"), 5);
     worker_fork(&worker, borrow_as_overrider, NULL);
@@ -207,7 +213,7 @@ int main(void)
 
     tcase_add_checked_fixture(live, set_up, NULL);
     tcase_add_test(live, what_the_pool_asks_for_is_lifted_and_comes_back);
-    tcase_add_test(live, who_may_override_may_borrow_while_it_lasts);
+    tcase_add_loop_test(live, who_may_override_may_borrow_while_it_lasts, 0, 2);
     tcase_add_test(live, it_outlives_a_supervisor);
     tcase_add_test(live, without_pool_reason_bound_or_record_there_is_none);
     return harness_main(suite);

@@ -8,12 +8,14 @@
 #include "harness.h"
 #include "pglendd.h"
 
+#include <grp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
 #define FIRST_UID 60001U /* of nobody; then one a role */
+#define NOBODY    60100U /* in no list */
 
 /* Arguments that do no harm: one too bad for the command, where it has any. */
 #define BAD_TIMEOUT "{'timeout': 'x'}"
@@ -37,6 +39,10 @@ static const struct row {
 
 static struct pglendd *daemon_;
 
+/* By which of its ids the asking process has its role. */
+enum by { BY_USER, BY_GROUP, BY_SUPPLEMENTARY, BYS };
+static enum by by;
+
 static const char *arguments_of(const char *command)
 {
     for (size_t i = 0; i < sizeof harmless / sizeof harmless[0]; i++)
@@ -53,14 +59,21 @@ static bool may(int held, enum admin_role needed)
     return (held == ADMIN_OVERRIDE ? ADMIN_READ : held) >= (int)needed;
 }
 
-/* As the user of HELD (-1: no role): each command is denied, or answered otherwise, as its row says. */
+static void become(uid_t uid, gid_t gid, gid_t supplementary)
+{
+    ck_assert_int_eq(setgroups(1, &supplementary), 0);
+    ck_assert_int_eq(setresgid(gid, gid, gid), 0);
+    ck_assert_int_eq(setresuid(uid, uid, uid), 0);
+}
+
+/* As the user, or a member of the group, of HELD (-1: no role): each command is denied, or answered otherwise, as its row says. */
 static int ask_everything(void *held, int sock)
 {
     int role = *(int *)held;
+    unsigned id = FIRST_UID + 1 + (unsigned)role;
 
     (void)sock;
-    ck_assert_int_eq(
-        setresuid(FIRST_UID + 1 + (unsigned)role, FIRST_UID + 1 + (unsigned)role, FIRST_UID + 1 + (unsigned)role), 0);
+    become(by == BY_USER ? id : NOBODY, by == BY_GROUP ? id : NOBODY, by == BY_SUPPLEMENTARY ? id : NOBODY);
     for (size_t i = 0; i < ROWS; i++) {
         json_t *answer = pglendd_request(daemon_, rows[i].name, arguments_of(rows[i].name));
         const char *code = json_string_value(json_object_get(json_object_get(answer, "error"), "code"));
@@ -75,11 +88,17 @@ static int ask_everything(void *held, int sock)
 
 START_TEST(roles_and_verbs)
 {
+    const char *key = _i == BY_USER ? "users" : "groups";
+    char overrides[512];
+
+    by = (enum by)_i;
     if (geteuid() != 0)
         return; /* who is not root cannot be others */
-    daemon_ =
-        pglendd_start(harness_server(), "{'admin': {'read': {'users': ['60002']}, 'operate': {'users': ['60003']}, "
-                                        "'control': {'users': ['60004']}, 'override': {'users': ['60005']}}}");
+    (void)snprintf(overrides, sizeof overrides,
+                   "{'admin': {'read': {'%s': ['60002']}, 'operate': {'%s': ['60003']}, 'control': {'%s': ['60004']}, "
+                   "'override': {'%s': ['60005']}}}",
+                   key, key, key, key);
+    daemon_ = pglendd_start(harness_server(), overrides);
     for (int role = -1; role < ADMIN_ROLES; role++)
         in_worker(ask_everything, &role, 20);
     pglendd_stop(daemon_);
@@ -90,6 +109,6 @@ int main(void)
 {
     Suite *suite = suite_create("live_roles");
 
-    tcase_add_test(harness_live_case(suite, "roles", 60), roles_and_verbs);
+    tcase_add_loop_test(harness_live_case(suite, "roles", 60), roles_and_verbs, 0, BYS);
     return harness_main(suite);
 }
