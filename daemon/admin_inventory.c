@@ -10,6 +10,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* One more of those of ARRAY that say the same as WHAT (taken over) in every member but "count". */
 static void count_in(json_t *array, json_t *what)
@@ -108,8 +109,10 @@ void command_inventory(struct admin_connection *c)
                                                    config_pool_json(s->pool[i]->config), "servers", servers(s->pool[i]),
                                                    "workers", borrowers(s->pool[i])));
     file = config_json(s->config);
-    admin_answer(c, json_pack("{s:s, s:s, s:O*, s:o, s:o}", "version", PGLEND_VERSION, "runtime_dir",
-                              s->config->runtime_dir, "admin", json_object_get(file, "admin"), "audit", audit_of(s),
-                              "pools", pools));
+    admin_answer(c, json_pack("{s:s, s:s, s:O*, s:O*, s:I, s:O*, s:O*, s:o, s:o}", "version", PGLEND_VERSION,
+                              "runtime_dir", s->config->runtime_dir, "profile", json_object_get(file, "profile"),
+                              "sandbox", json_object_get(file, "sandbox"), "uid", (json_int_t)geteuid(), "audit_user",
+                              json_object_get(file, "audit_user"), "admin", json_object_get(file, "admin"), "audit",
+                              audit_of(s), "pools", pools));
     json_decref(file);
 }

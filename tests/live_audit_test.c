@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 static struct pglendd *d;
@@ -72,11 +73,14 @@ static int borrow_as(void *argument, int sock)
 
 START_TEST(the_inventory_says_what_an_auditor_asks)
 {
-    json_t *inventory, *pool, *server, *worker;
+    json_t *inventory, *pool, *server, *worker, *access;
+    uid_t uid;
+    gid_t gid;
     struct worker_process held;
     const char *head;
 
-    d = audited_start(harness_server(), "", ", 'pools': {'clinic': {'lease_max': '15m'}}");
+    d = audited_start(harness_server(), "",
+                      ", 'admin': {'operate': {'groups': ['60001']}}, 'pools': {'clinic': {'lease_max': '15m'}}");
     worker_fork(&held, borrow, NULL);
     (void)hear(held.sock, 5);
     wait_until(audited_has("lease.begin", "pool", "clinic"), 5);
@@ -93,6 +97,20 @@ START_TEST(the_inventory_says_what_an_auditor_asks)
     ck_assert_str_eq(json_string_value(json_object_get(server, "role")), "clinic");
     ck_assert_ptr_nonnull(json_string_value(json_object_get(server, "version")));
     ck_assert_int_ge(audited_number(server, "count"), 1);
+    /* As far as it is encrypted: by what, and whose certificate it was. */
+    ck_assert_int_eq(audited_text(server, "tls") != NULL, postgres_certificate() != NULL);
+    if (postgres_certificate() != NULL) {
+        ck_assert_ptr_nonnull(strstr(audited_text(server, "tls"), "TLSv1.3 TLS_"));
+        ck_assert_ptr_nonnull(strstr(audited_text(server, "certificate"), "CN"));
+        ck_assert_int_gt(audited_number(server, "certificate_expires"), time(NULL));
+    }
+    harness_unprivileged(&uid, &gid);
+    ck_assert_str_eq(audited_text(inventory, "profile"), "none");
+    ck_assert_str_eq(audited_text(inventory, "sandbox"), "enforce");
+    ck_assert_str_eq(audited_text(inventory, "audit_user"), "");
+    ck_assert_int_eq(audited_number(inventory, "uid"), uid);
+    access = json_object_get(json_object_get(inventory, "admin"), "operate");
+    ck_assert_str_eq(json_string_value(json_array_get(json_object_get(access, "groups"), 0)), "60001");
     worker = json_array_get(json_object_get(pool, "workers"), 0);
     ck_assert_int_eq(audited_number(worker, "uid"), getuid());
     ck_assert_int_eq(audited_number(worker, "count"), 1);

@@ -3,9 +3,9 @@
  * live_unit_test.c - pglendd does its work with no more privileges than config/pglendd.service leaves it; and what
  * systemd-analyze thinks of the units.
  */
+#include "audited.h"
 #include "harness.h"
 #include "pglend.h"
-#include "pglendd.h"
 
 #include <linux/capability.h>
 #include <signal.h>
@@ -94,15 +94,43 @@ static int borrow_once(void *argument, int sock)
     return 0;
 }
 
-/* Logs in, lends, replaces a killed supervisor and a killed backend, reloads, stops. */
+/* Looked at by ourselves: what we start has no right to. */
+static bool trail_says(const char *words)
+{
+    static char text[1 << 20];
+    bool says = false;
+
+    for (uint32_t i = 1; !says; i++) {
+        char path[256];
+        FILE *f;
+
+        (void)snprintf(path, sizeof path, "%s/audit-%08u.jsonl", audited_directory, i);
+        if ((f = fopen(path, "re")) == NULL)
+            break;
+        text[fread(text, 1, sizeof text - 1, f)] = '\0';
+        says = strstr(text, words) != NULL;
+        (void)fclose(f);
+    }
+    return says;
+}
+
+/*
+ * Logs in, lends, replaces a killed supervisor and a killed backend, reloads, stops; with an audit trail, whose process
+ * is a user of its own and executes a program.
+ */
 START_TEST(confined_as_the_unit_says)
 {
+    char command[256];
     pid_t before, now;
 
     if (geteuid() != 0)
         return;
+    audited_set_up();
+    (void)snprintf(command, sizeof command, "chown -R games '%s'", audited_directory);
+    ck_assert_int_eq(system(command), 0);
     confine();
-    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    daemon_ = audited_start(harness_server(), ", 'rotate': '1s', 'archive_command': ['/bin/true']",
+                            ", 'audit_user': 'games', 'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}");
     in_worker(borrow_once, NULL, 10);
     before = pglendd_process(daemon_, "supervisor");
     ck_assert_int_eq(kill(before, SIGKILL), 0);
@@ -113,7 +141,12 @@ START_TEST(confined_as_the_unit_says)
     in_worker(borrow_once, NULL, 10);
     json_decref(pglendd_result(daemon_, "reload", NULL));
     in_worker(borrow_once, NULL, 10);
+    wait_until(audited_is(daemon_, "on"), 5);
+    wait_until(trail_says("\"event\":\"audit.archived\""), 10);
+    /* Which program it is takes CAP_SYS_PTRACE to see. */
+    ck_assert(trail_says("\"exe\":\"/") && trail_says("\"event\":\"lease.begin\""));
     pglendd_stop(daemon_);
+    ck_assert(trail_says("\"reason\":\"stop\""));
 }
 END_TEST
 
