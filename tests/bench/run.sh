@@ -131,6 +131,18 @@ measure_herd()
     end_herd
 }
 
+# The trail is written where the stage is: its disk is what the durable figures are of.
+measure_audit()
+{
+    progress "measuring: the audit trail"
+    ${CC:-cc} -std=gnu11 -D_GNU_SOURCE -O2 -g -I"$top"/{include,client,daemon} -I"$(pg_config --includedir)" \
+        -o "$stage/audit" "$top"/tests/bench/{audit,bench}.c "$build"/daemon/{audit_trail,audit_recover,log}.o \
+        "$build"/client/audit_{key,record,store,verify}.o "$build/libpglend.a" -L"$(pg_config --libdir)" -lpq -ljansson \
+        -lcrypto -pthread || stage_fail "cannot compile audit"
+    "$build/pglend" audit init "$stage/trail" >/dev/null 2>&1 || stage_fail "cannot set the audit trail up"
+    BENCH_TRAIL=$stage/trail "$stage/audit" >>"$stage/figures" || stage_fail "audit has failed"
+}
+
 # Rows: figure, name of its value, relation and goal ("-": for information), unit, what to multiply by.
 # A goal that is a word is the name of another value, with a factor: "2*name".
 print_table()
@@ -199,6 +211,10 @@ First use of a slot by a worker
 100 relays
   one, its own memory      | relay_mib         | <= | 2                   | MiB | 1
   all                      | relays_mib        | -  |                     | MiB | 1
+The audit trail, on this disk
+  batched                  | audit_batched     | >= | 50000               | /s  | 1
+  durable, one at a time   | audit_durable     | -  |                     | /s  | 1
+  durable, 16 at a time    | audit_durable_16  | -  |                     | /s  | 1
 Idle: 100 slots and so many workers
   workers attached         | herd_workers      | -  |                     |     | 1
   supervisor, resident     | herd_rss_mib      | <= | 16                  | MiB | 1
@@ -215,4 +231,5 @@ measure lease
 measure crowd
 measure tls
 measure_herd
+measure_audit
 print_table
