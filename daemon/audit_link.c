@@ -46,19 +46,6 @@ static void tell(const struct kept *k)
     channel_send(trail.channel, &m, -1);
 }
 
-static void acknowledged(uint32_t serial)
-{
-    while (trail.first != NULL && (int32_t)(trail.first->serial - serial) <= 0) {
-        struct kept *next = trail.first->next;
-
-        free(trail.first);
-        trail.first = next;
-        trail.kept--;
-    }
-    if (trail.first == NULL)
-        trail.last = &trail.first;
-}
-
 /* The one writer of the state. */
 static void set_state(struct supervisor *s, enum audit_state state, const char *why)
 {
@@ -71,6 +58,60 @@ static void set_state(struct supervisor *s, enum audit_state state, const char *
     trail.state = state;
     trail.since = uv_now(&s->loop);
     audit_look(s);
+}
+
+static bool keep(enum audit_event event, struct audit_values *values)
+{
+    static const struct audit_moment unknown = {.boot = ""};
+    char body[AUDIT_BODY_MAX];
+    struct kept *k;
+    size_t length;
+
+    audit_set_number(values, AUDIT_FIELD_SERIAL, trail.serial + 1);
+    length = audit_body(body, event, &unknown, values);
+    k = trail.kept < KEPT_MAX ? malloc(sizeof *k + length + 2) : NULL;
+    if (k == NULL)
+        return false;
+    k->next = NULL;
+    k->serial = ++trail.serial;
+    /* An object: its first comma becomes the brace. The audit process puts its own time. */
+    k->length = length + 1;
+    memcpy(k->text, body, length);
+    k->text[0] = '{';
+    memcpy(k->text + length, "}", 2);
+    *trail.last = k;
+    trail.last = &k->next;
+    trail.kept++;
+    if (trail.channel != NULL)
+        tell(k);
+    return true;
+}
+
+static void say_lost(void)
+{
+    struct audit_values values = {0};
+
+    audit_set_text(&values, AUDIT_FIELD_OUTCOME, "lost");
+    audit_set_text(&values, AUDIT_FIELD_REASON, "these events found no room while no audit process took them");
+    audit_set_number(&values, AUDIT_FIELD_RECORDS, (int64_t)trail.lost);
+    if (keep(AUDIT_ERROR, &values))
+        trail.lost = 0;
+}
+
+static void acknowledged(uint32_t serial)
+{
+    while (trail.first != NULL && (int32_t)(trail.first->serial - serial) <= 0) {
+        struct kept *next = trail.first->next;
+
+        free(trail.first);
+        trail.first = next;
+        trail.kept--;
+    }
+    if (trail.first == NULL)
+        trail.last = &trail.first;
+    /* No event may follow that would say so. */
+    if (trail.lost > 0)
+        say_lost();
 }
 
 static void on_message(void *context, const struct message *m, int fd)
@@ -121,44 +162,6 @@ void audit_drain(void)
     trail.draining = true;
     message_make(&m, MESSAGE_AUDIT_DRAIN, NULL, 0, NULL);
     channel_send(trail.channel, &m, -1);
-}
-
-static bool keep(enum audit_event event, struct audit_values *values)
-{
-    static const struct audit_moment unknown = {.boot = ""};
-    char body[AUDIT_BODY_MAX];
-    struct kept *k;
-    size_t length;
-
-    audit_set_number(values, AUDIT_FIELD_SERIAL, trail.serial + 1);
-    length = audit_body(body, event, &unknown, values);
-    k = trail.kept < KEPT_MAX ? malloc(sizeof *k + length + 2) : NULL;
-    if (k == NULL)
-        return false;
-    k->next = NULL;
-    k->serial = ++trail.serial;
-    /* An object: its first comma becomes the brace. The audit process puts its own time. */
-    k->length = length + 1;
-    memcpy(k->text, body, length);
-    k->text[0] = '{';
-    memcpy(k->text + length, "}", 2);
-    *trail.last = k;
-    trail.last = &k->next;
-    trail.kept++;
-    if (trail.channel != NULL)
-        tell(k);
-    return true;
-}
-
-static void say_lost(void)
-{
-    struct audit_values values = {0};
-
-    audit_set_text(&values, AUDIT_FIELD_OUTCOME, "lost");
-    audit_set_text(&values, AUDIT_FIELD_REASON, "these events found no room while no audit process took them");
-    audit_set_number(&values, AUDIT_FIELD_RECORDS, (int64_t)trail.lost);
-    if (keep(AUDIT_ERROR, &values))
-        trail.lost = 0;
 }
 
 static bool is_on(const struct supervisor *s)
