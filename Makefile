@@ -161,7 +161,7 @@ check: all $(tests_bin) $(if $(TEST),,check-tsan-small check-model-small fuzz-sm
 # The same tests where all sessions are encrypted: some in each check, the rest on request.
 TLS_SOME = live_borrow live_cancel live_secret
 TLS_REST = live_access live_audit live_context live_daemon live_damage live_death live_export live_health live_hostile live_lease \
-           live_override live_stats live_steer live_supervisor live_token
+           live_override live_rotation live_stats live_steer live_supervisor live_token
 check-tls: all $(tests_bin)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
 	    tests/run $(patsubst %,%:tls,$(TLS_SOME) $(TLS_REST))

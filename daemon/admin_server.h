@@ -37,9 +37,9 @@ struct admin_connection {
     char executable[EXECUTABLE_MAX];
     bool (*over)(struct admin_connection *c);        /* WAITING */
     const char *(*left)(struct admin_connection *c); /* WAITING */
-    const struct admin_verb *verb;            /* of a request of admin_steer.c */
-    uint64_t until;                           /* how long it may wait; ns */
-    uint32_t serial;                          /* of the audit event that an override waits for */
+    const struct admin_verb *verb;                   /* of a request of admin_steer.c */
+    uint64_t until;                                  /* how long it may wait; ns */
+    uint32_t serial;                                 /* of the audit event that an override waits for */
     bool denial_logged;
     const char *command; /* its name, a row's; NULL: none of them */
     bool last;           /* close when the answer has been taken */

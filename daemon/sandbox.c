@@ -110,7 +110,8 @@ static const struct row {
      "shmctl semget semop semctl keyctl add_key request_key mincore set_mempolicy get_mempolicy getcpu "
      "sched_get_priority_max sched_get_priority_min"},
     {KEEPER, ANY,
-     "memfd_secret setuid setuid32 setgid setgid32 setgroups setgroups32 setresuid setresuid32 setresgid setresgid32 setreuid "
+     "memfd_secret setuid setuid32 setgid setgid32 setgroups setgroups32 setresuid setresuid32 setresgid setresgid32 "
+     "setreuid "
      "setregid capset chown fchown lchown fchownat setrlimit seccomp"},
 };
 

@@ -52,7 +52,7 @@
     ROW(LOGIN_FAILED, "session.login_failed", "The server could not be reached or refused the login.")                 \
     ROW(COMMAND, "admin.command", "An administrator's command, with its result.")                                      \
     ROW(CONFIG, "config.change", "A key of the configuration has another value.")                                      \
-    ROW(SECRET, "secret.rotate", "A password was replaced by another.")                                     \
+    ROW(SECRET, "secret.rotate", "A password was replaced by another.")                                                \
     ROW(OVERRIDE, "access.override", "Emergency access to a pool begins, or has ended.")                               \
     ROW(DENIED, "access.denied", "A process may not borrow from the pool.")                                            \
     ROW(ATTACHED, "worker.attached", "A process may borrow: which program it runs.")                                   \

@@ -10,7 +10,7 @@
 #include "pglendd.h"
 
 extern char audited_directory[128], audited_key[136]; /* the trail, and the file with its verification key */
-extern char audited_output[32 << 20];                  /* what the last audited_run() said */
+extern char audited_output[32 << 20];                 /* what the last audited_run() said */
 
 void audited_set_up(void);
 void audited_tear_down(void);
