@@ -102,12 +102,11 @@ void command_inventory(struct admin_connection *c)
     pools = json_array();
     for (size_t i = 0; i < s->pools; i++)
         if (admin_is_chosen(c, s->pool[i]))
-            json_array_append_new(pools, json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "name",
-                                                   s->pool[i]->config->name, "state", pool_state(s->pool[i]),
-                                                   "insecure", config_is_insecure(&s->pool[i]->config->database),
-                                                   "override", admin_override_of(s->pool[i]), "settings",
-                                                   config_pool_json(s->pool[i]->config), "servers", servers(s->pool[i]),
-                                                   "workers", borrowers(s->pool[i])));
+            json_array_append_new(
+                pools, json_pack("{s:s, s:s, s:b, s:o, s:o, s:o, s:o}", "name", s->pool[i]->config->name, "state",
+                                 pool_state(s->pool[i]), "insecure", pool_is_insecure(s->pool[i]), "override",
+                                 admin_override_of(s->pool[i]), "settings", config_pool_json(s->pool[i]->config),
+                                 "servers", servers(s->pool[i]), "workers", borrowers(s->pool[i])));
     file = config_json(s->config);
     admin_answer(c, json_pack("{s:s, s:s, s:O*, s:O*, s:I, s:O*, s:O*, s:o, s:o}", "version", PGLEND_VERSION,
                               "runtime_dir", s->config->runtime_dir, "profile", json_object_get(file, "profile"),

@@ -94,8 +94,8 @@ bool admin_report_pool(json_t *array, struct pool *pool)
                          "connecting", (json_int_t)count.connecting, "waiting", (json_int_t)count.waiting, "workers",
                          (json_int_t)pool->workers, "retire_postponed", (json_int_t)pool->retire_postponed, "cancel",
                          pool->cancel_by_query ? "query" : "key", "last_error", error, "insecure",
-                         config_is_insecure(&pool->config->database), "certificate_due", certificate_is_due(pool),
-                         "override", admin_override_of(pool), "differs", differences(pool))) == 0;
+                         pool_is_insecure(pool), "certificate_due", certificate_is_due(pool), "override",
+                         admin_override_of(pool), "differs", differences(pool))) == 0;
 }
 
 bool admin_report_stats(json_t *array, struct pool *pool)

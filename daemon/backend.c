@@ -151,6 +151,7 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     struct slot *slot = &b->pool->segment.slot[b->slot];
     char tls[8]; /* that it is there is enough */
     char how[16];
+    char sslmode[16];
 
     if (b->fd != -1) {
         unwatch(b);
@@ -169,6 +170,9 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     b->relayed = backend_fact(b, ".tls", tls, sizeof tls) != NULL;
     b->certificate_expires = certificate_of(b);
     b->pool->cancel_by_query = backend_fact(b, ".cancel", how, sizeof how) != NULL && strcmp(how, "query") == 0;
+    b->insecure = backend_fact(b, ".insecure", sslmode, sizeof sslmode) != NULL;
+    if (b->insecure)
+        pool_warn_insecure(b->pool, sslmode);
     role_begin(b);
     (void)backend_fact(b, ".user", b->pool->segment.role[b->slot].name, NAME_FIELD);
     atomic_store_explicit(&slot->generation, b->generation, memory_order_relaxed);

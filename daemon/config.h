@@ -191,5 +191,9 @@ const char *config_sslmode(const struct database_config *database);
 bool config_is_insecure(const struct database_config *database);
 /* Is every host a Unix socket? */
 bool config_hosts_are_sockets(const struct database_config *database);
+/* Is every host of libpq's list HOSTS on this machine, by its form? None is. */
+bool config_hosts_are_local(const char *hosts);
+/* The system's file of certificate authorities; NULL: it has none. */
+const char *config_system_authorities(void);
 
 #endif

@@ -67,12 +67,8 @@ static bool host_is_local(const char *host, size_t length)
 
 typedef bool host_test(const char *host, size_t length);
 
-static bool each_host(const struct database_config *database, host_test *is)
+static bool each_host(const char *host, host_test *is)
 {
-    const char *host = database->host;
-
-    if (host[0] == '\0' && database->service[0] != '\0')
-        return false;
     for (;;) {
         size_t length = strcspn(host, ",");
 
@@ -84,53 +80,68 @@ static bool each_host(const struct database_config *database, host_test *is)
     }
 }
 
-static bool hosts_are_local(const struct database_config *database)
+/* Where they come from a service, they are not known here. */
+static bool hosts_are(const struct database_config *database, host_test *is)
 {
-    return each_host(database, host_is_local);
+    return (database->host[0] != '\0' || database->service[0] == '\0') && each_host(database->host, is);
 }
 
 bool config_hosts_are_sockets(const struct database_config *database)
 {
-    return each_host(database, host_is_socket);
+    return hosts_are(database, host_is_socket);
+}
+
+bool config_hosts_are_local(const char *hosts)
+{
+    return each_host(hosts, host_is_local);
 }
 
 const char *config_sslmode(const struct database_config *database)
 {
     if (database->sslmode[0] != '\0')
         return database->sslmode;
-    return hosts_are_local(database) ? "disable" : "verify-full";
+    return hosts_are(database, host_is_local) ? "disable" : "verify-full";
 }
 
 bool config_is_insecure(const struct database_config *database)
 {
-    return strcmp(config_sslmode(database), "verify-full") != 0 && !hosts_are_local(database);
+    return strcmp(config_sslmode(database), "verify-full") != 0 && !hosts_are(database, host_is_local);
 }
 
-/*
- * Where a certificate is to be verified and no authority is named: the system's. Libpq before version 16 would look in
- * the home directory of a user that has none.
- */
-static bool find_authorities(struct config_parse *p, struct database_config *database)
+const char *config_system_authorities(void)
 {
     static const char *const files[] = {"/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt",
                                         "/etc/ssl/ca-bundle.pem", "/etc/ssl/cert.pem"};
 
+    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
+        if (access(files[i], R_OK) == 0)
+            return files[i];
+    return NULL;
+}
+
+/*
+ * Where a certificate is to be verified and no authority is named: the system's. Libpq before version 16 would look in
+ * the home directory of a user that has none. A service may name one: only the login can tell.
+ */
+static bool find_authorities(struct config_parse *p, struct database_config *database)
+{
+    const char *file = config_system_authorities();
+    char *copy;
+
     if (strncmp(config_sslmode(database), "verify-", 7) != 0 || database->sslrootcert[0] != '\0' ||
         database->service[0] != '\0')
         return true;
-    for (size_t i = 0; i < sizeof files / sizeof files[0]; i++)
-        if (access(files[i], R_OK) == 0) {
-            char *copy = strdup(files[i]);
-
-            if (copy == NULL)
-                return config_fail(p, "out of memory");
-            free(database->sslrootcert);
-            database->sslrootcert = copy;
-            return true;
-        }
-    return config_fail_key(p, "database.sslrootcert",
-                           "this is missing, and the system has no file of authorities (ca-certificates.crt); name the "
-                           "file that the server's certificate is verified with");
+    if (file == NULL)
+        return config_fail_key(
+            p, "database.sslrootcert",
+            "this is missing, and the system has no file of authorities (ca-certificates.crt); name the "
+            "file that the server's certificate is verified with");
+    copy = strdup(file);
+    if (copy == NULL)
+        return config_fail(p, "out of memory");
+    free(database->sslrootcert);
+    database->sslrootcert = copy;
+    return true;
 }
 
 static bool check_executables(struct config_parse *p, const struct string_list *executables)

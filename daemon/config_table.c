@@ -158,12 +158,15 @@ const struct config_row config_row[] = {
      .takes = TAKES_RECYCLE, .help = "libpq's service file. Empty: its default one."},
     {"database.sslmode", POOL_KEY(database.sslmode), .kind = &kind_choice, .fallback = "\"\"", .names = sslmodes,
      .takes = TAKES_RECYCLE,
-     .help = "As in libpq. Empty: disable where every host is a Unix socket or loopback, verify-full elsewhere and for "
-             "a service without host."},
+     .help =
+         "As in libpq. Empty: what the service says, or else disable where every host is a Unix socket or loopback, "
+         "verify-full elsewhere. A service that leads to another host with anything weaker is refused when it is "
+         "logged in with, unless allow_insecure is set."},
     {"database.sslrootcert", POOL_KEY(database.sslrootcert), .kind = &kind_string, .fallback = "\"\"", .max = FILE_MAX,
      .takes = TAKES_RECYCLE,
      .help = "File of the certificate authorities that the server's certificate is checked against, or what else "
-             "libpq takes here."},
+             "libpq takes here. Empty, where there is something to check: the system's; with a service, only if that "
+             "names none either, which --print-config cannot know."},
     {"database.allow_insecure", POOL_KEY(database.allow_insecure), .kind = &kind_boolean, .fallback = "false",
      .help =
          "Let sslmode be weaker than verify-full though the server is on another host. Shown in status, and logged at "

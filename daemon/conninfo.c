@@ -17,8 +17,6 @@
 #define TIMEOUT_LEAST_S 2     /* libpq takes less for 2 */
 #define PROBE_MOST_S    32767 /* tcp(7) */
 
-static char nothing[] = "";
-
 /* What the configuration has to say; an empty value says nothing. */
 struct ours {
     const char *keyword;
@@ -57,28 +55,48 @@ static PQconninfoOption *defaults(const char *service)
     return options;
 }
 
-static char *default_of(const PQconninfoOption *options, const char *keyword)
+const char *conninfo_value(const PQconninfoOption *options, const char *keyword)
 {
     for (const PQconninfoOption *o = options; o->keyword != NULL; o++)
         if (strcmp(o->keyword, keyword) == 0)
-            return o->val == NULL ? nothing : o->val;
-    return nothing;
+            return o->val == NULL ? "" : o->val;
+    return "";
+}
+
+/* An address is where the connection goes, whatever host is named beside it. */
+static bool is_local(const char *hosts, const PQconninfoOption *options)
+{
+    return config_hosts_are_local(hosts) && config_hosts_are_local(conninfo_value(options, "hostaddr"));
 }
 
 /* Ours if it is configured, else what a service says, else by where the connection goes. */
-static const char *sslmode(const struct database_config *database, const PQconninfoOption *options)
+static const char *sslmode(const struct database_config *database, const PQconninfoOption *options, const char *hosts)
 {
-    struct database_config there = *database;
-
-    for (const PQconninfoOption *o = options; o->keyword != NULL && *database->sslmode == '\0'; o++)
+    if (*database->sslmode != '\0')
+        return database->sslmode;
+    for (const PQconninfoOption *o = options; o->keyword != NULL; o++)
         if (strcmp(o->keyword, "sslmode") == 0 && o->val != NULL && o->compiled != NULL &&
             strcmp(o->val, o->compiled) != 0)
             return o->val;
-    if (*there.host == '\0') {
-        there.host = default_of(options, "host");
-        there.service = nothing;
-    }
-    return config_sslmode(&there);
+    return is_local(hosts, options) ? "disable" : "verify-full";
+}
+
+/* As the configuration has it, which does not know what a service says. */
+static const char *authorities(const struct database_config *database, const PQconninfoOption *options,
+                               const char *mode)
+{
+    const char *file = NULL;
+
+    if (*database->sslrootcert == '\0' && *conninfo_value(options, "sslrootcert") == '\0' &&
+        strncmp(mode, "verify-", 7) == 0)
+        file = config_system_authorities();
+    return file != NULL ? file : database->sslrootcert;
+}
+
+bool conninfo_is_insecure(const PQconninfoOption *options)
+{
+    return strcmp(conninfo_value(options, "sslmode"), "verify-full") != 0 &&
+           !is_local(conninfo_value(options, "host"), options);
 }
 
 /* Hosts share the time a login may take, so that one that never answers does not use it up. */
@@ -164,11 +182,22 @@ int conninfo_make(const struct pool_config *pool, const char *password, char con
     const struct database_config *d = &pool->database;
     PQconninfoOption *options = defaults(d->service);
     char timeout[24], user_timeout[24], probe_after[24], probe_every[24];
-    const char *hosts = *d->host != '\0' ? d->host : options == NULL ? "" : default_of(options, "host");
+    const char *hosts = *d->host != '\0' ? d->host : options == NULL ? "" : conninfo_value(options, "host");
+    const char *mode;
     int status = -1;
 
+    (void)snprintf(error, size, "pool \"%s\": its database's settings do not fit into a connection string", pool->name);
     if (options == NULL || options_make(&d->settings, settings) == -1)
         goto done;
+    mode = sslmode(d, options, hosts);
+    if (strcmp(mode, "verify-full") != 0 && !is_local(hosts, options) && !d->allow_insecure) {
+        /* All that the configuration itself has to say of it was judged when it was read. */
+        (void)snprintf(error, size,
+                       "service \"%s\" leads to a server on another host, where sslmode \"%s\" lets whoever is on the "
+                       "way read or change what is said; write verify-full, or \"allow_insecure\": true in pool \"%s\"",
+                       d->service, mode, pool->name);
+        goto done;
+    }
     (void)snprintf(timeout, sizeof timeout, "%lld", (long long)seconds_a_host(pool, hosts));
     (void)snprintf(user_timeout, sizeof user_timeout, "%lld", (long long)d->tcp_user_timeout_ms);
     probe_seconds(d->tcp_user_timeout_ms, 2, probe_after);
@@ -182,8 +211,8 @@ int conninfo_make(const struct pool_config *pool, const char *password, char con
             {"user", d->user},
             {"password", password},
             {"passfile", d->passfile},
-            {"sslmode", sslmode(d, options)},
-            {"sslrootcert", d->sslrootcert},
+            {"sslmode", mode},
+            {"sslrootcert", authorities(d, options, mode)},
             {"sslcert", d->sslcert},
             {"sslkey", d->sslkey},
             {"sslcrl", d->sslcrl},
@@ -208,9 +237,6 @@ int conninfo_make(const struct pool_config *pool, const char *password, char con
     }
 
 done:
-    if (status == -1)
-        (void)snprintf(error, size, "pool \"%s\": its database's settings do not fit into a connection string",
-                       pool->name);
     PQconninfoFree(options);
     return status;
 }

@@ -123,5 +123,9 @@ void conninfo_environment(const struct database_config *database);
 /* Every keyword that has a value, as one string. 0, or -1 with a message. */
 int conninfo_make(const struct pool_config *pool, const char *password, char conninfo[CONNINFO_MAX], char *error,
                   size_t size);
+/* The value that KEYWORD has in OPTIONS; "": none. */
+const char *conninfo_value(const PQconninfoOption *options, const char *keyword);
+/* May what is said to a server on another host be read or changed on the way, under OPTIONS? */
+bool conninfo_is_insecure(const PQconninfoOption *options);
 
 #endif

@@ -92,6 +92,17 @@ static bool add_cancel(struct message *m, PGconn *conn, const char *peer, const 
     return done;
 }
 
+/* A service may have a say in that, which the supervisor does not know. */
+static bool add_insecure(struct message *m, PGconn *conn)
+{
+    PQconninfoOption *options = PQconninfo(conn);
+    bool fits = options != NULL &&
+                (!conninfo_is_insecure(options) || fact_add(m, ".insecure", conninfo_value(options, "sslmode")));
+
+    PQconninfoFree(options);
+    return fits;
+}
+
 /* What protects the session, and until when the server's certificate is good. */
 static bool add_protection(struct message *m, PGconn *conn)
 {
@@ -128,7 +139,7 @@ bool login_facts(struct message *m, PGconn *conn, const struct trace *trace, cha
     fits = fits && fact_add(m, ".host", PQhost(conn)) && fact_add(m, ".port", PQport(conn)) &&
            fact_add(m, ".address", PQhostaddr(conn));
     fits = fits && fact_add(m, ".cancel", readable ? "key" : "query");
-    fits = fits && (!PQsslInUse(conn) || add_protection(m, conn));
+    fits = fits && add_insecure(m, conn) && (!PQsslInUse(conn) || add_protection(m, conn));
     fits = fits && (!readable || add_cancel(m, conn, peer, trace->key));
     free(peer);
     if (!fits)

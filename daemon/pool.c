@@ -431,6 +431,26 @@ void pool_recover(struct pool *pool)
     pool_sweep(pool);
 }
 
+/* ---- what its administrator allowed ---- */
+
+bool pool_is_insecure(const struct pool *pool)
+{
+    bool insecure = config_is_insecure(&pool->config->database);
+
+    for (uint32_t i = 0; pool->backend != NULL && i < pool->segment.slots && !insecure; i++)
+        insecure = pool->backend[i].fd != -1 && pool->backend[i].insecure;
+    return insecure;
+}
+
+void pool_warn_insecure(struct pool *pool, const char *sslmode)
+{
+    if (!pool->insecure_warned)
+        log_warning("pool=%s: sslmode \"%s\" to a server on another host: what is said to it can be read or changed on "
+                    "the way (allow_insecure)",
+                    pool->config->name, sslmode);
+    pool->insecure_warned = true;
+}
+
 /* ---- change and end ---- */
 
 void pool_reconfigure(struct pool *pool, const struct pool_config *config)

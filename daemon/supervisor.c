@@ -319,10 +319,7 @@ static void serve(struct supervisor *s)
     audit_look(s);
     for (size_t i = 0; i < s->pools; i++)
         if (config_is_insecure(&s->pool[i]->config->database))
-            log_warning(
-                "pool=%s: sslmode \"%s\" to a server on another host: what is said to it can be read or changed on "
-                "the way (allow_insecure)",
-                s->pool[i]->config->name, config_sslmode(&s->pool[i]->config->database));
+            pool_warn_insecure(s->pool[i], config_sslmode(&s->pool[i]->config->database));
     if (guest_listen(s, s->listener[LISTENER_WORKER]) == -1 || door_listen(s, s->listener[LISTENER_DOOR]) == -1 ||
         admin_listen(s, s->listener[LISTENER_ADMIN]) == -1)
         fatal(1, "cannot watch the listening sockets");

@@ -73,6 +73,7 @@ struct backend {
     uint64_t since;              /* phase entered; ns */
     uint64_t connected;          /* login done; ns */
     int64_t certificate_expires; /* of the server; s since 1970, 0: it showed none */
+    bool insecure;               /* what is said can be read or changed on the way, says its login */
     char *facts;                 /* as message.h has them, without the cancel key */
     enum close_reason reason;    /* CLOSE_NONE: it is not on its way out */
     bool recycle;                /* to be replaced, an administrator says */
@@ -183,6 +184,7 @@ struct pool {
     struct stats_rate rate;
     struct stats_kept *kept;    /* of a segment that is being replaced; NULL: none */
     int64_t certificate_warned; /* when its end was last logged; s since 1970 */
+    bool insecure_warned;       /* likewise */
     bool role_probing;          /* one is under way */
     bool role_unknown;          /* the last one failed, and the log has said so */
     uint64_t role_probe_at;     /* none before; ns */
@@ -262,6 +264,9 @@ void pool_password_changed(struct pool *pool);            /* the file it was ref
 void pool_sweep(struct pool *pool);                       /* a worker died, or a second passed */
 void pool_correct_word(struct pool *pool, uint32_t slot); /* where it says what cannot be */
 void pool_reconfigure(struct pool *pool, const struct pool_config *config);
+/* May what is said to its server be read or changed on the way, by its configuration or a session's login? */
+bool pool_is_insecure(const struct pool *pool);
+void pool_warn_insecure(struct pool *pool, const char *sslmode); /* in the log, once */
 void pool_stop(struct pool *pool, enum shutdown_mode mode);
 bool pool_stopped(const struct pool *pool);
 

@@ -255,6 +255,82 @@ START_TEST(injected_bytes_are_refused)
 }
 END_TEST
 
+/* ---- servers on another host ---- */
+
+/* An address that is not loopback by its form, and leads to this machine's all the same. */
+#define ELSEWHERE "::ffff:127.0.0.1"
+
+static void write_services(void)
+{
+    tls_shell("printf '[all]\\nhost=" ELSEWHERE "\\nport=%d\\ndbname=clinic\\nuser=clinic\\nsslmode=disable\\n[mode]\\n"
+              "sslmode=disable\\n[address]\\nhostaddr=" ELSEWHERE "\\n[verified]\\nhostaddr=" ELSEWHERE "\\n"
+              "sslmode=verify-full\\n' >services && chmod 644 services",
+              tls_server->port);
+}
+
+#define SERVICE(host, name) "'host': '" host "', 'servicefile': '$/services', 'service': '" name "'"
+#define FROM_SERVICE        SERVICE("", "all") ", 'port': '', 'dbname': '', 'user': ''"
+
+static const struct {
+    const char *database, *words;
+} elsewhere[] = {
+    {FROM_SERVICE, "service \"all\" leads to a server on another host, where sslmode \"disable\""},
+    {SERVICE(ELSEWHERE, "mode"), "service \"mode\" leads to a server on another host, where sslmode \"disable\""},
+    {SERVICE("localhost", "address") ", 'sslmode': 'prefer'", "where sslmode \"prefer\" lets"},
+    /* What nobody says is verify-full, by the system's authorities. */
+    {SERVICE("localhost", "address"), "(self-signed certificate in certificate chain)"},
+    {SERVICE("127.0.0.1", "verified"), "(self-signed certificate in certificate chain)"},
+};
+
+START_TEST(service_is_as_safe_as_the_rest)
+{
+    tls_authority("ours");
+    tls_certificate("good", "ours", "IP:127.0.0.1", 2);
+    tls_shell("cat ours.crt >>good.crt");
+    tls_serve("good");
+    write_services();
+    tls_start(elsewhere[_i].database);
+    expect_refused(elsewhere[_i].words);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
+static const char *const weaker[] = {FROM_SERVICE ", 'allow_insecure': true",
+                                     "'host': '" ELSEWHERE "', 'sslmode': 'disable', 'allow_insecure': true"};
+
+static bool is_insecure(const char *command)
+{
+    json_t *result = pglendd_result(tls_daemon, command, NULL);
+    const json_t *pools = json_is_array(result) ? result : json_object_get(result, "pools");
+    bool insecure = json_is_true(json_object_get(json_array_get(pools, 0), "insecure"));
+
+    json_decref(result);
+    return insecure;
+}
+
+/* Shown in status, and logged at each start. */
+START_TEST(insecure_is_asked_for_and_told)
+{
+    static const char words[] = "sslmode \"disable\" to a server on another host";
+    pglend *pool;
+    PGconn *conn;
+    pid_t supervisor;
+
+    write_services();
+    tls_start(weaker[_i]);
+    pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert(is_insecure("status") && is_insecure("pools") && is_insecure("inventory"));
+    ck_assert_uint_eq(pglendd_logged(tls_daemon, words), 1);
+    supervisor = pglendd_process(tls_daemon, "supervisor");
+    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    wait_until(pglendd_logged(tls_daemon, words) == 2, 10);
+    pglend_close(pool);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
 /* ---- certificates that end, and others in their place ---- */
 
 static bool is_due(void)
@@ -266,27 +342,13 @@ static bool is_due(void)
     return due;
 }
 
-/* Lines of the log that have TEXT. */
-static unsigned logged(const char *text)
-{
-    FILE *f = fopen(tls_daemon->log, "re");
-    char line[4096];
-    unsigned count = 0;
-
-    ck_assert_ptr_nonnull(f);
-    while (fgets(line, sizeof line, f) != NULL)
-        count += strstr(line, text) != NULL;
-    (void)fclose(f);
-    return count;
-}
-
 START_TEST(certificate_that_ends_is_warned_about)
 {
     tls_start_good(""); /* for two days */
     ck_assert(is_due());
-    wait_until(logged("the server's certificate \"/CN=good\" ends on 20") == 1, 5);
+    wait_until(pglendd_logged(tls_daemon, "the server's certificate \"/CN=good\" ends on 20") == 1, 5);
     harness_sleep_ms(2500); /* more sweeps, and no more warnings */
-    ck_assert_uint_eq(logged("the server's certificate"), 1);
+    ck_assert_uint_eq(pglendd_logged(tls_daemon, "the server's certificate"), 1);
     pglendd_configure(tls_daemon, tls_server, tls_overrides(TLS_VERIFIED, "'certificate_warn': '1d'"));
     json_decref(pglendd_result(tls_daemon, "reload", NULL));
     wait_until(!is_due(), 5);
@@ -370,6 +432,8 @@ int main(void)
     tcase_add_checked_fixture(tc, tls_begin, NULL);
     tcase_add_loop_test(tc, untrusted_server_is_refused, 0, (int)(sizeof refusals / sizeof refusals[0]));
     tcase_add_test(tc, injected_bytes_are_refused);
+    tcase_add_loop_test(tc, service_is_as_safe_as_the_rest, 0, (int)(sizeof elsewhere / sizeof elsewhere[0]));
+    tcase_add_loop_test(tc, insecure_is_asked_for_and_told, 0, (int)(sizeof weaker / sizeof weaker[0]));
     tc = harness_live_case(suite, "renewed", 30);
     tcase_add_checked_fixture(tc, tls_begin, NULL);
     tcase_add_test(tc, certificate_that_ends_is_warned_about);
