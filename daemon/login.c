@@ -175,17 +175,16 @@ static void return_pages(void)
 static _Noreturn void stay(const struct job *job, const struct pool_config *pool, PGconn *conn)
 {
     char why[160] = "";
-    int pair[2];
+    int pair[2], server;
+    SSL *ssl = NULL;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == -1)
         (void)snprintf(why, sizeof why, "cannot make the socket to lend: %s", strerror(errno));
-    else if (!relay_scrub(conn))
-        (void)snprintf(why, sizeof why, "cannot look for the password in memory, to wipe it: /proc/self/maps: %s",
+    else if ((ssl = login_detach(conn, &server)) == NULL)
+        (void)snprintf(why, sizeof why, "cannot take the TLS session from libpq, and wipe what that knew: %s",
                        strerror(errno));
-    if (*why != '\0') {
-        PQfinish(conn);
+    if (ssl == NULL)
         failed(job, LOGIN_FAILED_OTHER, why);
-    }
     if (pool->isolation != ISOLATION_STRICT) /* else leases come over it */
         descriptors_refuse(pair[0]);
     answer.status = BACKEND_RELAYED;
@@ -195,7 +194,7 @@ static _Noreturn void stay(const struct job *job, const struct pool_config *pool
     (void)close(CHANNEL_FD);
     explicit_bzero(&answer, sizeof answer);
     return_pages();
-    relay_run(job, conn, pair[0], pool->isolation == ISOLATION_STRICT);
+    relay_run(job, ssl, server, pair[0], pool->isolation == ISOLATION_STRICT);
 }
 
 static _Noreturn void hand_over(const struct job *job, const struct pool_config *pool, PGconn *conn,

@@ -9,6 +9,7 @@
 #include "sandbox.h"
 
 #include <libpq-fe.h>
+#include <openssl/types.h>
 
 /* job.c: what the keeper asks of a login, a cancel, a reload; keeper_job.c makes it */
 struct job {
@@ -109,13 +110,17 @@ int cancel_wait(int sock, short events, int64_t until);
 enum cancel_status cancel_tls(int sock, const json_t *tls, const unsigned char *request, size_t size, int64_t until,
                               char *why, size_t why_size);
 
-/* relay.c: wipe CONN's password from this process's memory; false, with errno: it cannot be looked through */
-bool relay_scrub(const PGconn *conn);
 /*
- * be the way between CONN's TLS session and BASE until one of the two ends, and, if STRICT, in its place the sockets of
- * single leases that come over it
+ * login_detach.c: take the TLS session from CONN, which is gone then, and its socket, in *SERVER; and wipe from this
+ * process's memory what libpq knew. NULL, with errno: one of that cannot be, and the process is of no use any more.
  */
-_Noreturn void relay_run(const struct job *job, PGconn *conn, int base, bool strict);
+SSL *login_detach(PGconn *conn, int *server);
+
+/*
+ * relay.c: be the way between a TLS session, on the socket SERVER, and BASE until one of the two ends, and, if STRICT,
+ * in its place the sockets of single leases that come over it
+ */
+_Noreturn void relay_run(const struct job *job, SSL *ssl, int server, int base, bool strict);
 
 /* conninfo.c */
 /* The environment says nothing to libpq: no PG variable but pglend's own, HOME of the present user. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * relay.c - a login that stays: between libpq's TLS session and the socket that is lent in its place.
+ * relay.c - a login that stays: between its TLS session and the socket that is lent in its place.
  *
  * The keys of a TLS session are in the process that made it, so its socket alone would be of no use to a borrower. What
  * is lent is one end of a socket pair; here bytes go between the other end and the session, and nothing is looked at.
@@ -18,7 +18,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <inttypes.h>
 #include <malloc.h>
 #include <openssl/err.h>
 #include <openssl/ssl.h>
@@ -303,54 +302,6 @@ static void pump(struct relay *r)
     }
 }
 
-/* ---- the secret ---- */
-
-/*
- * libpq keeps copies of the password, and has left others in memory that it freed. All of it that can be written is
- * searched. A short one is not: it would be found where it is something else.
- */
-#define SCRUB_LEAST 6
-#define SCRUB_MOST  (UINTPTR_MAX >> 34) /* a larger mapping is no memory that libpq allocates from: 1 GiB */
-
-/* By hand, and unwatched: the places are other people's, some of them freed, which AddressSanitizer would report. */
-__attribute__((no_sanitize("address"))) static void scrub_region(volatile char *from, uintptr_t length,
-                                                                 const char *needle, size_t needle_length)
-{
-    for (uintptr_t at = 0; at + needle_length <= length; at++) {
-        size_t same = 0;
-
-        if (from[at] != needle[0] || from + at == needle)
-            continue;
-        while (same < needle_length && from[at + same] == needle[same])
-            same++;
-        for (size_t i = 0; same == needle_length && i < needle_length; i++)
-            from[at + i] = 0;
-    }
-}
-
-bool relay_scrub(const PGconn *conn)
-{
-    static char needle[PASSWORD_MAX], line[512];
-    size_t length = strnlen(PQpass(conn), sizeof needle - 1);
-    FILE *maps = fopen("/proc/self/maps", "re");
-
-    memcpy(needle, PQpass(conn), length);
-    while (maps != NULL && length >= SCRUB_LEAST && fgets(line, sizeof line, maps) != NULL) {
-        uintptr_t from, to;
-        char rights[8];
-
-        /* Addresses are hexadecimal (proc(5)); what is not readable and writable holds nothing of ours. */
-        /* NOLINTNEXTLINE(cert-err34-c): the kernel's own numbers */
-        if (sscanf(line, "%" SCNxPTR "-%" SCNxPTR " %7s", &from, &to, rights) == 3 && strncmp(rights, "rw", 2) == 0 &&
-            strstr(line, "[v") == NULL && to - from <= SCRUB_MOST)
-            scrub_region((char *)from, to - from, needle, length); /* NOLINT(performance-no-int-to-ptr) */
-    }
-    if (maps != NULL)
-        (void)fclose(maps);
-    explicit_bzero(needle, sizeof needle);
-    return maps != NULL;
-}
-
 /* ---- its life ---- */
 
 /* A hundred relays are a hundred times this: what was for the handshake alone goes, hundreds of authorities perhaps. */
@@ -364,12 +315,12 @@ static void shrink(const struct relay *r)
     (void)malloc_trim(0);
 }
 
-void relay_run(const struct job *job, PGconn *conn, int base, bool strict)
+void relay_run(const struct job *job, SSL *ssl, int server, int base, bool strict)
 {
     static unsigned char down[FLOW_SIZE], up[FLOW_SIZE];
     static const int ignored[] = {SIGHUP, SIGINT, SIGTERM, SIGPIPE};
-    struct relay r = {.ssl = PQsslStruct(conn, "OpenSSL"),
-                      .server = PQsocket(conn),
+    struct relay r = {.ssl = ssl,
+                      .server = server,
                       .base = base,
                       .lease = -1,
                       .strict = strict,

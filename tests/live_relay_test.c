@@ -114,7 +114,7 @@ START_TEST(stopped_relay_ends_its_lease)
     tls_start_good("'lease_max': '2s'");
     pool = pglend_open(tls_daemon->runtime_dir, "clinic");
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
-    wait_until((relay = relay_of(0)) != 0, 5); /* it lends before it has its title */
+    wait_until((relay = relay_of(0)) != 0, 5); /* it takes its name when the session is known already */
     stop_relay(relay);
     ck_assert_int_ne(query_status(conn), PGRES_TUPLES_OK); /* when it is revoked */
     (void)pglend_release(pool, conn);
@@ -137,7 +137,7 @@ START_TEST(stopped_relay_is_not_lent_again)
     tls_start_good("");
     pool = pglend_open(tls_daemon->runtime_dir, "clinic");
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
-    wait_until((relay = relay_of(0)) != 0, 5); /* it lends before it has its title */
+    wait_until((relay = relay_of(0)) != 0, 5); /* it takes its name when the session is known already */
     stop_relay(relay);
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 20000));
