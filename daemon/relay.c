@@ -29,8 +29,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define FLOW_SIZE   65536 /* four of the largest records that TLS has (RFC 8446, section 5.1) */
-#define FAREWELL_MS 5000  /* for the server to end, once nobody is left on this side */
+#define FLOW_SIZE   65536                /* four of the largest records that TLS has (RFC 8446, section 5.1) */
+#define FAREWELL_NS UINT64_C(5000000000) /* for the server to end, once nobody is left on this side */
 
 /* One way: bytes from AT to END are still to be written. */
 struct flow {
@@ -50,11 +50,11 @@ struct relay {
     bool base_ended;             /* nobody is there, but the lease goes on */
     struct flow down, up;        /* from the server, and to it */
     short server_wants;          /* poll events that the TLS session waits for */
-    bool read_wants_write;       /* TLS has to send before it can read on ... */
-    bool write_wants_read;       /* ... and the other way round */
+    bool read_wants_write;       /* TLS has to send before it can read on */
     bool lent_readable;          /* as far as is known */
     bool server_readable;        /* likewise */
     bool closed_up, closed_down; /* the end of that way has been passed on */
+    uint64_t farewell;           /* when it ends whatever the server does; ns, 0: somebody may still hear that */
 };
 
 /* Who speaks to the server, and to whom the server speaks. */
@@ -114,15 +114,32 @@ static void read_server(struct relay *r)
     r->server_readable = SSL_has_pending(r->ssl) == 1;
 }
 
+/* Nobody has the other end of the base any more. What was said to the server may still go, but not for ever. */
+static void bid_farewell(struct relay *r)
+{
+    if (r->farewell == 0)
+        r->farewell = clock_ns() + FAREWELL_NS;
+}
+
+static bool is_late(const struct relay *r)
+{
+    return r->farewell != 0 && clock_ns() >= r->farewell;
+}
+
 static void write_lent(struct relay *r)
 {
     struct flow *f = &r->down;
     ssize_t sent = send(hearer(r), f->bytes + f->at, f->end - f->at, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-    if (sent >= 0)
+    if (sent >= 0) {
         f->at += (size_t)sent;
-    else if (errno != EAGAIN && errno != EINTR)
+    } else if (errno != EAGAIN && errno != EINTR) {
         f->at = f->end; /* nobody is there any more to read it */
+        if (r->begun)
+            r->lent_readable = true; /* a lease that has ended */
+        else
+            bid_farewell(r);
+    }
 }
 
 /* ---- to the server ---- */
@@ -203,12 +220,10 @@ static void write_server(struct relay *r)
     if (sent > 0) {
         f->at += (size_t)sent;
         r->server_wants = 0;
-        r->write_wants_read = false;
         return;
     }
     event = wanted(r, sent);
     r->server_wants = event;
-    r->write_wants_read = event == POLLIN;
     if (event == 0) {
         f->at = f->end;
         f->ended = true;
@@ -258,11 +273,20 @@ static void pass_ends_on(struct relay *r)
     }
 }
 
-/* False: nothing happened for as long as a farewell may take. */
-static bool wait_for_events(struct relay *r)
+/* For poll; -1: for ever. Rounded up. */
+static int patience(const struct relay *r)
+{
+    uint64_t now = clock_ns();
+
+    if (r->farewell == 0)
+        return -1;
+    return r->farewell > now ? (int)((r->farewell - now) / 1000000 + 1) : 0;
+}
+
+static void wait_for_events(struct relay *r)
 {
     struct pollfd p[3] = {{.fd = r->server}, {.fd = speaker(r)}, {.fd = r->base}};
-    int ready;
+    bool half = r->closed_up && r->farewell == 0; /* who says nothing more may still hear */
 
     if (is_empty(&r->down) && !r->down.ended)
         p[0].events |= r->read_wants_write ? POLLOUT : POLLIN;
@@ -275,30 +299,30 @@ static bool wait_for_events(struct relay *r)
     if (r->lease != -1 && !r->over && !r->base_ended)
         p[2].events |= POLLIN | POLLRDHUP;
     for (int i = 0; i < 3; i++)
-        if (p[i].events == 0)
+        if (p[i].events == 0 && (i != 1 || !half))
             p[i].fd = -1; /* else an end that is known already would be reported without end */
-    do
-        ready = poll(p, 3, r->closed_up ? FAREWELL_MS : -1);
-    while (ready == -1 && errno == EINTR);
+    while (poll(p, 3, patience(r)) == -1 && errno == EINTR)
+        continue;
     if ((p[0].revents & (POLLIN | POLLHUP | POLLERR)) != 0 || (r->read_wants_write && p[0].revents != 0))
         r->server_readable = true;
     if ((p[0].revents & (r->server_wants | POLLHUP | POLLERR)) != 0)
         r->server_wants = 0;
     if ((p[1].revents & (POLLIN | POLLHUP | POLLERR)) != 0)
         r->lent_readable = true;
+    if (half && (p[1].revents & (POLLHUP | POLLERR)) != 0)
+        bid_farewell(r);
     if ((p[2].revents & ~POLLOUT) != 0)
         look_at_base(r, (p[2].revents & (POLLRDHUP | POLLHUP | POLLERR)) != 0);
-    return ready > 0;
 }
 
 static void pump(struct relay *r)
 {
-    while (!r->closed_down) {
-        while (move_on(r))
+    while (!r->closed_down && !is_late(r)) {
+        while (move_on(r) && !is_late(r))
             continue;
         pass_ends_on(r);
-        if (!r->closed_down && !wait_for_events(r))
-            return;
+        if (!r->closed_down)
+            wait_for_events(r);
     }
 }
 

@@ -7,10 +7,14 @@
 #include "pglend.h"
 #include "tls.h"
 
+#include <arpa/inet.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -146,6 +150,74 @@ START_TEST(stopped_relay_is_not_lent_again)
     ck_assert_int_eq(kill(relay, SIGKILL), 0);
     pglend_close(pool);
     pglendd_stop(tls_daemon);
+}
+END_TEST
+
+/* ---- ends ---- */
+
+/* Who says that nothing more comes hears the rest, however long that takes. */
+START_TEST(half_close_waits_for_the_answer)
+{
+    static const char sql[] = "select 'late' from pg_sleep(6)";
+    struct pollfd p = {.events = POLLIN};
+    char query[64] = "Q", answer[512];
+    uint32_t length = htonl(sizeof sql + 4);
+    size_t got = 0;
+    ssize_t more;
+    pglend *pool;
+    PGconn *conn;
+
+    tls_start_good("");
+    pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    p.fd = PQsocket(conn);
+    memcpy(query + 1, &length, sizeof length);
+    memcpy(query + 5, sql, sizeof sql);
+    ck_assert_int_eq(send(p.fd, query, 5 + sizeof sql, 0), 5 + sizeof sql);
+    ck_assert_int_eq(shutdown(p.fd, SHUT_WR), 0);
+    do {
+        ck_assert_int_eq(poll(&p, 1, 20000), 1);
+        more = recv(p.fd, answer + got, sizeof answer - got, 0);
+        got += more > 0 ? (size_t)more : 0;
+    } while (more > 0);
+    ck_assert_msg(memmem(answer, got, "late", 4) != NULL, "the answer did not come");
+    wait_until(relay_of(0) == 0, 2);
+    (void)pglend_discard(pool, conn);
+    pglend_close(pool);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
+/* Its answer is larger than all that stands between here and the server. */
+static int ask_for_much(void *argument, int sock)
+{
+    pglend *pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    PGconn *conn = pglend_acquire(pool, 10000);
+
+    (void)argument;
+    ck_assert_ptr_nonnull(conn);
+    ck_assert_int_eq(PQsendQuery(conn, "select repeat('x', 1000), generate_series(1, 1000000000)"), 1);
+    say(sock, 'a');
+    (void)hear(sock, 60);
+    return 1;
+}
+
+/* No supervisor, no keeper, no borrower: nobody hears, and the server need not go on. */
+START_TEST(nobody_is_left)
+{
+    struct worker_process worker;
+    pid_t relay;
+
+    tls_start_good("");
+    worker_fork(&worker, ask_for_much, NULL);
+    ck_assert_int_eq(hear(worker.sock, 10), 'a');
+    ck_assert_int_ne(relay = relay_of(0), 0);
+    pglendd_kill(tls_daemon);
+    ck_assert_int_ne(process_state(relay), 0);
+    worker_kill(&worker, SIGKILL);
+    wait_until(waitpid(relay, NULL, WNOHANG) == relay, 10); /* its parent was the keeper, and is the test now */
+    wait_until(postgres_sessions(tls_server) == 0, 10);
+    pglendd_free(tls_daemon);
 }
 END_TEST
 
@@ -339,6 +411,8 @@ int main(void)
     tcase_add_test(tc, stopped_relay_fails_its_check);
     tcase_add_test(tc, stopped_relay_ends_its_lease);
     tcase_add_test(tc, stopped_relay_is_not_lent_again);
+    tcase_add_test(tc, half_close_waits_for_the_answer);
+    tcase_add_test(tc, nobody_is_left);
     tcase_add_loop_test(tc, cancel_is_encrypted, 0, (int)(sizeof imposters / sizeof imposters[0]));
     tcase_add_test(tc, trusted_both_ways);
     tc = harness_live_case(suite, "bulk", harness_rounds(30));
