@@ -43,7 +43,7 @@ static void put_warnings(FILE *out, const json_t *pool)
         const char *key, *words;
     } rows[] = {
         {"insecure", "the link to the server is not verified (allow_insecure)"},
-        {"certificate_due", "a certificate of the server ends soon, or has ended: the log says which"},
+        {"certificate_due", "a certificate ends soon, or has ended: the log says which"},
     };
     char name[256], reason[256], cancel[256];
 
@@ -84,7 +84,8 @@ static const struct cli_column slot_columns[] = {
     {"POOL", "pool", CLI_TEXT},        {"SLOT", "slot", CLI_NUMBER},           {"STATE", "state", CLI_TEXT},
     {"GEN", "generation", CLI_NUMBER}, {"BACKEND", "backend_pid", CLI_NUMBER}, {"WORKER", "worker_pid", CLI_NUMBER},
     {"SINCE", "since_s", CLI_SECONDS}, {"USES", "uses", CLI_NUMBER},           {"RESETTING", "reset_pending", CLI_FLAG},
-    {"ACTOR", "actor", CLI_TEXT},      {"PURPOSE", "purpose", CLI_TEXT},
+    {"ACTOR", "actor", CLI_TEXT},      {"PURPOSE", "purpose", CLI_TEXT},       {"MODE", "mode", CLI_TEXT},
+    {"TLS", "tls", CLI_TEXT},
 };
 const struct cli_view cli_view_slots = {.none = "no slots", COLUMNS(slot_columns)};
 

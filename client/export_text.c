@@ -51,6 +51,8 @@ static const struct metric {
     {"pglend_pool_longest_lease_seconds", GAUGE, "longest_lease_s", NULL, "Age of the oldest lease that is out."},
     {"pglend_certificate_expiry_timestamp_seconds", GAUGE, "certificate_expires_s", NULL,
      "When the first of the certificates ends that the pool's servers showed."},
+    {"pglend_client_certificate_expiry_timestamp_seconds", GAUGE, "client_certificate_expires_s", NULL,
+     "When the first of the certificates ends that the pool's sessions showed to their servers."},
     {"pglend_pool_retire_postponed", GAUGE, "retire_postponed", NULL,
      "Sessions due for replacement that are kept because logins fail."},
 };
@@ -152,6 +154,39 @@ static void put_head(FILE *out, const char *name, const char *type, const char *
     fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", name, help, name, type);
 }
 
+/* Protocol and cipher are two words of one text; a session in the clear has neither. */
+static void put_sessions(FILE *out, const json_t *pool)
+{
+    const char *name = json_string_value(json_object_get(pool, "pool"));
+    const json_t *entry;
+    size_t i;
+
+    json_array_foreach(json_object_get(pool, "sessions"), i, entry)
+    {
+        const char *mode = json_string_value(json_object_get(entry, "mode"));
+        const char *tls = json_string_value(json_object_get(entry, "tls"));
+        const char *subject = json_string_value(json_object_get(entry, "certificate"));
+        char protocol[64] = "", cipher[64] = "";
+
+        if (name == NULL || mode == NULL)
+            continue;
+        if (tls != NULL)
+            (void)sscanf(tls, "%63s %63s", protocol, cipher);
+        fputs("pglend_session_tls_info{", out);
+        put_label(out, "pool", name);
+        fputc(',', out);
+        put_label(out, "mode", mode);
+        fputc(',', out);
+        put_label(out, "protocol", protocol);
+        fputc(',', out);
+        put_label(out, "cipher", cipher);
+        fputc(',', out);
+        put_label(out, "subject", subject != NULL ? subject : "");
+        fputs("} ", out);
+        put_value(out, json_object_get(entry, "count"));
+    }
+}
+
 /* Of the daemon as a whole. Where there is no audit trail, nothing is said of it. */
 static void put_audit(FILE *out, const json_t *status)
 {
@@ -184,6 +219,10 @@ char *export_text(const json_t *status, const json_t *pools)
             put_head(out, metrics[m].name, type_names[metrics[m].type], metrics[m].help);
         json_array_foreach(pools, i, pool) put_pool(out, &metrics[m], pool);
     }
+    if (pools != NULL)
+        put_head(out, "pglend_session_tls_info", type_names[GAUGE],
+                 "Sessions, by what is between borrower and server, and how that way is protected.");
+    json_array_foreach(pools, i, pool) put_sessions(out, pool);
     ok = ferror(out) == 0;
     if (fclose(out) != 0 || !ok) {
         free(text);

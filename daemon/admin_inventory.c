@@ -12,8 +12,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* One more of those of ARRAY that say the same as WHAT (taken over) in every member but "count". */
-static void count_in(json_t *array, json_t *what)
+void admin_count_in(json_t *array, json_t *what)
 {
     json_t *entry;
     size_t i;
@@ -53,14 +52,15 @@ static json_t *servers(const struct pool *pool)
 
         if (b->phase == BACKEND_NONE || b->phase == BACKEND_CONNECTING)
             continue;
-        count_in(array, json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "host", fact(b, ".host"), "port",
-                                  fact(b, ".port"), "dbname", fact(b, ".dbname"), "role", fact(b, ".user"), "version",
-                                  fact(b, "server_version"), "tls", fact(b, ".tls"), "certificate",
-                                  fact(b, ".certificate"), "certificate_expires",
-                                  backend_fact(b, ".certificate_expires", expires, sizeof expires) != NULL
-                                      ? json_integer(strtoll(expires, NULL, 10))
-                                      : json_null(),
-                                  "count", 1));
+        admin_count_in(array,
+                       json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:o, s:i}", "host", fact(b, ".host"), "port",
+                                 fact(b, ".port"), "dbname", fact(b, ".dbname"), "role", fact(b, ".user"), "version",
+                                 fact(b, "server_version"), "mode", fact(b, FACT_MODE), "tls", fact(b, ".tls"),
+                                 "certificate", fact(b, ".certificate"), "certificate_expires",
+                                 backend_fact(b, ".certificate_expires", expires, sizeof expires) != NULL
+                                     ? json_integer(strtoll(expires, NULL, 10))
+                                     : json_null(),
+                                 "count", 1));
     }
     return array;
 }
@@ -73,9 +73,9 @@ static json_t *borrowers(const struct pool *pool)
         const struct worker *w = pool->worker[i];
 
         if (w != NULL && !w->dead)
-            count_in(array,
-                     json_pack("{s:I, s:I, s:o, s:i}", "uid", (json_int_t)w->identity.uid, "gid",
-                               (json_int_t)w->identity.gid, "exe", admin_text(w->exe, sizeof w->exe), "count", 1));
+            admin_count_in(array, json_pack("{s:I, s:I, s:o, s:i}", "uid", (json_int_t)w->identity.uid, "gid",
+                                            (json_int_t)w->identity.gid, "exe", admin_text(w->exe, sizeof w->exe),
+                                            "count", 1));
     }
     return array;
 }

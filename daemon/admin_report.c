@@ -98,9 +98,38 @@ bool admin_report_pool(json_t *array, struct pool *pool)
                          admin_override_of(pool), "differs", differences(pool))) == 0;
 }
 
+static json_t *fact_or_null(const struct backend *b, const char *name)
+{
+    char value[600];
+
+    return backend_fact(b, name, value, sizeof(value)) == NULL ? json_null() : admin_text(value, sizeof(value));
+}
+
+/* How many sessions are protected in which way. */
+static json_t *protections(const struct pool *pool)
+{
+    json_t *array = json_array();
+
+    for (uint32_t i = 0; i < pool->segment.slots; i++) {
+        const struct backend *b = &pool->backend[i];
+
+        if (b->fd != -1)
+            admin_count_in(array, json_pack("{s:o, s:o, s:o, s:i}", "mode", fact_or_null(b, FACT_MODE), "tls",
+                                            fact_or_null(b, ".tls"), "certificate", fact_or_null(b, ".certificate"),
+                                            "count", 1));
+    }
+    return array;
+}
+
 bool admin_report_stats(json_t *array, struct pool *pool)
 {
-    return !attached(pool) || json_array_append_new(array, stats_json(pool)) == 0;
+    json_t *stats;
+
+    if (!attached(pool))
+        return true;
+    stats = stats_json(pool);
+    json_object_set_new(stats, "sessions", protections(pool));
+    return json_array_append_new(array, stats) == 0;
 }
 
 /* What became of it: the answer of the verbs. */
@@ -138,19 +167,15 @@ static bool add_lease(json_t *object, const struct pool *pool, uint32_t slot, ui
 /* How the way to the server is protected; null: not at all, or by being a socket of this host. */
 static void add_protection(json_t *object, const struct backend *b)
 {
-    char value[600];
-
-    if (backend_fact(b, ".tls", value, sizeof(value)) == NULL) {
-        json_object_set_new(object, "mode", json_string("plain"));
-        json_object_set_new(object, "tls", json_null());
-        return;
-    }
-    json_object_set_new(object, "mode", json_string("relay"));
-    json_object_set_new(object, "tls", admin_text(value, sizeof(value)));
-    if (backend_fact(b, ".certificate", value, sizeof(value)) != NULL)
-        json_object_set_new(object, "certificate", admin_text(value, sizeof(value)));
-    if (b->certificate_expires != 0)
-        json_object_set_new(object, "certificate_expires", json_integer((json_int_t)b->certificate_expires));
+    json_object_set_new(object, "mode", fact_or_null(b, FACT_MODE));
+    json_object_set_new(object, "tls", fact_or_null(b, ".tls"));
+    json_object_set_new(object, "certificate", fact_or_null(b, ".certificate"));
+    if (b->certificate_expires[CERTIFICATE_SERVER] != 0)
+        json_object_set_new(object, "certificate_expires",
+                            json_integer((json_int_t)b->certificate_expires[CERTIFICATE_SERVER]));
+    if (b->certificate_expires[CERTIFICATE_CLIENT] != 0)
+        json_object_set_new(object, "client_certificate_expires",
+                            json_integer((json_int_t)b->certificate_expires[CERTIFICATE_CLIENT]));
 }
 
 static bool add_slot(json_t *array, const struct pool *pool, uint32_t i, uint64_t word)

@@ -105,6 +105,8 @@ void command_override(struct admin_connection *c);
 
 /* admin_inventory.c */
 void command_inventory(struct admin_connection *c);
+/* One more of those of ARRAY that say the same as WHAT (taken over) in every member but "count". */
+void admin_count_in(json_t *array, json_t *what);
 
 /* admin_commands.c */
 struct admin_command {

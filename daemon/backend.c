@@ -149,9 +149,7 @@ void backend_login(struct backend *b)
 static void take_facts(struct backend *b, const struct message *m, int fd)
 {
     struct slot *slot = &b->pool->segment.slot[b->slot];
-    char tls[8]; /* that it is there is enough */
-    char how[16];
-    char sslmode[16];
+    char mode[16] = "", sslmode[16], how[16];
 
     if (b->fd != -1) {
         unwatch(b);
@@ -167,8 +165,9 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     b->spoiled = false;
     free(b->facts);
     b->facts = strdup(m->text);
-    b->relayed = backend_fact(b, ".tls", tls, sizeof tls) != NULL;
-    b->certificate_expires = certificate_of(b);
+    (void)backend_fact(b, FACT_MODE, mode, sizeof mode);
+    b->relayed = strcmp(mode, MODE_RELAY) == 0;
+    certificate_begin(b);
     b->pool->cancel_by_query = backend_fact(b, ".cancel", how, sizeof how) != NULL && strcmp(how, "query") == 0;
     b->insecure = backend_fact(b, ".insecure", sslmode, sizeof sslmode) != NULL;
     if (b->insecure)

@@ -292,7 +292,9 @@ const struct config_row config_row[] = {
      .max = 10 * MINUTE, .help = "How long the server may take to answer before the session is replaced."},
     {"certificate_warn", POOL_KEY(certificate_warn_ms), .kind = &kind_duration, .fallback = "\"14d\"",
      .max = 3650 * DAY,
-     .help = "How long before its end a server's certificate is warned about, in status and once a day in the log."},
+     .help =
+         "How long before its end a certificate, a server's or our own (sslcert), is warned about, in status and once "
+         "a day in the log."},
     {"lease_warn", POOL_KEY(lease_warn_ms), .kind = &kind_duration, .fallback = "\"60s\"", .max = DAY,
      .help = "A lease held longer is logged once, with its holder and what the session is doing, and again when it "
              "comes back. 0s: never."},

@@ -103,21 +103,30 @@ static bool add_insecure(struct message *m, PGconn *conn)
     return fits;
 }
 
-/* What protects the session, and until when the server's certificate is good. */
+/* Whose a certificate is, and until when it is good. */
+static bool add_certificate(struct message *m, const X509 *certificate, const char *subject, const char *expires)
+{
+    char text[512] = "", end[24] = "";
+    struct tm tm;
+
+    if (certificate == NULL)
+        return true;
+    (void)X509_NAME_oneline(X509_get_subject_name(certificate), text, sizeof text);
+    if (ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) == 1)
+        (void)snprintf(end, sizeof end, "%lld", (long long)timegm(&tm));
+    return fact_add(m, subject, text) && fact_add(m, expires, end);
+}
+
+/* What protects the session. */
 static bool add_protection(struct message *m, PGconn *conn)
 {
     SSL *ssl = PQsslStruct(conn, "OpenSSL");
     X509 *certificate = SSL_get1_peer_certificate(ssl);
-    char text[512] = "", expires[24] = "";
-    struct tm tm;
-    bool fits;
+    bool fits = add_certificate(m, certificate, ".certificate", ".certificate_expires") &&
+                add_certificate(m, SSL_get_certificate(ssl), ".client_certificate", ".client_certificate_expires");
+    char text[128];
 
-    if (certificate != NULL && ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &tm) == 1)
-        (void)snprintf(expires, sizeof expires, "%lld", (long long)timegm(&tm));
-    if (certificate != NULL)
-        (void)X509_NAME_oneline(X509_get_subject_name(certificate), text, sizeof text);
     X509_free(certificate);
-    fits = fact_add(m, ".certificate", text) && fact_add(m, ".certificate_expires", expires);
     (void)snprintf(text, sizeof text, "%s %s", SSL_get_version(ssl), SSL_get_cipher_name(ssl));
     return fits && fact_add(m, ".tls", text);
 }
@@ -139,7 +148,8 @@ bool login_facts(struct message *m, PGconn *conn, const struct trace *trace, cha
     fits = fits && fact_add(m, ".host", PQhost(conn)) && fact_add(m, ".port", PQport(conn)) &&
            fact_add(m, ".address", PQhostaddr(conn));
     fits = fits && fact_add(m, ".cancel", readable ? "key" : "query");
-    fits = fits && add_insecure(m, conn) && (!PQsslInUse(conn) || add_protection(m, conn));
+    fits = fits && add_insecure(m, conn) && fact_add(m, FACT_MODE, PQsslInUse(conn) ? MODE_RELAY : MODE_PLAIN);
+    fits = fits && (!PQsslInUse(conn) || add_protection(m, conn));
     fits = fits && (!readable || add_cancel(m, conn, peer, trace->key));
     free(peer);
     if (!fits)

@@ -116,12 +116,16 @@ enum shutdown_mode { SHUTDOWN_GRACEFUL, SHUTDOWN_FAST };
 /*
  * BACKEND's text: start-up facts as NAME=VALUE lines, '\n'-separated ('\\' and '\n' in values escaped with '\\').
  * Names of ParameterStatus as the server sent them; names with a leading dot are the login's own: .user .dbname
- * .host .port .address (.host's, "" for a Unix socket) .tls (protocol and cipher; absent: plain) .certificate
- * .certificate_expires (s since 1970) .insecure (the sslmode, where it is too weak for a server on another host)
+ * .host .port .address (.host's, "" for a Unix socket) .mode (FACT_MODE) .tls (protocol and cipher; absent: in
+ * the clear) .certificate .certificate_expires (s since 1970) and likewise .client_certificate… of our own .insecure (the sslmode, where it is too weak for a server on another host)
  * .cancel ("key" or "query": whether the cancel key could be read) and, with a key, FACT_CANCEL_JOB: the details of a
  * job "cancel" as JSON, which the keeper keeps and never passes on to the supervisor.
  */
 #define FACT_CANCEL_JOB ".cancel_job"
+/* What is between borrower and server: nothing, or a process that has the session's keys. */
+#define FACT_MODE  ".mode"
+#define MODE_PLAIN "plain"
+#define MODE_RELAY "relay"
 struct message {
     uint32_t verb;
     uint32_t slot;

@@ -203,19 +203,25 @@ static const struct {
     {"login_failures_other", STATS_LOGINS_FAILED},
 };
 
+static json_t *expires_json(const struct pool *pool, enum certificate_kind kind)
+{
+    int64_t expires = certificate_expires(pool, kind);
+
+    return expires == 0 ? json_null() : json_integer((json_int_t)expires);
+}
+
 json_t *stats_json(const struct pool *pool)
 {
     static struct times wait, hold;
     json_t *object;
 
-    int64_t expires = certificate_expires(pool);
-
     collect(pool, &wait, &hold);
-    object = json_pack("{s:s, s:I, s:f, s:o, s:o, s:I, s:f, s:I, s:o}", "pool", pool->config->name, "leases",
+    object = json_pack("{s:s, s:I, s:f, s:o, s:o, s:I, s:f, s:I, s:o, s:o}", "pool", pool->config->name, "leases",
                        (json_int_t)wait.count, "leases_per_s", lease_rate(&pool->rate), "wait", times_json(&wait),
                        "hold", times_json(&hold), "resets", (json_int_t)resets(pool), "longest_lease_s",
                        longest_lease(pool), "last_login_failure_s", (json_int_t)pool->rate.failed,
-                       "certificate_expires_s", expires == 0 ? json_null() : json_integer((json_int_t)expires));
+                       "certificate_expires_s", expires_json(pool, CERTIFICATE_SERVER), "client_certificate_expires_s",
+                       expires_json(pool, CERTIFICATE_CLIENT));
     for (size_t i = 0; object != NULL && i < sizeof counters / sizeof counters[0]; i++)
         json_object_set_new(object, counters[i].name,
                             json_integer((json_int_t)load(&pool->segment.header->counter[counters[i].counter])));

@@ -59,6 +59,9 @@ struct position {
     size_t expected_length, tail_length;
 };
 
+/* Who showed it. */
+enum certificate_kind { CERTIFICATE_SERVER, CERTIFICATE_CLIENT, CERTIFICATES };
+
 /* What one slot holds. */
 struct backend {
     struct pool *pool;
@@ -70,14 +73,14 @@ struct backend {
     int next[2];  /* likewise: of the lease to come, its borrower's end and the relay's, which has it too; -1: none */
     uint32_t generation;
     int32_t pid;
-    uint64_t since;              /* phase entered; ns */
-    uint64_t connected;          /* login done; ns */
-    int64_t certificate_expires; /* of the server; s since 1970, 0: it showed none */
-    bool insecure;               /* what is said can be read or changed on the way, says its login */
-    char *facts;                 /* as message.h has them, without the cancel key */
-    enum close_reason reason;    /* CLOSE_NONE: it is not on its way out */
-    bool recycle;                /* to be replaced, an administrator says */
-    unsigned held;               /* HELD: the flags its word had when it was idle */
+    uint64_t since;                            /* phase entered; ns */
+    uint64_t connected;                        /* login done; ns */
+    int64_t certificate_expires[CERTIFICATES]; /* s since 1970, 0: it was not shown */
+    bool insecure;                             /* what is said can be read or changed on the way, says its login */
+    char *facts;                               /* as message.h has them, without the cancel key */
+    enum close_reason reason;                  /* CLOSE_NONE: it is not on its way out */
+    bool recycle;                              /* to be replaced, an administrator says */
+    unsigned held;                             /* HELD: the flags its word had when it was idle */
     struct replacement replacement;
     struct lease_watch watch;
 
@@ -182,13 +185,13 @@ struct pool {
     bool cancel_by_query; /* the cancel key could not be read */
     uint64_t logged_in;   /* when a login last succeeded; ns, 0: never */
     struct stats_rate rate;
-    struct stats_kept *kept;    /* of a segment that is being replaced; NULL: none */
-    int64_t certificate_warned; /* when its end was last logged; s since 1970 */
-    bool insecure_warned;       /* likewise */
-    bool role_probing;          /* one is under way */
-    bool role_unknown;          /* the last one failed, and the log has said so */
-    uint64_t role_probe_at;     /* none before; ns */
-    uint32_t retire_postponed;  /* sessions that are due, but whose replacements cannot log in */
+    struct stats_kept *kept;                  /* of a segment that is being replaced; NULL: none */
+    int64_t certificate_warned[CERTIFICATES]; /* when its end was last logged; s since 1970 */
+    bool insecure_warned;                     /* likewise */
+    bool role_probing;                        /* one is under way */
+    bool role_unknown;                        /* the last one failed, and the log has said so */
+    uint64_t role_probe_at;                   /* none before; ns */
+    uint32_t retire_postponed;                /* sessions that are due, but whose replacements cannot log in */
 };
 
 /* A connection object that a worker is making for a slot. */
@@ -351,10 +354,11 @@ void stats_lease_ended(const struct backend *b); /* one that nobody gave back */
 /* All of it as JSON; NULL: out of memory. */
 json_t *stats_json(const struct pool *pool);
 
-/* certificate.c: when the servers' certificates end: for one session, and the earliest of all; s since 1970, 0: none */
-int64_t certificate_of(const struct backend *b);
-int64_t certificate_expires(const struct pool *pool);
-bool certificate_is_due(const struct pool *pool); /* within certificate_warn */
+/* certificate.c: when certificates end */
+void certificate_begin(struct backend *b); /* a session has logged in: its facts are known */
+/* The earliest of all of this kind; s since 1970, 0: none was shown. */
+int64_t certificate_expires(const struct pool *pool, enum certificate_kind kind);
+bool certificate_is_due(const struct pool *pool); /* one of either kind, within certificate_warn */
 void certificate_look(struct pool *pool);         /* with each sweep: logs that once a day */
 
 /* lease_watch.c: leases that last: told of, and revoked; with each sweep */

@@ -140,6 +140,8 @@ START_TEST(tables_and_json)
     conn = pglend_acquire(pool, 5000);
     ck_assert_ptr_nonnull(conn);
     RUN(rows);
+    ck_assert_int_eq(cli("slots", false), 0);
+    ck_assert_ptr_nonnull(strstr(said, postgres_certificate() != NULL ? "relay  TLSv1.3 TLS_" : "plain  -"));
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
         json_t *json;
 

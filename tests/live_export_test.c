@@ -254,9 +254,14 @@ START_TEST(numbers_are_those_of_what_happened)
     start();
     in_worker(borrow, NULL, 10);
     text = scrape();
-    ck_assert_uint_eq(check_format(text), 24);
+    ck_assert_uint_eq(check_format(text), 26);
     ck_assert(value_of(text, "pglend_up") == 1);
     ck_assert(value_of(text, "pglend_pool_max{pool=\"clinic\"}") == 1);
+    ck_assert(value_of(text, postgres_certificate() != NULL
+                                 ? "pglend_session_tls_info{pool=\"clinic\",mode=\"relay\",protocol=\"TLSv1.3\","
+                                   "cipher=\"TLS_AES_256_GCM_SHA384\",subject=\"/CN=pglend test\"}"
+                                 : "pglend_session_tls_info{pool=\"clinic\",mode=\"plain\",protocol=\"\",cipher=\"\","
+                                   "subject=\"\"}") == 1);
     if (postgres_certificate() != NULL)
         ck_assert(value_of(text, "pglend_certificate_expiry_timestamp_seconds{pool=\"clinic\"}") > (double)time(NULL));
     ck_assert(value_of(text, "pglend_pool_total{pool=\"clinic\"}") == 1);
@@ -363,7 +368,7 @@ START_TEST(slow_huge_and_many)
     wait_until(http("GET /metrics HTTP/1.0\r\n\r\n") == 200, 15);
     for (unsigned i = 0; i < MANY; i++)
         (void)close(sock[i]);
-    ck_assert_uint_eq(check_format(scrape()), 24);
+    ck_assert_uint_eq(check_format(scrape()), 26);
     ck_assert_uint_lt(process_descriptors(exporter), 100);
     stop_exporter();
     pglendd_stop(daemon_);

@@ -356,6 +356,25 @@ START_TEST(certificate_that_ends_is_warned_about)
 }
 END_TEST
 
+START_TEST(client_certificate_that_ends_is_warned_about)
+{
+    uid_t uid;
+    gid_t gid;
+
+    tls_authority("ours");
+    tls_certificate("good", "ours", "IP:127.0.0.1", 20);
+    tls_certificate("client", "ours", "DNS:client", 2);
+    harness_unprivileged(&uid, &gid);
+    tls_shell("chown %u client.key", (unsigned)uid);
+    tls_serve("good");
+    tls_start(TLS_VERIFIED ", 'sslcert': '$/client.crt', 'sslkey': '$/client.key'");
+    wait_until(pglendd_logged(tls_daemon, "the client's certificate \"/CN=client\" ends on 20") == 1, 10);
+    ck_assert(is_due());
+    ck_assert_uint_eq(pglendd_logged(tls_daemon, "the server's certificate"), 0);
+    pglendd_stop(tls_daemon);
+}
+END_TEST
+
 /* The subject of slot INDEX's certificate; "" while there is none. */
 static const char *subject(int index)
 {
@@ -437,6 +456,7 @@ int main(void)
     tc = harness_live_case(suite, "renewed", 30);
     tcase_add_checked_fixture(tc, tls_begin, NULL);
     tcase_add_test(tc, certificate_that_ends_is_warned_about);
+    tcase_add_test(tc, client_certificate_that_ends_is_warned_about);
     tcase_add_test(tc, files_changed_on_disk_serve_new_logins);
     tcase_add_test(tc, certificate_revoked_on_disk_is_refused);
     return harness_main(suite);
