@@ -121,12 +121,12 @@ static void take_key(const char *text, size_t length, long message_length, int l
     explicit_bzero(key, sizeof key);
 }
 
-/* ` "NAME" "VALUE"` */
+/* ` "NAME" "VALUE"`. With a dot before it, it could be taken for one of our own facts (message.h). */
 static void take_name(const char *text, size_t length, struct trace *trace)
 {
     size_t name = length > 2 && strncmp(text, " \"", 2) == 0 ? strspn(text + 2, PARAMETER_LETTERS) : 0;
 
-    if (name == 0 || name >= NAME_FIELD || name + 2 >= length || text[name + 2] != '"')
+    if (name == 0 || text[2] == '.' || name >= NAME_FIELD || name + 2 >= length || text[name + 2] != '"')
         return;
     for (size_t i = 0; i < trace->names; i++)
         if (strncmp(trace->name[i], text + 2, name) == 0 && trace->name[i][name] == '\0')

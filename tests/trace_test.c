@@ -24,6 +24,7 @@ START_TEST(parameters_and_decimal_key)
           "B\t22\tParameterStatus\t \"application_name\" \"\"\n"
           "B\t23\tParameterStatus\t \"DateStyle\" \"ISO, MDY\"\n"
           "B\t23\tParameterStatus\t \"DateStyle\" \"again\"\n"
+          "B\t16\tParameterStatus\t \".mode\" \"plain\"\n"
           "B\t12\tBackendKeyData\t 5686 -142404273\n"
           "B\t5\tReadyForQuery\t I\n",
           V15);
