@@ -174,7 +174,7 @@ static void return_pages(void)
 /* In place of the session's own socket: what is lent, while this process stays as the session's relay. */
 static _Noreturn void stay(const struct job *job, const struct pool_config *pool, PGconn *conn)
 {
-    char why[160] = "";
+    char why[160] = "", title[NAME_FIELD + 16];
     int pair[2], server;
     SSL *ssl = NULL;
 
@@ -185,6 +185,10 @@ static _Noreturn void stay(const struct job *job, const struct pool_config *pool
                        strerror(errno));
     if (ssl == NULL)
         failed(job, LOGIN_FAILED_OTHER, why);
+    (void)snprintf(title, sizeof title, "relay %s/%lld", job->name,
+                   (long long)json_integer_value(json_object_get(job->json, "slot")));
+    job_retitle(title);
+    log_open(title);
     if (pool->isolation != ISOLATION_STRICT) /* else leases come over it */
         descriptors_refuse(pair[0]);
     answer.status = BACKEND_RELAYED;

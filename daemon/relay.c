@@ -352,12 +352,7 @@ void relay_run(const struct job *job, SSL *ssl, int server, int base, bool stric
                       .up = {.bytes = up},
                       .server_readable = true,
                       .lent_readable = true};
-    char title[NAME_FIELD + 16];
 
-    (void)snprintf(title, sizeof title, "relay %s/%lld", job->name,
-                   (long long)json_integer_value(json_object_get(job->json, "slot")));
-    job_retitle(title);
-    log_open(title);
     /* It ends when the last who holds the lent socket closes it: a lease may outlive the daemon. */
     for (size_t i = 0; i < sizeof ignored / sizeof ignored[0]; i++)
         (void)signal(ignored[i], SIG_IGN);

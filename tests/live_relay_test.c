@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_relay_test.c - a relay that dies, or stands still, is like a backend that does; cancel requests are as encrypted
- * as the session; and whatever goes through one takes no more memory.
+ * live_relay_test.c - a relay that dies, stands still or wants for descriptors is like a backend that dies; cancel
+ * requests are as encrypted as the session; and whatever goes through one, at whatever pace, takes no more memory.
  */
 #include "harness.h"
 #include "pglend.h"
@@ -13,6 +13,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -118,7 +119,7 @@ START_TEST(stopped_relay_ends_its_lease)
     tls_start_good("'lease_max': '2s'");
     pool = pglend_open(tls_daemon->runtime_dir, "clinic");
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
-    wait_until((relay = relay_of(0)) != 0, 5); /* it takes its name when the session is known already */
+    relay = relay_of(0);
     stop_relay(relay);
     ck_assert_int_ne(query_status(conn), PGRES_TUPLES_OK); /* when it is revoked */
     (void)pglend_release(pool, conn);
@@ -141,7 +142,7 @@ START_TEST(stopped_relay_is_not_lent_again)
     tls_start_good("");
     pool = pglend_open(tls_daemon->runtime_dir, "clinic");
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 10000));
-    wait_until((relay = relay_of(0)) != 0, 5); /* it takes its name when the session is known already */
+    relay = relay_of(0);
     stop_relay(relay);
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 20000));
@@ -218,6 +219,52 @@ START_TEST(nobody_is_left)
     wait_until(waitpid(relay, NULL, WNOHANG) == relay, 10); /* its parent was the keeper, and is the test now */
     wait_until(postgres_sessions(tls_server) == 0, 10);
     pglendd_free(tls_daemon);
+}
+END_TEST
+
+/* ---- out of descriptors ---- */
+
+#define DESCRIPTORS 3 /* it has more, and needs none below */
+
+/* In a process of its user: to set the limits of others takes more than being root. */
+static int starve(void *argument, int sock)
+{
+    const struct rlimit limit = {DESCRIPTORS, DESCRIPTORS};
+
+    (void)sock;
+    harness_drop();
+    ck_assert_int_eq(prlimit(*(const pid_t *)argument, RLIMIT_NOFILE, &limit, NULL), 0);
+    return 0;
+}
+
+/* In strict isolation each lease has a socket of its own, which comes to the relay. */
+START_TEST(starved_relay_is_a_dead_backend)
+{
+    pglend *pool;
+    PGconn *conn;
+    pid_t relay;
+    int backend;
+
+    if (geteuid() != 0) {
+        printf("starved_relay_is_a_dead_backend: skipped, strict isolation takes root\n");
+        return;
+    }
+    tls_start_good("'isolation': 'strict'");
+    pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    backend = PQbackendPID(conn);
+    ck_assert_int_ne(relay = relay_of(0), 0);
+    in_worker(starve, &relay, 10);
+    ck_assert_int_eq(query_status(conn), PGRES_TUPLES_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK); /* the next one's socket is not taken */
+    wait_until(process_state(relay) == 0, 5);
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    ck_assert_int_ne(PQbackendPID(conn), backend);
+    ck_assert_int_eq(query_status(conn), PGRES_TUPLES_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    wait_until(pglendd_count(tls_daemon, "idle") >= 1 && postgres_sessions(tls_server) <= 2, 5);
+    pglend_close(pool);
+    pglendd_stop(tls_daemon);
 }
 END_TEST
 
@@ -400,6 +447,148 @@ START_TEST(bulk_goes_both_ways)
 }
 END_TEST
 
+/* ---- at its pace ---- */
+
+static void start_bulk(pglend **pool, PGconn **conn)
+{
+    tls_start_good("");
+    *pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(*conn = pglend_acquire(*pool, 5000));
+    PQclear(PQexec(*conn, "create temp table bulk(a text)"));
+    send_blocks(*conn, 16);
+    ck_assert_uint_eq(receive_all(*conn), 16 * BLOCK);
+}
+
+static void end_bulk(pglend *pool, PGconn *conn)
+{
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(tls_daemon);
+}
+
+static void expect_no_more_memory(long before)
+{
+    const char *sanitizers = getenv("SANITIZE");
+    long after = private_kib(relay_of(0));
+
+    if (sanitizers == NULL || *sanitizers == '\0')
+        ck_assert_msg(after - before <= RELAY_KIB_MORE, "%ld KiB before, %ld KiB after", before, after);
+}
+
+#define ROWS 50000 /* of a kB each */
+
+START_TEST(slow_reader_holds_the_server_up)
+{
+    unsigned rows = 0;
+    pglend *pool;
+    PGconn *conn;
+    long before;
+    char *row;
+
+    start_bulk(&pool, &conn);
+    before = private_kib(relay_of(0));
+    PQclear(PQexec(conn, "copy (select repeat('x', 1000) from generate_series(1, 50000)) to stdout"));
+    harness_sleep_ms(2000);
+    expect_no_more_memory(before);
+    /* The server is not done: it waits for the reader. */
+    ck_assert_str_eq(postgres_ask(tls_server,
+                                  "select count(*) from pg_stat_activity where usename = 'clinic' and state "
+                                  "= 'active' and wait_event = 'ClientWrite'"),
+                     "1");
+    for (; PQgetCopyData(conn, &row, 0) > 0; rows++)
+        PQfreemem(row);
+    ck_assert_uint_eq(rows, ROWS);
+    PQclear(PQgetResult(conn));
+    ck_assert_ptr_null(PQgetResult(conn));
+    end_bulk(pool, conn);
+}
+END_TEST
+
+/* How many blocks a server that does not read lets us send. */
+static unsigned send_until_full(PGconn *conn)
+{
+    static char block[BLOCK];
+    struct pollfd p = {.fd = PQsocket(conn), .events = POLLOUT};
+    unsigned sent = 0;
+
+    memset(block, 'x', sizeof block);
+    block[sizeof block - 1] = '\n';
+    ck_assert_int_eq(PQsetnonblocking(conn, 1), 0);
+    do {
+        ck_assert_int_eq(PQputCopyData(conn, block, sizeof block), 1);
+        sent++;
+        while (PQflush(conn) == 1 && poll(&p, 1, 500) == 1)
+            continue;
+    } while (PQflush(conn) == 0);
+    return sent;
+}
+
+START_TEST(blocked_server_holds_the_writer_up)
+{
+    PGresult *result;
+    pglend *pool;
+    PGconn *conn;
+    unsigned sent;
+    char text[32];
+    long before;
+    int server;
+
+    start_bulk(&pool, &conn);
+    before = private_kib(relay_of(0));
+    server = PQbackendPID(conn);
+    PQclear(PQexec(conn, "copy bulk from stdin"));
+    ck_assert_int_eq(kill(server, SIGSTOP), 0);
+    sent = send_until_full(conn);
+    expect_no_more_memory(before);
+    ck_assert_int_eq(kill(server, SIGCONT), 0);
+    wait_until(PQflush(conn) == 0, 10);
+    ck_assert_int_eq(PQsetnonblocking(conn, 0), 0);
+    ck_assert_int_eq(PQputCopyEnd(conn, NULL), 1);
+    while ((result = PQgetResult(conn)) != NULL)
+        PQclear(result);
+    ck_assert_int_eq((int)strtol(query(conn, "select count(*) from bulk", text, sizeof text), NULL, 10),
+                     (int)sent + 16);
+    end_bulk(pool, conn);
+}
+END_TEST
+
+#define QUERIES 1000
+
+/* How often PID went to sleep. */
+static long sleeps(pid_t pid)
+{
+    char path[64], line[256];
+    long count = -1;
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+    ck_assert_ptr_nonnull(f = fopen(path, "re"));
+    while (fgets(line, sizeof line, f) != NULL)
+        (void)sscanf(line, "voluntary_ctxt_switches: %ld", &count);
+    (void)fclose(f);
+    return count;
+}
+
+/* One for what is asked, one for the answer, and none besides. */
+START_TEST(no_wake_up_without_work)
+{
+    pglend *pool;
+    PGconn *conn;
+    long before, after;
+
+    start_bulk(&pool, &conn);
+    before = sleeps(relay_of(0));
+    harness_sleep_ms(500);
+    after = sleeps(relay_of(0));
+    ck_assert_int_le(after - before, 1);
+    for (int i = 0; i < QUERIES; i++)
+        ck_assert_int_eq(query_status(conn), PGRES_TUPLES_OK);
+    after = sleeps(relay_of(0));
+    ck_assert_msg(after - before <= 2 * QUERIES + 20, "%ld sleeps for %d queries", after - before, QUERIES);
+    end_bulk(pool, conn);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_relay");
@@ -413,10 +602,16 @@ int main(void)
     tcase_add_test(tc, stopped_relay_is_not_lent_again);
     tcase_add_test(tc, half_close_waits_for_the_answer);
     tcase_add_test(tc, nobody_is_left);
+    tcase_add_test(tc, starved_relay_is_a_dead_backend);
     tcase_add_loop_test(tc, cancel_is_encrypted, 0, (int)(sizeof imposters / sizeof imposters[0]));
     tcase_add_test(tc, trusted_both_ways);
     tc = harness_live_case(suite, "bulk", harness_rounds(30));
     tcase_add_checked_fixture(tc, tls_begin, NULL);
     tcase_add_test(tc, bulk_goes_both_ways);
+    tc = harness_live_case(suite, "pace", 30);
+    tcase_add_checked_fixture(tc, tls_begin, NULL);
+    tcase_add_test(tc, slow_reader_holds_the_server_up);
+    tcase_add_test(tc, blocked_server_holds_the_writer_up);
+    tcase_add_test(tc, no_wake_up_without_work);
     return harness_main(suite);
 }
