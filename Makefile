@@ -159,9 +159,10 @@ check: all $(tests_bin) $(if $(TEST),,check-tsan-small check-model-small fuzz-sm
 	    tests/run $(if $(TEST),$(TEST),$(TESTS) $(VARIANTS))
 
 # The same tests where all sessions are encrypted: some in each check, the rest on request.
-TLS_SOME = live_borrow live_cancel live_secret
-TLS_REST = live_access live_audit live_context live_daemon live_damage live_death live_export live_health live_hostile live_lease \
-           live_override live_rotation live_stats live_steer live_supervisor live_token
+TLS_SOME = live_borrow live_cancel live_scarce live_secret
+TLS_REST = live_access live_audit live_cli live_context live_crowd live_cut live_daemon live_damage live_death live_export \
+           live_failover live_health live_hostile live_lease live_override live_password live_reset live_restart live_roles live_rotation \
+           live_sandbox live_soak live_stats live_steady live_steer live_supervisor live_token live_top
 check-tls: all $(tests_bin)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
 	    tests/run $(patsubst %,%:tls,$(TLS_SOME) $(TLS_REST))
@@ -279,7 +280,8 @@ check-faults: all $(tests_bin)
 demo: all $(BUILD)/have-demo
 	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/demo/run.sh
 
-# Against its goals, then against PgBouncer; BENCH_RESULTS=tests/bench/RESULTS.md keeps the second part.
+# Against its goals, then against PgBouncer; BENCH_RESULTS=tests/bench/RESULTS.md keeps both.
+bench: export BENCH_OWN = $(abspath $(BUILD))/bench.md
 bench: all $(BUILD)/have-demo
 	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/bench/run.sh
 	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' BENCH_RESULTS='$(BENCH_RESULTS)' tests/bench/versus.sh

@@ -1,9 +1,10 @@
 #!/bin/bash
 # SPDX-License-Identifier: ISC
 # run.sh - the figures: measures them on this machine, prints each beside its goal. Exits 0 when all were measured,
-# whether met or missed: a slow machine is no defect. Writes nothing but its temporary directory.
+# whether met or missed: a slow machine is no defect. Writes nothing but its temporary directory and FILE.
 #
 #   BENCH_QUICK=1     a smoke run of some seconds; its figures say little
+#   BENCH_OWN=FILE    write the table to FILE too, in Markdown, for versus.sh
 #   BENCH_ROUNDS=9    rounds in which lent and direct connections alternate; at least 5
 
 set -u
@@ -148,7 +149,7 @@ measure_audit()
 print_table()
 {
     progress ''
-    awk '
+    awk -v own="${BENCH_OWN:-/dev/null}" '
     function show(number, unit) {
         return sprintf(number >= 1000 ? "%.0f %s" : "%.3g %s", number, unit)
     }
@@ -158,15 +159,25 @@ print_table()
     }
     FILENAME != "-" { value[$1] = $2; next }
     BEGIN { FS = "[ ]*[|][ ]*" }
-    FNR == 1 { printf "%-34s %14s %14s\n", "FIGURE", "GOAL", "MEASURED" }
-    NF == 1 && $1 != "" { print $1; next }
+    function row(what, wanted, measured, verdict) {
+        printf "%-34s %14s %14s%s%s\n", what, wanted, measured, verdict == "" ? "" : "  ", verdict
+        sub(/^ +/, "", what)
+        sub(/^<=/, "≤", wanted)
+        sub(/^>=/, "≥", wanted)
+        printf "| %s | %s | %s | %s |\n", what, measured, wanted, verdict >own
+    }
+    FNR == 1 {
+        printf "%-34s %14s %14s\n", "FIGURE", "GOAL", "MEASURED"
+        printf "| what | measured | goal | |\n|---|---|---|---|\n" >own
+    }
+    NF == 1 && $1 != "" { print $1; printf "| **%s** | | | |\n", $1 >own; next }
     NF > 1 {
-        if (!($2 in value)) { printf "%-34s %14s %14s\n", $1, "", "skipped"; next }
+        if (!($2 in value)) { row($1, "", "skipped", ""); next }
         have = value[$2] * $6
         want = $3 == "-" ? "" : goal($4) * ($4 ~ /[*]/ ? $6 : 1)
         verdict = $3 == "-" ? "" : ($3 == ">=" ? have >= want : have <= want) ? "ok" : "missed"
         if (verdict == "missed") missed++
-        printf "%-34s %14s %14s  %s\n", $1, $3 == "-" ? "" : $3 " " show(want, $5), show(have, $5), verdict
+        row($1, $3 == "-" ? "" : $3 " " show(want, $5), show(have, $5), verdict)
     }
     END { print missed ? "\n" missed " missed." : "\nAll goals are met." }
     ' FS=' ' "$stage/figures" FS='[ ]*[|][ ]*' - <<'EOF'
@@ -202,12 +213,18 @@ First use of a slot by a worker
   ratio                    | tls_select_over_direct | >= | 0.8            |     | 1
   PgBouncer                | tls_select_bouncer | - |                     | /s  | 1
   relay to PgBouncer       | tls_select_over_bouncer | >= | 1.4           |     | 1
-8 clients, encrypted: COPY of 100 MB
+8 clients, encrypted: COPY of 100 MB out
   direct TLS               | tls_copy_direct   | -  |                     | MB/s | 1
   relay                    | tls_copy_relay    | -  |                     | MB/s | 1
   ratio                    | tls_copy_over_direct | >= | 0.8              |     | 1
   PgBouncer                | tls_copy_bouncer  | -  |                     | MB/s | 1
   relay to PgBouncer       | tls_copy_over_bouncer | >= | 1.4             |     | 1
+8 clients, encrypted: COPY of 100 MB in
+  direct TLS               | tls_copy_in_direct | - |                     | MB/s | 1
+  relay                    | tls_copy_in_relay | -  |                     | MB/s | 1
+  ratio                    | tls_copy_in_over_direct | >= | 0.8           |     | 1
+  PgBouncer                | tls_copy_in_bouncer | - |                    | MB/s | 1
+  relay to PgBouncer       | tls_copy_in_over_bouncer | >= | 1.4          |     | 1
 100 relays
   one, its own memory      | relay_mib         | <= | 2                   | MiB | 1
   all                      | relays_mib        | -  |                     | MiB | 1

@@ -67,6 +67,32 @@ static double copy(PGconn *conn)
     return bytes / 1e6;
 }
 
+/* MB that went; no row of it is stored. */
+static double copy_in(PGconn *conn)
+{
+    static char block[65536];
+    double bytes = 0;
+    PGresult *result;
+
+    memset(block, 'x', sizeof block);
+    for (size_t i = 999; i < sizeof block; i += 1000)
+        block[i] = '\n';
+    PQclear(PQexec(conn, "create temp table if not exists sink(a text)"));
+    PQclear(PQexec(conn, "copy sink from stdin where false"));
+    while (bytes < COPY_MB * 1e6 / CLIENTS) {
+        if (PQputCopyData(conn, block, sizeof block) != 1)
+            bench_fail("copy in", PQerrorMessage(conn));
+        bytes += sizeof block;
+    }
+    (void)PQputCopyEnd(conn, NULL);
+    while ((result = PQgetResult(conn)) != NULL) {
+        if (PQresultStatus(result) != PGRES_COMMAND_OK)
+            bench_fail("copy in", PQerrorMessage(conn));
+        PQclear(result);
+    }
+    return bytes / 1e6;
+}
+
 static double one_relay(void)
 {
     return one(relay);
@@ -97,6 +123,21 @@ static double copy_bouncer(void)
     return copy(bouncer);
 }
 
+static double copy_in_relay(void)
+{
+    return copy_in(relay);
+}
+
+static double copy_in_direct(void)
+{
+    return copy_in(direct);
+}
+
+static double copy_in_bouncer(void)
+{
+    return copy_in(bouncer);
+}
+
 static const struct race races[] = {
     {"tls_select",
      CLIENTS,
@@ -108,6 +149,11 @@ static const struct race races[] = {
      {{"relay", NULL, open_relay, copy_relay, NULL},
       {"direct", NULL, open_direct, copy_direct, NULL},
       {"bouncer", "BENCH_BOUNCER", open_bouncer, copy_bouncer, NULL}}},
+    {"tls_copy_in",
+     CLIENTS,
+     {{"relay", NULL, open_relay, copy_in_relay, NULL},
+      {"direct", NULL, open_direct, copy_in_direct, NULL},
+      {"bouncer", "BENCH_BOUNCER", open_bouncer, copy_in_bouncer, NULL}}},
 };
 
 int main(void)

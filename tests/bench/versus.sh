@@ -5,7 +5,8 @@
 #
 #   BENCH_QUICK=1       a smoke run; its figures say little
 #   BENCH_ROUNDS=15     rounds in which the ways alternate; at least 5
-#   BENCH_RACES="…"     these races of versus.c alone
+#   BENCH_RACES="…"     these races of versus.c alone, and no row of others
+#   BENCH_OWN=FILE      what run.sh wrote, to stand below
 #   BENCH_RESULTS=FILE  write them to FILE, and plots beside it where gnuplot is installed
 
 set -u
