@@ -168,6 +168,12 @@ static bool kill_login(struct soak_chaos *c)
     return kill_process(c, "login");
 }
 
+/* Whichever comes first; where nothing is encrypted there is none. */
+static bool kill_relay(struct soak_chaos *c)
+{
+    return kill_process(c, "relay");
+}
+
 struct wish {
     pid_t supervisor;
     rlim_t descriptors;
@@ -253,6 +259,7 @@ static const struct fault faults[] = {
     {"worker stopped and resumed", 100, 0, false, false, stop_worker, NULL},
     {"worker without descriptors", 30, 0, false, false, starve_worker, NULL},
     {"backend terminated", 100, 0, false, false, terminate_one, NULL},
+    {"relay killed", 50, 0, false, false, kill_relay, NULL},
     {"login killed", 3, 0, true, false, kill_login, NULL},
     {"audit trail's disk full", 2, 400, true, false, fill_disk, empty_disk},
     {"audit process killed", 2, 0, true, false, kill_audit, NULL},
