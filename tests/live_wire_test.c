@@ -113,6 +113,45 @@ static void await_rest(void)
     ck_assert_int_gt(captured(), CAPTURE_KB * 1024);
 }
 
+static void be_notified(PGconn *conn)
+{
+    char text[64];
+    PGnotify *notice;
+
+    PQclear(PQexec(conn, "listen telling"));
+    (void)query(conn, "select pg_notify('telling', 'a patient''s name ' || 4711)", text, sizeof text);
+    wait_until(PQconsumeInput(conn) == 1 && (notice = PQnotifies(conn)) != NULL, 5);
+    ck_assert_str_eq(notice->extra, CANARY);
+    PQfreemem(notice);
+}
+
+/* Dies in the middle of it. */
+static int ask_and_wait(void *argument, int sock)
+{
+    pglend *pool = pglend_open(tls_daemon->runtime_dir, "clinic");
+    PGconn *conn = pglend_acquire(pool, 10000);
+
+    (void)argument;
+    ck_assert_ptr_nonnull(conn);
+    ck_assert_int_eq(PQsendQuery(conn, "select 'a patient''s name ' || 4711, pg_sleep(20)"), 1);
+    harness_sleep_ms(100);
+    say(sock, 'a');
+    (void)hear(sock, 60);
+    return 1;
+}
+
+/* The sessions of the dead are cancelled and reset, those of nobody are asked for a sign of life. */
+static void be_taken_back(void)
+{
+    struct worker_process worker;
+
+    worker_fork(&worker, ask_and_wait, NULL);
+    ck_assert_int_eq(hear(worker.sock, 20), 'a');
+    worker_kill(&worker, SIGKILL);
+    wait_until(pglendd_count(tls_daemon, "leased") == 0 && pglendd_count(tls_daemon, "idle") >= 1, 10);
+    harness_sleep_ms(500);
+}
+
 static void use_in_all_ways(void)
 {
     pglend *pool = pglend_open(tls_daemon->runtime_dir, "clinic");
@@ -136,13 +175,24 @@ static void use_in_all_ways(void)
     PQclear(PQgetResult(conn));
     ck_assert_ptr_null(PQgetResult(conn));
     PQfreeCancel(cancel);
+    be_notified(conn);
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    be_taken_back();
     pglend_close(pool);
 }
 
+static const struct {
+    const char *database, *more;
+    bool encrypted;
+} pools[] = {
+    {"'sslmode': 'disable'", "'keepalive': '100ms'", false},
+    {TLS_VERIFIED, "'keepalive': '100ms'", true},
+    {TLS_VERIFIED, "'keepalive': '100ms', 'isolation': 'strict'", true},
+};
+
 START_TEST(nothing_is_told)
 {
-    bool encrypted = _i == 1;
+    bool encrypted = pools[_i].encrypted;
     pid_t capture;
 
     if (geteuid() != 0 || system("command -v tcpdump >/dev/null") != 0) { /* NOLINT(cert-env33-c) */
@@ -157,7 +207,7 @@ START_TEST(nothing_is_told)
         printf("nothing_is_told: skipped, tcpdump may not capture here\n");
         return;
     }
-    tls_start(encrypted ? TLS_VERIFIED : "'sslmode': 'disable'");
+    tls_daemon = pglendd_start(tls_server, tls_overrides(pools[_i].database, pools[_i].more));
     use_in_all_ways();
     pglendd_stop(tls_daemon);
     await_rest();
@@ -174,6 +224,6 @@ int main(void)
     TCase *tc = harness_live_case(suite, "wire", 60);
 
     tcase_add_checked_fixture(tc, tls_begin, NULL);
-    tcase_add_loop_test(tc, nothing_is_told, 0, 2);
+    tcase_add_loop_test(tc, nothing_is_told, 0, (int)(sizeof pools / sizeof pools[0]));
     return harness_main(suite);
 }
