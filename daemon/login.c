@@ -113,13 +113,11 @@ static void note_refusal(const struct job *job, const PGconn *conn)
     login_why(line, size);
 }
 
-/* NULL, noted why. Who tries again may go on for as long as a session, and keeps nothing of this one's password. */
+/* NULL, noted why. What a relay would keep of this one's password is free memory, and wiped (login_detach.c). */
 static PGconn *refused(const struct job *job, PGconn *conn, FILE *stream)
 {
     note_refusal(job, conn);
     (void)fclose(stream);
-    if (*previous != '\0' && !relay_scrub(conn))
-        failed(job, refusal.failure, refusal.text);
     PQfinish(conn);
     return NULL;
 }
