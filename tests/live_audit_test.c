@@ -545,7 +545,7 @@ START_TEST(a_reload_is_recorded)
     record = audited_record("config.change", "key", "pools.clinic.size.max");
     ck_assert_str_eq(audited_text(record, "new"), "3");
     json_decref(record);
-    ck_assert(audited_has("audit.checkpoint", "reason", "config"));
+    wait_until(audited_has("audit.checkpoint", "reason", "config"), 5);
 
     ck_assert_ptr_nonnull(f = fopen(d->config, "w"));
     ck_assert(fputs("{", f) >= 0 && fclose(f) == 0);

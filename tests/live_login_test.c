@@ -338,7 +338,7 @@ START_TEST(looks_try_no_wrong_password)
     ck_assert(pglendd_logged(d, "the one before it is still good"));
     ck_assert_int_eq(pglend_release(pool, conn[0]), PGLEND_OK);
     ck_assert_int_eq(server_said(harness_server(), words), before + 2);
-    postgres_run(harness_server(), "alter role clinic password '" POSTGRES_PASSWORD "'");
+    postgres_run(harness_server(), "alter role clinic password $p$" POSTGRES_PASSWORD "$p$");
     pglend_close(pool);
     pglendd_stop(d);
 }
@@ -388,7 +388,7 @@ START_TEST(one_tries_a_password_that_may_be_another)
     harness_sleep_ms(300);
     ck_assert_int_eq(server_said(harness_server(), words), before + 1);
     pglendd_stop(d);
-    postgres_run(harness_server(), "alter role clinic password '" POSTGRES_PASSWORD "'");
+    postgres_run(harness_server(), "alter role clinic password $p$" POSTGRES_PASSWORD "$p$");
 }
 END_TEST
 
