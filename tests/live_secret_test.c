@@ -3,31 +3,24 @@
  * live_secret_test.c - what each of pglendd's processes is and runs as, and that a password stays where it belongs.
  *
  * The hard thing is to look everywhere: a password drawn at random is searched for in the whole memory of every
- * process that lives on after a login. That the search would find it is shown on the test's own memory. Only root may
- * look, and only where the kernel lets root trace.
+ * process that lives on after a login, whichever way the keeper has it (needles.h).
  */
 #include "audited.h"
 #include "harness.h"
-#include "pglend.h"
+#include "needles.h"
 
-#include <dirent.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CANARY_HEX 32
-#define CHUNK      (1 << 20)
-#define LEASES     3
+#define CANARY_DIGITS 32
 
-static char canary[CANARY_HEX + 1];
+static char canary[CANARY_DIGITS + 1];
 static bool password_is_watched; /* one that was refused, until its file changes */
 
 /* ---- processes ---- */
@@ -179,145 +172,14 @@ END_TEST
 
 /* ---- the canary ---- */
 
-static void draw_canary(void)
-{
-    unsigned char random[CANARY_HEX / 2];
-
-    ck_assert_int_eq(getrandom(random, sizeof random, 0), sizeof random);
-    for (size_t i = 0; i < sizeof random; i++)
-        (void)snprintf(canary + 2 * i, 3, "%02x", random[i]);
-}
-
-/* How often it is in LENGTH bytes of FD from AT on; a stretch that cannot be read counts for nothing. */
-static unsigned search(int fd, off_t at, off_t end)
-{
-    static char bytes[CHUNK + CANARY_HEX];
-    unsigned hits = 0;
-    ssize_t got;
-
-    for (; at < end && (got = pread(fd, bytes, sizeof bytes, at)) > 0; at += got < CHUNK ? got : CHUNK) {
-        const char *from = bytes, *hit;
-
-        while ((hit = memmem(from, (size_t)(bytes + got - from), canary, CANARY_HEX)) != NULL && hit < bytes + CHUNK) {
-            hits++;
-            from = hit + 1;
-        }
-    }
-    return hits;
-}
-
-static unsigned search_file(const char *path)
-{
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    unsigned hits;
-
-    ck_assert_msg(fd != -1, "cannot look into %s: %s", path, strerror(errno));
-    hits = search(fd, 0, (off_t)1 << 40);
-    (void)close(fd);
-    return hits;
-}
-
-/*
- * AddressSanitizer's shadow on x86-64 (compiler-rt, asan_mapping.h): terabytes, mostly never touched, that say which
- * bytes may be used and hold none of them.
- */
-static bool is_shadow(unsigned long long from)
-{
-    const char *sanitize = getenv("SANITIZE");
-
-    return sanitize != NULL && strstr(sanitize, "address") != NULL && from < 0x10007fff8000;
-}
-
-/* Memory, environment and arguments of PID. False: the kernel does not let us. */
-static bool search_process(pid_t pid, unsigned *hits)
-{
-    char path[64], line[512];
-    unsigned long long from, to;
-    FILE *maps;
-    char readable;
-    int memory;
-
-    *hits = 0;
-    (void)snprintf(path, sizeof path, "/proc/%d/mem", (int)pid);
-    memory = open(path, O_RDONLY | O_CLOEXEC);
-    (void)snprintf(path, sizeof path, "/proc/%d/maps", (int)pid);
-    maps = fopen(path, "re");
-    if (memory == -1 || maps == NULL) {
-        if (memory != -1)
-            (void)close(memory);
-        if (maps != NULL)
-            (void)fclose(maps);
-        return false;
-    }
-    while (fgets(line, sizeof line, maps) != NULL)
-        if (sscanf(line, "%llx-%llx %c", &from, &to, &readable) == 3 && readable == 'r' && strstr(line, "[v") == NULL &&
-            !is_shadow(from))
-            *hits += search(memory, (off_t)from, (off_t)to);
-    (void)fclose(maps);
-    (void)close(memory);
-    (void)snprintf(path, sizeof path, "/proc/%d/environ", (int)pid);
-    *hits += search_file(path);
-    (void)snprintf(path, sizeof path, "/proc/%d/cmdline", (int)pid);
-    *hits += search_file(path);
-    return true;
-}
-
-static void nowhere_in_directory(const char *directory, const char *except)
-{
-    char path[512];
-    DIR *dir = opendir(directory);
-    struct stat st;
-
-    ck_assert_ptr_nonnull(dir);
-    for (const struct dirent *e = readdir(dir); e != NULL; e = readdir(dir)) {
-        (void)snprintf(path, sizeof path, "%s/%s", directory, e->d_name);
-        if (strcmp(path, except) != 0 && stat(path, &st) == 0 && S_ISREG(st.st_mode))
-            ck_assert_msg(search_file(path) == 0, "the password is in %s", path);
-    }
-    (void)closedir(dir);
-}
-
-static void nowhere_in_process(pid_t pid)
-{
-    char title[256];
-    unsigned hits;
-
-    process_title(pid, title);
-    if (!search_process(pid, &hits))
-        ck_assert_msg(title[0] == '\0', "cannot look into %d, %s", (int)pid, title);
-    ck_assert_msg(hits == 0, "the password is %u times in %d, %s", hits, (int)pid, title);
-}
-
-/* All that the keeper has started and that lives: among them relays, which made the TLS sessions with libpq. */
-static void nowhere_in_children(const struct pglendd *d)
+/* All that the keeper has started: among them relays, which made the TLS sessions with libpq. */
+static void nowhere_in_any_child(const struct pglendd *d)
 {
     static const char *const there[] = {"supervisor", "audit", "password clinic"};
-    pid_t child[64];
-    size_t count = process_children(d->pid, child, 64);
 
     for (size_t i = 0; i < sizeof there / sizeof there[0]; i++)
         ck_assert_msg(pglendd_process(d, there[i]) != 0 || (i == 2 && !password_is_watched), "no process %s", there[i]);
-    for (size_t i = 0; i < count; i++)
-        if (process_state(child[i]) != 0 && process_state(child[i]) != 'Z') /* a login ends when it likes */
-            nowhere_in_process(child[i]);
-}
-
-static void nowhere_in_relays(const struct pglendd *d)
-{
-    int relays = 0;
-
-    for (int i = 0; i < LEASES; i++) {
-        char title[32];
-        pid_t relay;
-
-        (void)snprintf(title, sizeof title, "relay clinic/%d", i);
-        relay = pglendd_process(d, title);
-        if (relay == 0)
-            continue;
-        nowhere_in_process(relay);
-        relays++;
-    }
-    ck_assert_int_eq(relays, postgres_certificate() != NULL ? LEASES : 0);
+    nowhere_in_children(d->pid);
 }
 
 static void nowhere_in_answers(const struct pglendd *d)
@@ -334,29 +196,6 @@ static void nowhere_in_answers(const struct pglendd *d)
         free(text);
         json_decref(answer);
     }
-}
-
-/* Forked before there is a password: what it has of it, pglend gave it. */
-static int lease_and_stay(void *argument, int sock)
-{
-    char directory[80], text[64];
-    PGconn *conn[LEASES];
-    pglend *pool;
-
-    (void)argument;
-    ck_assert_int_eq(recv(sock, directory, sizeof directory, MSG_WAITALL), sizeof directory);
-    pool = pglend_open(directory, "clinic");
-    for (int i = 0; i < LEASES; i++) {
-        conn[i] = pglend_acquire(pool, 10000);
-        ck_assert_msg(conn[i] != NULL, "%s", pglend_errmessage(pool));
-        ck_assert_str_eq(query(conn[i], "select current_user", text, sizeof text), "clinic");
-    }
-    for (int i = 1; i < LEASES; i++)
-        ck_assert_int_eq(pglend_release(pool, conn[i]), PGLEND_OK);
-    say(sock, 'h');
-    (void)hear(sock, 60);
-    pglend_close(pool);
-    return 0;
 }
 
 /* What the keeper's own user alone can read. */
@@ -411,15 +250,15 @@ START_TEST(password_is_nowhere)
     struct worker_process worker;
     struct postgres *server;
     struct pglendd *d;
-    unsigned hits;
 
     if (geteuid() != 0) {
         printf("not searched for the password: only root may look into other processes\n");
         return;
     }
     server = postgres_start(0);
-    worker_fork(&worker, lease_and_stay, NULL);
-    draw_canary();
+    worker_fork(&worker, lease_and_stay, "clinic");
+    draw_secret(canary, CANARY_DIGITS);
+    look_for("the password", canary, CANARY_DIGITS);
     begin_with(server, _i);
     (void)snprintf(key, sizeof key, ways[_i], harness_directory()); /* NOLINT: the format is a row's */
     (void)snprintf(rest, sizeof rest,
@@ -430,22 +269,22 @@ START_TEST(password_is_nowhere)
         rotate(d);
     ck_assert_int_eq(send(worker.sock, d->runtime_dir, sizeof d->runtime_dir, 0), sizeof d->runtime_dir);
     ck_assert_int_eq(hear(worker.sock, 20), 'h');
-    nowhere_in_relays(d);
+    nowhere_in_relays(d, postgres_certificate() != NULL ? NEEDLE_LEASES : 0);
     /* After a failed login, too: what libpq says of it goes to the log. */
     postgres_run(server, "alter role clinic nologin");
     postgres_run(server, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic'");
     wait_until(pglendd_logged(d, "login failed"), 5);
     wait_until(pglendd_process(d, "login") == 0, 5);
 
-    ck_assert_msg(search_process(getpid(), &hits) && hits > 0, "the search does not find what is there");
+    everywhere_here();
     nowhere_in_process(d->pid);
-    nowhere_in_children(d);
+    nowhere_in_any_child(d);
     nowhere_in_process(worker.pid);
     nowhere_in_answers(d);
-    nowhere_in_directory("/dev/shm", "");
-    nowhere_in_directory(d->directory, "");
-    nowhere_in_directory(d->runtime_dir, "");
-    nowhere_in_directory(audited_directory, "");
+    nowhere_in_directory("/dev/shm");
+    nowhere_in_directory(d->directory);
+    nowhere_in_directory(d->runtime_dir);
+    nowhere_in_directory(audited_directory);
     say(worker.sock, 'g');
     ck_assert_int_eq(worker_wait(&worker, 10), 0);
     pglendd_stop(d);
