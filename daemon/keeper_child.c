@@ -52,13 +52,16 @@ static void on_exit_status(uv_process_t *process, int64_t status, int number)
     else
         (void)snprintf(how, sizeof how, "exit status %lld", (long long)status);
     c->exited = true;
-    if (c->channel == NULL) {
+    if (c->channel != NULL)
+        channel_drain(c->channel); /* its last message may have been that it stays */
+    if (c->channel != NULL) {
+        c->kind->ended(c, how);
+    } else {
+        if (number != 0)
+            log_warning("the relay of pool=%s slot=%u (pid %d) ended: %s", c->pool->config->name, c->slot,
+                        uv_process_get_pid(process), how);
         keeper_relay_gone(c);
-        child_free(c);
-        return;
     }
-    channel_drain(c->channel);
-    c->kind->ended(c, how);
     child_free(c);
     keeper_child_gone(k);
 }
