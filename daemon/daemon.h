@@ -56,6 +56,8 @@ bool log_permitted(struct log_limit *limit);
 void log_tick(void);
 /* Start-up errors and broken invariants only: never reached by what the outside sends. Exits with STATUS. */
 _Noreturn void fatal(int status, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* Before it exits, fatal() calls TELL with what it said. NULL: no more. */
+void fatal_tell(void (*tell)(const void *context, const char *text), const void *context);
 
 /* facts.c: the start-up facts in a message's text, and in copies of it. False: no room. A NULL value says nothing */
 bool fact_add(struct message *m, const char *name, const char *value);

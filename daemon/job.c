@@ -116,7 +116,16 @@ void job_die_with_keeper(void)
         fatal(1, "the keeper is gone");
 }
 
+void job_say(const struct message *m, int fd)
+{
+    if (channel_send_blocking(CHANNEL_FD, m, fd) == 0)
+        return;
+    log_error("cannot answer the keeper: %s", strerror(errno));
+    _exit(1);
+}
+
 void job_answer(const struct message *m, int fd)
 {
-    _exit(channel_send_blocking(CHANNEL_FD, m, fd) == 0 ? 0 : 1);
+    job_say(m, fd);
+    _exit(0);
 }

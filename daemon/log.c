@@ -226,12 +226,28 @@ bool log_permitted(struct log_limit *limit)
     return false;
 }
 
+/* Whoever has to hear of a fatal() too. */
+static void (*last_words)(const void *context, const char *text);
+static const void *last_context;
+
+void fatal_tell(void (*tell)(const void *context, const char *text), const void *context)
+{
+    last_words = tell;
+    last_context = context;
+}
+
 void fatal(int status, const char *format, ...)
 {
+    void (*tell)(const void *context, const char *text) = last_words;
+    char text[LOG_LINE_MAX / 2];
     va_list arguments;
 
     va_start(arguments, format);
-    log_line(LOG_LEVEL_ERROR, format, arguments);
+    (void)vsnprintf(text, sizeof text, format, arguments);
     va_end(arguments);
+    log_error("%s", text);
+    last_words = NULL;
+    if (tell != NULL)
+        tell(last_context, text);
     exit(status);
 }

@@ -91,6 +91,12 @@ static _Noreturn void failed(const struct job *job, enum login_failure failure, 
     job_answer(&answer, -1);
 }
 
+/* Of fatal(): a login that fails is reported with them. */
+static void last_words(const void *job, const char *text)
+{
+    failed(job, LOGIN_FAILED_OTHER, text);
+}
+
 static void note_refusal(const struct job *job, const PGconn *conn)
 {
     char *line = refusal.text, sqlstate[6];
@@ -190,8 +196,8 @@ static _Noreturn void stay(const struct job *job, const struct pool_config *pool
     if (pool->isolation != ISOLATION_STRICT) /* else leases come over it */
         descriptors_refuse(pair[0]);
     answer.status = BACKEND_RELAYED;
-    if (channel_send_blocking(CHANNEL_FD, &answer, pair[1]) == -1)
-        _exit(1);
+    job_say(&answer, pair[1]);
+    fatal_tell(NULL, NULL); /* there is nobody to hear of the relay's */
     (void)close(pair[1]);
     (void)close(CHANNEL_FD);
     explicit_bzero(&answer, sizeof answer);
@@ -317,6 +323,7 @@ int login_main(void)
     PGconn *conn;
 
     job_take("login", &job);
+    fatal_tell(last_words, &job);
     pool = config_pool_parse(job.name, json_object_get(job.json, "pool"), error);
     if (pool == NULL)
         failed(&job, LOGIN_FAILED_OTHER, error);

@@ -29,7 +29,9 @@ void job_confine(const struct job *job, enum sandbox_process process);
 void job_die_with_keeper(void);
 /* "pglendd: NAME" is what ps(1) shows from now on, as far as there is room. */
 void job_retitle(const char *name);
-/* Send the answer and _exit: 0, or 1 if it could not be sent. FD: -1 for none. */
+/* Send the answer; _exits with 1 if that cannot be. FD: -1 for none. */
+void job_say(const struct message *m, int fd);
+/* The same, and _exit: 0. */
 _Noreturn void job_answer(const struct message *m, int fd);
 
 /* password.c */
