@@ -146,7 +146,7 @@ $(BUILD)/tests/%_test: $(BUILD)/tests/%_test.o $(BUILD)/tests/fixtures.a $(BUILD
 comma = ,
 
 # Preloaded into everything that a test of faults starts. A sanitizer keeps its own malloc.
-$(BUILD)/tests/faults.so: tests/faults/faults.c tests/faults/faults.h $(BUILD)/flags | $(BUILD)/have-build
+$(BUILD)/tests/faults.so: tests/faults/faults.c tests/faults/faults.h tests/faults/functions.def $(BUILD)/flags | $(BUILD)/have-build
 	@mkdir -p $(@D)
 	$(Q) $(CC) -std=gnu11 -D_GNU_SOURCE -Itests $(WARN) -O2 -g -fPIC -shared $(if $(SANITIZE),-DFAULTS_WITHOUT_MALLOC) -o $@ $<
 

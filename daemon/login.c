@@ -249,8 +249,7 @@ static void say_secret(const struct job *job, const char *text, int secret)
 {
     message_make(&answer, MESSAGE_SECRET, job->name, 0, text);
     answer.stamp = stamp;
-    if (channel_send_blocking(CHANNEL_FD, &answer, secret) == -1)
-        _exit(1);
+    job_say(&answer, secret);
 }
 
 /* At the server that the job is of, with WORD for the password. */

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_faults_test.c - each call of libpglend, of libpq under it, of supervisor and keeper into libc and other libraries
- * fails in each way that it can: once, and from then on for ever. A worker gets its connection or a clear error, leaks
- * nothing, and can borrow again as soon as calls succeed; no process crashes; everybody else is served.
+ * live_faults_test.c - each call of libpglend, of libpq under it, and of each of pglendd's processes into libc and other
+ * libraries fails in each way that it can: once, and from then on for ever. A worker gets its connection or a clear error,
+ * leaks nothing, and can borrow again as soon as calls succeed; no process crashes; everybody else is served; a login that
+ * fails says why, and is tried again after a pause; what the audit trail lacks it says.
  *
  * The hard thing: the program is preloaded with faults.so itself, and executes itself for that; so the calls of a forked
  * worker are known by number before they fail.
@@ -10,6 +11,7 @@
 #include "crash/crash.h"
 #include "faults/faults.h"
 #include "pglend.h"
+#include "tls.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -26,8 +28,12 @@
 #define END_SECONDS   30
 #define ACQUIRE_MS    300
 #define ACT_MS        250
+#define TRAIL_SECONDS 30
 #define FAILURES_MOST 20
-#define OF_A_PLACE    4  /* calls that fail each by itself: in a loop the fifth is like the fourth */
+#define OF_A_PLACE    4 /* calls that fail each by itself: in a loop the fifth is like the fourth */
+#define STARTS_MOST   8 /* of one process while an act goes on, where each fails: more would be without a pause */
+#define FAILED        "login failed: "
+#define SILENT        "the login process ended without an answer: exit"
 #define UNCLEAR       50 /* how the worker ends: an error without a word */
 #define UNUSABLE      51 /* calls succeed again, and it cannot borrow */
 
@@ -108,9 +114,10 @@ static int work(void *argument, int sock)
 struct subject {
     const char *name;
     bool (*survives)(struct scene *scene, const struct subject *subject); /* false: WHY */
-    const struct play *play;                                              /* of a worker */
-    const struct act *act;                                                /* beside supervisor or keeper */
-    bool keeper;
+    const struct campaign *pool;
+    const struct play *play; /* of a worker */
+    const struct act *act;   /* beside a process of pglendd */
+    const char *process;     /* that is hit; NULL: the keeper */
 };
 
 static void arm(uint32_t nth, int error, bool for_ever)
@@ -187,28 +194,98 @@ static bool daemon_is_whole(struct scene *scene)
     return scene->supervisor != 0 || fails(scene, "there is no supervisor under process", (int)scene->daemon->pid);
 }
 
+static void disarm(void)
+{
+    atomic_store(&control->titled, false);
+    atomic_store(&control->pid, 0);
+}
+
 /* Calls fail while the act goes on, and succeed again before it must have come to its end. */
-static bool daemon_survives(struct scene *scene, const struct subject *subject)
+static bool act_goes_on(struct scene *scene, const struct subject *subject)
 {
     struct actor actor;
     int status;
 
     if (!actor_start(&actor, subject->act, scene))
         return false;
-    atomic_store(&control->pid, subject->keeper ? scene->daemon->pid : scene->supervisor);
+    if (!atomic_load(&control->titled))
+        atomic_store(&control->pid,
+                     subject->process == NULL ? scene->daemon->pid : pglendd_process(scene->daemon, subject->process));
     actor_go(&actor);
     harness_sleep_ms(ACT_MS);
-    atomic_store(&control->pid, 0);
+    disarm();
     if (!actor_ends(&actor, &status) || !scene_comes_true(scene, daemon_is_whole, 5))
         return false;
     if (status != subject->act->status && status != 1) /* an error, and told */
         return fails(scene, "the actor ended with status", status);
+    return true;
+}
+
+static bool daemon_survives(struct scene *scene, const struct subject *subject)
+{
+    return act_goes_on(scene, subject) && scene_holds(scene);
+}
+
+/* From here on each process of the subject's title that starts is hit, from its first call on. */
+static void arm_starts(const struct subject *subject)
+{
+    (void)snprintf(control->title, sizeof control->title, "pglendd: %s", subject->process);
+    atomic_store(&control->starts, 0);
+    atomic_store(&control->titled, true);
+}
+
+static bool starts_paused(struct scene *scene)
+{
+    uint32_t starts = atomic_load(&control->starts);
+
+    return starts <= STARTS_MOST || fails(scene, "without a pause, starts:", (int)starts);
+}
+
+/* All of pglendd starts anew, for who dies again and again is waited for. */
+static bool audit_survives(struct scene *scene, const struct subject *subject)
+{
+    pglendd_kill(scene->daemon);
+    arm_starts(subject);
+    pglendd_resume(scene->daemon);
+    harness_sleep_ms(ACT_MS);
+    disarm();
+    segment_unmap(&scene->segment);
+    scene_map(scene->daemon, &scene->segment);
+    return starts_paused(scene) && scene_comes_true(scene, daemon_is_whole, 5) && scene_holds(scene);
+}
+
+/* What logins wrote themselves, before and after each knew that it is one. */
+static unsigned own_words(const struct scene *scene)
+{
+    return pglendd_logged(scene->daemon, " error login") + pglendd_logged(scene->daemon, " error pglendd");
+}
+
+/* One that failed is tried again, and what there is to read then says why; its own line where it could not tell it. */
+static bool login_survives(struct scene *scene, const struct subject *subject)
+{
+    unsigned told = pglendd_logged(scene->daemon, FAILED), silent = pglendd_logged(scene->daemon, FAILED SILENT),
+             own = own_words(scene);
+
+    arm_starts(subject);
+    if (!act_goes_on(scene, subject) || !starts_paused(scene))
+        return false;
+    if (atomic_load(&control->starts) > 1 && pglendd_logged(scene->daemon, FAILED) == told)
+        return fails(scene, "no login is said to have failed, of", (int)atomic_load(&control->starts));
+    if (pglendd_logged(scene->daemon, FAILED SILENT) - silent > own_words(scene) - own)
+        return fails(scene, "a login failed without words, of", (int)atomic_load(&control->starts));
     return scene_holds(scene);
 }
 
 /* ---- all of them ---- */
 
-static const struct campaign shared = {.name = "shared", .pool = ""};
+static char tls_database[256];
+#define SHORT_LOGIN ", 'login': {'timeout': '2s'}" /* libpq may wait for a server to which it could not send */
+static const struct campaign shared = {.name = "shared", .pool = SHORT_LOGIN},
+                             strict = {.name = "strict", .pool = "", .strict = true},
+                             tls = {.name = "TLS", .pool = SHORT_LOGIN, .database = tls_database},
+                             strict_tls = {.name = "strict, TLS", .pool = "", .database = tls_database, .strict = true},
+                             batched = {.name = "audited", .pool = "", .audited = true},
+                             durable = {.name = "durable", .pool = "", .audited = true, .trail = ", 'sync': 'durable'"};
 
 struct tally {
     unsigned tried, hit, failed, places;
@@ -243,16 +320,16 @@ static void try_call(struct scene *scene, const struct subject *subject, const s
                    for_ever ? "for ever" : "once", scene->why);
             (void)fflush(stdout);
             scene_abandon(scene);
-            scene_open(scene, &shared);
+            scene_open(scene, subject->pool);
         }
 }
 
 /* One call of each place, as far as SECONDS reach; without a bound (0) some of each. */
 static void try_all(struct scene *scene, const struct subject *subject, double seconds)
 {
-    uint64_t until = seconds > 0 ? harness_now_ms() + (uint64_t)(seconds * 1000) : 0;
     struct tally tally = {0};
     struct fault_call *call;
+    uint64_t until;
     uint32_t calls;
 
     arm(0, 0, false);
@@ -262,6 +339,7 @@ static void try_all(struct scene *scene, const struct subject *subject, double s
     call = malloc(calls * sizeof *call);
     ck_assert_ptr_nonnull(call);
     memcpy(call, control->call, calls * sizeof *call);
+    until = seconds > 0 ? harness_now_ms() + (uint64_t)(seconds * 1000) : 0;
     for (uint32_t n = 0; n < calls; n++)
         tally.places += earlier_ones(call, n) == 0;
     for (uint32_t i = 0; i < calls && tally.failed < FAILURES_MOST && (until == 0 || harness_now_ms() < until); i++) {
@@ -287,19 +365,46 @@ static double seconds_each(void)
 
 static const struct play first = {false, false}, again = {true, false}, dirty = {true, true};
 static const struct subject workers[] = {
-    {.name = "worker: first acquire", .survives = worker_survives, .play = &first},
-    {.name = "worker: acquire", .survives = worker_survives, .play = &again},
-    {.name = "worker: in a transaction", .survives = worker_survives, .play = &dirty},
+    {"worker: first acquire", worker_survives, &shared, .play = &first},
+    {"worker: acquire", worker_survives, &shared, .play = &again},
+    {"worker: in a transaction", worker_survives, &shared, .play = &dirty},
+    {"worker, strict: first acquire", worker_survives, &strict, .play = &first},
+    {"worker, strict: acquire", worker_survives, &strict, .play = &again},
+    {"worker, strict: in a transaction", worker_survives, &strict, .play = &dirty},
 };
 static const struct subject daemons[] = {
-    {.name = "supervisor: grant", .survives = daemon_survives, .act = &act_grant},
-    {.name = "supervisor: reclaim", .survives = daemon_survives, .act = &act_reclaim},
-    {.name = "supervisor: dead waiter", .survives = daemon_survives, .act = &act_waiter},
-    {.name = "supervisor: login", .survives = daemon_survives, .act = &act_login},
-    {.name = "supervisor: reload", .survives = daemon_survives, .act = &act_reload},
-    {.name = "keeper: login", .survives = daemon_survives, .act = &act_login, .keeper = true},
-    {.name = "keeper: reload", .survives = daemon_survives, .act = &act_reload, .keeper = true},
+    {"supervisor: grant", daemon_survives, &shared, .act = &act_grant, .process = "supervisor"},
+    {"supervisor: reclaim", daemon_survives, &shared, .act = &act_reclaim, .process = "supervisor"},
+    {"supervisor: dead waiter", daemon_survives, &shared, .act = &act_waiter, .process = "supervisor"},
+    {"supervisor: login", daemon_survives, &shared, .act = &act_login, .process = "supervisor"},
+    {"supervisor: reload", daemon_survives, &shared, .act = &act_reload, .process = "supervisor"},
+    {"supervisor, strict: grant", daemon_survives, &strict, .act = &act_use, .process = "supervisor"},
+    {"supervisor, strict: reclaim", daemon_survives, &strict, .act = &act_reclaim, .process = "supervisor"},
+    {"supervisor, strict: dead waiter", daemon_survives, &strict, .act = &act_waiter, .process = "supervisor"},
+    {"supervisor, strict: TLS", daemon_survives, &strict_tls, .act = &act_use, .process = "supervisor"},
+    {"supervisor: audited", daemon_survives, &durable, .act = &act_grant, .process = "supervisor"},
+    {"keeper: login", daemon_survives, &shared, .act = &act_login},
+    {"keeper: login, TLS", daemon_survives, &tls, .act = &act_login},
+    {"keeper: reload", daemon_survives, &shared, .act = &act_reload},
+    {"login", login_survives, &shared, .act = &act_login, .process = "login"},
+    {"login, TLS", login_survives, &tls, .act = &act_login, .process = "login"},
+    {"relay", daemon_survives, &tls, .act = &act_use, .process = "relay"},
+    {"relay, strict", daemon_survives, &strict_tls, .act = &act_use, .process = "relay"},
+    {"audit, batched", daemon_survives, &batched, .act = &act_grant, .process = "audit"},
+    {"audit, durable", daemon_survives, &durable, .act = &act_grant, .process = "audit"},
+    {"audit: start", audit_survives, &durable, .process = "audit"},
 };
+
+static void encrypt(void)
+{
+    tls_begin();
+    tls_authority("ours");
+    tls_certificate("good", "ours", "IP:127.0.0.1", 2);
+    tls_serve("good");
+    (void)snprintf(tls_database, sizeof tls_database,
+                   ", 'host': '127.0.0.1', 'sslmode': 'verify-full', 'sslrootcert': '%s/ours.crt'",
+                   harness_directory());
+}
 
 static void run(const struct subject *subject)
 {
@@ -308,9 +413,22 @@ static void run(const struct subject *subject)
 
     if (only != NULL && strstr(subject->name, only) == NULL)
         return;
-    scene_open(&scene, &shared);
+    if (subject->pool->strict && geteuid() != 0) {
+        printf("%s: skipped: strict isolation needs two users, and so root\n", subject->name);
+        return;
+    }
+    if (subject->pool->database != NULL)
+        encrypt();
+    scene_open(&scene, subject->pool);
     try_all(&scene, subject, seconds_each());
+    /* Another run of pglendd gives other leases the same names. */
+    if (subject->pool->audited)
+        ck_assert_msg(scene_comes_true(&scene, trail_verifies, TRAIL_SECONDS) &&
+                          (subject->act == NULL || scene_comes_true(&scene, trail_balances, TRAIL_SECONDS)),
+                      "%s: %s", subject->name, scene.why);
     scene_close(&scene);
+    if (subject->pool->database != NULL)
+        tls_end();
 }
 
 START_TEST(worker)
@@ -320,10 +438,13 @@ START_TEST(worker)
 }
 END_TEST
 
-START_TEST(supervisor_and_keeper)
+START_TEST(process_of_pglendd)
 {
+    const struct subject *subject = &daemons[_i];
+
     control->module[MODULE_DAEMON] = control->module[MODULE_LIBUV] = true;
-    run(&daemons[_i]);
+    control->module[MODULE_LIBPQ] = subject->survives == login_survives;
+    run(subject);
 }
 END_TEST
 
@@ -374,7 +495,7 @@ int main(int argc, char **argv)
         preload(argv);
     map_control(file);
     tcase_add_loop_test(tc, worker, 0, sizeof workers / sizeof *workers);
-    tcase_add_loop_test(tc, supervisor_and_keeper, 0, sizeof daemons / sizeof *daemons);
+    tcase_add_loop_test(tc, process_of_pglendd, 0, sizeof daemons / sizeof *daemons);
     status = harness_main(suite);
     (void)unlink(file);
     return status;

@@ -56,6 +56,22 @@ static int die_waiting(const struct scene *scene)
     return acquire(scene);
 }
 
+#define LONG_ROW "select repeat('x', 300000)" /* more than a socket holds */
+
+static int use_all(const struct scene *scene)
+{
+    PGconn *lent[MATES] = {NULL};
+    int count = 0;
+
+    pool = pglend_open(scene->daemon->runtime_dir, "clinic");
+    while (count < MATES && (lent[count] = pglend_acquire(pool, 20000)) != NULL)
+        PQclear(PQexec(lent[count++], LONG_ROW));
+    for (int i = 0; i < count; i++)
+        (void)pglend_release(pool, lent[i]);
+    pglend_close(pool);
+    return count == MATES ? 0 : 1;
+}
+
 static int prepare_superuser(const struct scene *scene)
 {
     (void)scene;
@@ -85,6 +101,7 @@ const struct act act_reclaim = {acquire, die_with_it, SIGKILL, false};
 const struct act act_waiter = {nothing, die_waiting, SIGALRM, true};
 const struct act act_login = {prepare_superuser, end_a_session, 0, false};
 const struct act act_reload = {nothing, reload, 0, false};
+const struct act act_use = {nothing, use_all, 0, false};
 
 /* ---- the actor ---- */
 

@@ -249,17 +249,18 @@ static void take_baseline(struct scene *scene)
 
 void scene_open(struct scene *scene, const struct campaign *campaign)
 {
-    char overrides[1000], audit[300] = "";
+    char overrides[1500], audit[400] = "";
 
     *scene = (struct scene){0};
     if (campaign->audited)
-        trail_begin(audit, sizeof audit);
+        trail_begin(audit, sizeof audit, campaign->trail);
     /* Tells its sessions from those of others on the same server. */
     (void)snprintf(scene->name, sizeof scene->name, "scene %d", (int)getpid());
     (void)snprintf(overrides, sizeof overrides,
-                   "{'pools': {'clinic': {'database': {'application_name': '%s'},"
+                   "{'pools': {'clinic': {'database': {'application_name': '%s'%s},"
                    " 'isolation': '%s', 'size': {'min': %d, 'max': %d, 'limit': 4}%s}}%s}",
-                   scene->name, campaign->strict ? "strict" : "shared", MATES, MATES, campaign->pool, audit);
+                   scene->name, campaign->database != NULL ? campaign->database : "",
+                   campaign->strict ? "strict" : "shared", MATES, MATES, campaign->pool, audit);
     scene->daemon = pglendd_start(harness_server(), overrides);
     scene->superuser = postgres_connect(harness_server(), "postgres");
     wait_until(pglendd_count(scene->daemon, "idle") == MATES, 10);

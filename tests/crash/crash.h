@@ -160,6 +160,8 @@ struct act {
 };
 /* A new worker borrows; one dies with a lease; one dies waiting; a session ends; the configuration is read again. */
 extern const struct act act_grant, act_reclaim, act_waiter, act_login, act_reload;
+/* Every session is used, and whatever becomes of that given back. */
+extern const struct act act_use;
 
 struct actor {
     struct scene *scene;
@@ -174,10 +176,12 @@ bool actor_ends(struct actor *actor, int *status);
 
 /* ---- trail.c: the audit trail ---- */
 
-/* Make one; SETTINGS: members of the configuration. */
-void trail_begin(char *settings, size_t size);
+/* Make one; SETTINGS: members of the configuration; MORE of the trail's, or NULL. */
+void trail_begin(char *settings, size_t size, const char *more);
 /* Every lease that began has ended once. False: WHY. */
 bool trail_balances(struct scene *scene);
+/* It is whole, and nobody but its owner wrote it. False: WHY. */
+bool trail_verifies(struct scene *scene);
 
 /* ---- campaign.c: all points of some scripts, in several lanes ---- */
 
@@ -191,8 +195,10 @@ struct script {
 
 struct campaign {
     const char *name;
-    const char *pool; /* more members of its configuration: ", 'key': …" */
-    bool strict;      /* in strict isolation: skipped where there are not two users for it */
+    const char *pool;     /* more members of its configuration: ", 'key': …" */
+    const char *database; /* the same of its database; NULL: none */
+    const char *trail;    /* and of the audit trail */
+    bool strict;          /* in strict isolation: skipped where there are not two users for it */
     bool audited;
     const struct code *code;
     const struct script *script;

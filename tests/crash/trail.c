@@ -15,7 +15,7 @@
 
 static char directory[128];
 
-void trail_begin(char *settings, size_t size)
+void trail_begin(char *settings, size_t size, const char *more)
 {
     char command[600];
     uid_t uid;
@@ -28,7 +28,8 @@ void trail_begin(char *settings, size_t size)
     (void)snprintf(command, sizeof command, "timeout 20 %s audit init --key-out %s.key %s 2>/dev/null",
                    harness_product("pglend"), directory, directory);
     ck_assert_msg(system(command) == 0, "failed: %s", command);
-    (void)snprintf(settings, size, ", 'audit': {'directory': '%s', 'window': '5ms'}", directory);
+    (void)snprintf(settings, size, ", 'audit': {'directory': '%s', 'window': '5ms'%s}", directory,
+                   more != NULL ? more : "");
 }
 
 static json_t *read_trail(void)
@@ -43,6 +44,18 @@ static json_t *read_trail(void)
     records = json_loadf(report, 0, NULL);
     (void)pclose(report);
     return records;
+}
+
+bool trail_verifies(struct scene *scene)
+{
+    char command[400];
+
+    (void)snprintf(command, sizeof command, "timeout 60 %s audit verify --key %s.key %s >/dev/null 2>&1",
+                   harness_product("pglend"), directory, directory);
+    if (system(command) == 0) /* NOLINT(cert-env33-c) */
+        return true;
+    (void)snprintf(scene->why, sizeof scene->why, "I5: failed: %s", command);
+    return false;
 }
 
 enum { BEGIN, END, RECLAIMED, REVOKED, EVENTS, PID = EVENTS, OTHERS };

@@ -20,49 +20,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#ifdef FAULTS_WITHOUT_MALLOC /* a sanitizer has its own */
-#define MALLOCS
-#else
-#define MALLOCS X(malloc, 0, MEMORY) X(calloc, 0, MEMORY) X(realloc, 0, MEMORY)
-#endif
-
-/* Function, result that says failure, kind. */
-#define FUNCTIONS                                                                                                      \
-    MALLOCS X(strdup, 0, MEMORY) X(strndup, 0, MEMORY) X(mmap, -1, MEMORY) X(socket, -1, DESCRIPTOR) X(                \
-        socketpair, -1, DESCRIPTOR) X(accept4, -1, DESCRIPTOR) X(dup3, -1, DESCRIPTOR) X(dup2, -1, DESCRIPTOR)         \
-        X(open, -1, DESCRIPTOR) X(openat, -1, DESCRIPTOR) X(memfd_create, -1, DESCRIPTOR) X(shm_open, -1, DESCRIPTOR)  \
-            X(pipe, -1, DESCRIPTOR) X(fopen, 0, DESCRIPTOR) X(opendir, 0, DESCRIPTOR) X(fdopendir, 0, DESCRIPTOR) X(   \
-                fmemopen, 0, MEMORY) X(fork, -1, SPAWNING) X(connect, -1, CONNECTING) X(send, -1, SENDING)             \
-                X(sendto, -1, SENDING) X(sendmsg, -1, SENDING) X(recv, -1, RECEIVING) X(recvmsg, -1, RECEIVING)        \
-                    X(read, -1, RECEIVING) X(poll, -1, WAITING) X(nanosleep, -1, WAITING) X(waitpid, -1, WAITING)      \
-                        X(write, -1, STORING) X(pwrite, -1, STORING) X(ftruncate, -1, STORING) X(fsync, -1, STORING)   \
-                            X(fdatasync, -1, STORING) X(fstat, -1, ASKING) X(stat, -1, ASKING) X(lstat, -1, ASKING)    \
-                                X(fcntl, -1, ASKING) X(getsockopt, -1, ASKING) X(setsockopt, -1, ASKING) X(            \
-                                    getrandom, -1, ASKING) X(kill, -1, ASKING)                                         \
-                                    X(pread, -1, ASKING) X(fgets, 0, ASKING) X(getpeername, -1, ASKING)                \
-                                        X(uv_poll_init, -12, LIBRARY) X(uv_poll_init_socket, -12,                      \
-                                                                        LIBRARY) X(uv_pipe_open, -12, LIBRARY)         \
-                                            X(uv_read_start, -12, LIBRARY) X(uv_write, -12, LIBRARY) X(                \
-                                                pipe2, -1, SPAWNING) X(json_pack, 0, LIBRARY)                          \
-                                                X(json_object, 0, LIBRARY) X(json_array, 0, LIBRARY)                   \
-                                                    X(json_string, 0, LIBRARY) X(json_integer, 0, LIBRARY) X(          \
-                                                        json_sprintf,                                                  \
-                                                        0, LIBRARY) X(json_loads, 0, LIBRARY)                          \
-                                                        X(json_loadb, 0, LIBRARY) X(json_dumps, 0, LIBRARY)            \
-                                                            X(json_object_set_new, -1,                                 \
-                                                              LIBRARY) X(json_array_append_new, -1,                    \
-                                                                         LIBRARY) X(PQconnectStart, 0, LIBRARY)        \
-                                                                X(PQconnectPoll, 0,                                    \
-                                                                  LIBRARY) X(PQconsumeInput, 0, LIBRARY)               \
-                                                                    X(PQsendQuery, 0, LIBRARY) X(PQflush, -1, LIBRARY) \
-                                                                        X(PQconndefaults, 0,                           \
-                                                                          LIBRARY) X(PQmakeEmptyPGresult, 0, LIBRARY)  \
-                                                                            X(PQregisterEventProc, 0, LIBRARY)         \
-                                                                                X(PQsetnonblocking, -1, LIBRARY)       \
-                                                                                    X(PQexitPipelineMode, 0, LIBRARY)
-
 #define X(name, result, kind) F_##name,
-enum function { FUNCTIONS FUNCTION_COUNT };
+enum function {
+#include "faults/functions.def"
+    FUNCTION_COUNT
+};
 #undef X
 
 static const struct {
@@ -71,7 +33,7 @@ static const struct {
     enum failing failing;
 } function[FUNCTION_COUNT] = {
 #define X(name, result, kind) [F_##name] = {#name, result, kind},
-    FUNCTIONS
+#include "faults/functions.def"
 #undef X
 };
 
@@ -87,7 +49,9 @@ void *faults_strike(struct frame *frame) __attribute__((visibility("hidden")));
 #define X(name, result, kind)                                                                                          \
     ".globl " #name "\n.type " #name ", @function\n" #name ":\n pushq $faults_number\n jmp faults_enter\n.size " #name \
     ", . - " #name "\n.set faults_number, faults_number + 1\n"
-__asm__(".text\n.set faults_number, 0\n" FUNCTIONS ".type faults_enter, @function\n"
+__asm__(".text\n.set faults_number, 0\n"
+#include "faults/functions.def"
+        ".type faults_enter, @function\n"
         "faults_enter:\n"
         " pushq %rbp\n movq %rsp, %rbp\n subq $200, %rsp\n"
         " movups %xmm0, (%rsp)\n movups %xmm1, 16(%rsp)\n movups %xmm2, 32(%rsp)\n movups %xmm3, 48(%rsp)\n"
@@ -154,8 +118,15 @@ __attribute__((constructor)) static void begin(void)
     at = ((void *(*)(void *, size_t, int, int, int, off_t))dlsym(RTLD_NEXT, "mmap"))(
         NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
     (void)close(fd);
-    if (at != MAP_FAILED)
-        control = at;
+    if (at == MAP_FAILED)
+        return;
+    control = at;
+    if (atomic_load(&control->titled) &&
+        strncmp(program_invocation_name, control->title, strlen(control->title)) == 0) {
+        (void)atomic_fetch_add(&control->starts, 1);
+        atomic_store(&control->calls, 0);
+        atomic_store(&control->pid, getpid());
+    }
 }
 
 /* Whose call to FUNCTION this is; -1: not of the code under test. Of libuv only what it does to make a process. */

@@ -17,6 +17,7 @@
 #define CALLS_MAX    20000
 #define SHORT        (-1) /* no error: one byte is read or written, of more */
 #define FUNCTION_MAX 32
+#define TITLE_MAX    32
 /* EINTR comes so often, at most. */
 #define INTERRUPTIONS 100
 
@@ -47,6 +48,10 @@ struct fault_call {
 
 struct fault_control {
     _Atomic pid_t pid; /* armed for; 0: nobody */
+    /* Each process that starts by this title is what it is armed for from then on. */
+    char title[TITLE_MAX];
+    _Atomic bool titled; /* TITLE counts */
+    _Atomic uint32_t starts;
     bool module[MODULES];
     /* The call that fails, from 1, and with what; 0: none does. */
     uint32_t nth;
