@@ -150,7 +150,12 @@ $(BUILD)/tests/faults.so: tests/faults/faults.c tests/faults/faults.h tests/faul
 	@mkdir -p $(@D)
 	$(Q) $(CC) -std=gnu11 -D_GNU_SOURCE -Itests $(WARN) -O2 -g -fPIC -shared $(if $(SANITIZE),-DFAULTS_WITHOUT_MALLOC) -o $@ $<
 
+$(BUILD)/tests/clock.so: tests/clock/clock.c tests/clock/clock.h $(BUILD)/flags | $(BUILD)/have-build
+	@mkdir -p $(@D)
+	$(Q) $(CC) -std=gnu11 -D_GNU_SOURCE -Itests $(WARN) -O2 -g -fPIC -shared -o $@ $<
+
 $(BUILD)/tests/live_faults_test: $(BUILD)/tests/faults.so
+$(BUILD)/tests/live_soak_test: $(BUILD)/tests/clock.so
 
 $(tests_bin:=.o) $(fixture_o): | $(BUILD)/have-check
 

@@ -5,11 +5,14 @@
  *
  * In the second half the supervisor is left alive: what a process loses slowly shows only in one that lives.
  */
+#include "clock/clock.h"
 #include "harness.h"
 #include "pglend.h"
 #include "soak.h"
 
 #include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,6 +34,13 @@ static unsigned seconds(void)
     unsigned long wanted = set != NULL ? strtoul(set, NULL, 10) : 10;
 
     return wanted >= 1 && wanted <= 86400 ? (unsigned)wanted : 10;
+}
+
+static bool sanitized(void)
+{
+    const char *sanitize = getenv("SANITIZE");
+
+    return sanitize != NULL && *sanitize != '\0';
 }
 
 /* ---- growth ---- */
@@ -83,8 +93,7 @@ static double slope(const struct sample *sample, size_t count, int which)
 
 static void show_growth(const struct sample *sample, size_t count)
 {
-    const char *sanitize = getenv("SANITIZE");
-    bool judged = seconds() >= GROWTH_SECONDS && (sanitize == NULL || *sanitize == '\0');
+    bool judged = seconds() >= GROWTH_SECONDS && !sanitized();
 
     for (int i = 0; i < 4 && count > 0; i++) {
         double a_minute = slope(sample, count, i);
@@ -113,16 +122,16 @@ static const char *audit_on_small_disk(void)
     }
     harness_unprivileged(&uid, &gid);
     (void)snprintf(command, sizeof command,
-                   "mkdir -m 700 '%s/trail' && chown %u:%u '%s/trail' && %s audit init --key-out '%s/key' '%s/trail' "
-                   ">/dev/null 2>&1",
-                   disk, (unsigned)uid, (unsigned)gid, disk, harness_product("pglend"), harness_directory(), disk);
+                   "pglend=$(realpath %s) && cd '%s' && mkdir -m 700 disk/trail archive && "
+                   "chown %u:%u disk/trail archive && $pglend audit init --key-out key disk/trail >/dev/null 2>&1",
+                   harness_product("pglend"), harness_directory(), (unsigned)uid, (unsigned)gid);
     ck_assert_int_eq(system(command), 0);
     (void)snprintf(ballast, sizeof ballast, "%s/ballast", disk);
     soak.ballast = ballast;
     (void)snprintf(overrides, sizeof overrides,
                    ", 'audit': {'directory': '%s/trail', 'segment_size': 1048576, 'reserve': 1048576,"
-                   " 'archive_command': ['/bin/true'], 'local_retention': '0s'}",
-                   disk);
+                   " 'archive_command': ['/bin/cp', '-p', '-t', '%s/archive'], 'local_retention': '0s'}",
+                   disk, harness_directory());
     return overrides;
 }
 
@@ -199,6 +208,20 @@ static void expect_descriptors(const struct sample *before)
                   now.value[3], before->value[3]);
 }
 
+/* What the disk, the clock and the deaths of the audit process left of it. */
+static void trail_verifies(void)
+{
+    char command[512];
+
+    if (soak.ballast == NULL)
+        return;
+    (void)snprintf(command, sizeof command,
+                   "pglend=$(realpath %s) && cd '%s' && cp -p disk/trail/* archive && "
+                   "timeout 60 $pglend audit verify --key key archive >&2",
+                   harness_product("pglend"), harness_directory());
+    ck_assert_msg(system(command) == 0, "failed: %s", command); /* NOLINT(cert-env33-c) */
+}
+
 static void nothing_is_lost(const struct sample *before)
 {
     wait_until(pglendd_count(soak.daemon, "idle") == SOAK_SLOTS, 20);
@@ -250,6 +273,7 @@ START_TEST(everything_dies)
     soak_history_check(soak.server);
     nothing_is_lost(&before);
     pglendd_stop(soak.daemon);
+    trail_verifies();
     postgres_free(soak.server);
     (void)munmap(soak.shared, sizeof *soak.shared);
 }
@@ -290,13 +314,56 @@ START_TEST(what_cannot_be_is_seen)
 }
 END_TEST
 
-int main(void)
+/* ---- the clock ---- */
+
+/* Execute this program again with the object that steps the clock. */
+static _Noreturn void preload(char **argv)
 {
+    const char *build = getenv("PGLEND_BUILD");
+    char file[] = "/tmp/pglend-clock-XXXXXX", path[PATH_MAX], object[PATH_MAX];
+    int fd = mkostemp(file, O_CLOEXEC);
+
+    (void)snprintf(path, sizeof path, "%s/tests/clock.so", build != NULL ? build : "build");
+    if (realpath(path, object) == NULL || fd == -1 || ftruncate(fd, sizeof *soak.clock) == -1 ||
+        fchmod(fd, 0644) == -1 || setenv(CLOCK_FILE, file, 1) == -1 || setenv("LD_PRELOAD", object, 1) == -1) {
+        perror(file);
+        exit(EXIT_FAILURE);
+    }
+    (void)execv("/proc/self/exe", argv);
+    perror("cannot execute itself");
+    exit(EXIT_FAILURE);
+}
+
+static void map_clock(const char *file)
+{
+    int fd = open(file, O_RDWR | O_CLOEXEC);
+    void *at = fd != -1 ? mmap(NULL, sizeof *soak.clock, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
+
+    if (at == MAP_FAILED) {
+        perror(file);
+        exit(EXIT_FAILURE);
+    }
+    (void)close(fd);
+    soak.clock = at;
+}
+
+int main(int argc, char **argv)
+{
+    const char *clock = getenv(CLOCK_FILE);
+    int status;
     Suite *suite = suite_create("live_soak");
     TCase *tc = harness_live_case(suite, "history", 20);
 
+    (void)argc;
+    if (clock == NULL && !sanitized())
+        preload(argv);
+    if (clock != NULL)
+        map_clock(clock);
     tcase_add_loop_test(tc, what_cannot_be_is_seen, 0, sizeof histories / sizeof histories[0]);
     tc = harness_case(suite, "soak", seconds() + 180);
     tcase_add_test(tc, everything_dies);
-    return harness_main(suite);
+    status = harness_main(suite);
+    if (clock != NULL)
+        (void)unlink(clock);
+    return status;
 }

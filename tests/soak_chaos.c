@@ -20,8 +20,9 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define STOP_MS_MAX 700
-#define END_SECONDS 30
+#define STOP_MS_MAX     700
+#define END_SECONDS     30
+#define CLOCK_AHEAD_MAX 21600
 
 struct labourer {
     pid_t pid;
@@ -229,6 +230,15 @@ static void empty_disk(struct soak_chaos *c)
     ck_assert_int_eq(unlink(c->soak->ballast), 0);
 }
 
+/* Forth and back by hours. Never behind the machine's, where a certificate may not be good yet. */
+static bool step_clock(struct soak_chaos *c)
+{
+    if (c->soak->clock == NULL)
+        return false;
+    atomic_store(c->soak->clock, (int64_t)choose(c, CLOCK_AHEAD_MAX));
+    return true;
+}
+
 /* ---- PostgreSQL ---- */
 
 static bool terminate_one(struct soak_chaos *c)
@@ -262,6 +272,7 @@ static const struct fault faults[] = {
     {"relay killed", 50, 0, false, false, kill_relay, NULL},
     {"login killed", 3, 0, true, false, kill_login, NULL},
     {"audit trail's disk full", 2, 400, true, false, fill_disk, empty_disk},
+    {"clock stepped", 10, 0, false, false, step_clock, NULL},
     {"audit process killed", 2, 0, true, false, kill_audit, NULL},
     {"all backends terminated", 2, 0, true, false, terminate_all, NULL},
     {"supervisor killed", 5, 0, true, true, kill_supervisor, NULL},
@@ -342,7 +353,9 @@ void soak_chaos_stop(struct soak_chaos *c)
     PQfinish(conn);
     for (size_t i = 0; i < FAULTS; i++)
         printf("%6u %s%s\n", c->made[i], faults[i].name,
-               faults[i].begin == fill_disk && c->soak->ballast == NULL ? " (skipped: mount is not allowed)" : "");
+               faults[i].begin == fill_disk && c->soak->ballast == NULL  ? " (skipped: mount is not allowed)"
+               : faults[i].begin == step_clock && c->soak->clock == NULL ? " (skipped: a sanitizer comes first)"
+                                                                         : "");
     free(c->moment);
     free(c);
 }
