@@ -75,7 +75,7 @@ int LLVMFuzzerInitialize(const int *argc, char ***argv)
     (void)argv;
     stand_start();
     sock = stand_connect(LISTENER_WORKER);
-    fuzz_require(stand_greet(sock, &worker, &segment));
+    fuzz_require(stand_greet(sock, STAND_CLINIC, &worker, &segment));
     fuzz_require(borrower_claim(&segment, worker, &borrower) == 0);
     return 0;
 }

@@ -32,16 +32,22 @@ static const char config_text[] =
     " \"size\": {\"min\": 1, \"max\": 3, \"limit\": 4}, \"max_workers\": 8, \"keepalive\": \"1s\","
     " \"check_timeout\": \"100ms\", \"login\": {\"backoff_max\": \"10ms\"}},"
     "\"lab\": {\"database\": {\"host\": \"/tmp\", \"dbname\": \"l\", \"user\": \"l\"},"
-    " \"size\": {\"min\": 0, \"max\": 2, \"limit\": 4}, \"max_workers\": 8}}}";
+    " \"size\": {\"min\": 0, \"max\": 2, \"limit\": 4}, \"max_workers\": 8},"
+    "\"ward\": {\"database\": {\"host\": \"/tmp\", \"dbname\": \"w\", \"user\": \"w\"}, \"isolation\": \"strict\","
+    " \"size\": {\"min\": 2, \"max\": 3, \"limit\": 4}, \"max_workers\": 8, \"check_timeout\": \"100ms\","
+    " \"login\": {\"backoff_max\": \"10ms\"}}}}";
 static const char facts[] = "server_version=15.1\nclient_encoding=UTF8\nserver_encoding=UTF8\nDateStyle=ISO, MDY\n"
                             "standard_conforming_strings=on\nTimeZone=a\\nb\\\\c\n.user=c\n.dbname=c\n.cancel=key\n";
+
+#define RELAYED ".tls=TLSv1.3\n"
 
 static char directory[] = "/tmp/pglend-fuzz-XXXXXX";
 static const char *const socket_name[LISTENERS] = {"worker.sock", "admin.sock", "door"};
 static int keeper; /* the keeper's end of the supervisor's channel */
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
-static int session[2][STAND_SLOTS]; /* the server's end of each; -1: there is none */
-static uint32_t generation[2][STAND_SLOTS];
+static const char *const pool_name[STAND_POOLS] = {"clinic", "lab", "ward"};
+static int session[STAND_POOLS][STAND_SLOTS]; /* the server's end of each; -1: there is none */
+static uint32_t generation[STAND_POOLS][STAND_SLOTS];
 
 _Noreturn void fuzz_failed(const char *condition, const char *file, int line)
 {
@@ -89,6 +95,15 @@ uint64_t input_long(struct input *in)
 
 /* ---- the keeper's part ---- */
 
+static enum stand_pool pool_of(const char *name)
+{
+    unsigned pool = STAND_POOLS - 1;
+
+    while (pool > 0 && strcmp(name, pool_name[pool]) != 0)
+        pool--;
+    return (enum stand_pool)pool;
+}
+
 static void tell(enum message_verb verb, const char *pool, uint32_t slot, uint32_t status, const char *text, int fd)
 {
     struct message *m = calloc(1, sizeof *m);
@@ -97,7 +112,7 @@ static void tell(enum message_verb verb, const char *pool, uint32_t slot, uint32
     message_make(m, verb, pool, slot, text);
     m->status = status;
     if (*pool != '\0' && slot < STAND_SLOTS) {
-        m->generation = generation[strcmp(pool, STAND_POOL) != 0][slot];
+        m->generation = generation[pool_of(pool)][slot];
         m->backend_pid = 1000 + (int32_t)slot;
         m->stamp = clock_ns();
     }
@@ -107,17 +122,19 @@ static void tell(enum message_verb verb, const char *pool, uint32_t slot, uint32
         (void)close(fd);
 }
 
-static int new_segment(const char *pool)
+static void give_segment(const char *pool)
 {
     int fd = segment_create(NULL, pool, STAND_SLOTS, STAND_BORROWERS, 0);
 
     fuzz_require(fd != -1);
-    return fd;
+    if (pool_of(pool) == STAND_WARD)
+        tell(MESSAGE_SEGMENT_READER, pool, 0, 0, NULL, segment_reader(fd));
+    tell(MESSAGE_SEGMENT, pool, 0, 0, NULL, fd);
 }
 
 static void forget(const char *pool, uint32_t slot)
 {
-    int *fd = &session[strcmp(pool, STAND_POOL) != 0][slot];
+    int *fd = &session[pool_of(pool)][slot];
 
     (void)pthread_mutex_lock(&lock);
     if (*fd != -1)
@@ -128,7 +145,10 @@ static void forget(const char *pool, uint32_t slot)
 
 static void log_in(const char *pool, uint32_t slot)
 {
-    int pair[2], which = strcmp(pool, STAND_POOL) != 0;
+    bool relayed = pool_of(pool) == STAND_WARD && slot % 2 != 0;
+    enum stand_pool which = pool_of(pool);
+    char text[sizeof facts + sizeof RELAYED];
+    int pair[2];
 
     fuzz_require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == 0);
     forget(pool, slot);
@@ -136,7 +156,8 @@ static void log_in(const char *pool, uint32_t slot)
     session[which][slot] = pair[1];
     (void)pthread_mutex_unlock(&lock);
     generation[which][slot]++;
-    tell(MESSAGE_BACKEND, pool, slot, BACKEND_PLAIN, facts, pair[0]);
+    (void)snprintf(text, sizeof text, "%s%s", facts, relayed ? RELAYED : "");
+    tell(MESSAGE_BACKEND, pool, slot, relayed ? BACKEND_RELAYED : BACKEND_PLAIN, text, pair[0]);
 }
 
 static void answer(const struct message *m)
@@ -155,7 +176,7 @@ static void answer(const struct message *m)
         forget(m->pool, m->slot);
         break;
     case MESSAGE_NEW_SEGMENT:
-        tell(MESSAGE_SEGMENT, m->pool, m->slot, 0, NULL, new_segment(m->pool));
+        give_segment(m->pool);
         break;
     case MESSAGE_RELOAD:
         tell(MESSAGE_RELOADED, "", 0, 1, "not now", -1);
@@ -224,7 +245,7 @@ void stand_start(void)
     pthread_t thread;
 
     (void)signal(SIGPIPE, SIG_IGN);
-    for (int i = 0; i < 2 * STAND_SLOTS; i++)
+    for (int i = 0; i < STAND_POOLS * STAND_SLOTS; i++)
         session[i / STAND_SLOTS][i % STAND_SLOTS] = -1;
     fuzz_require(mkdtemp(directory) != NULL && atexit(remove_directory) == 0);
     /* Its number is taken first: whatever had it, a fuzzer has no use for it. */
@@ -237,8 +258,8 @@ void stand_start(void)
     tell(MESSAGE_LISTENER, "", LISTENER_WORKER, 0, NULL, listening_socket("worker.sock", SOCK_SEQPACKET));
     tell(MESSAGE_LISTENER, "", LISTENER_ADMIN, 0, NULL, listening_socket("admin.sock", SOCK_STREAM));
     tell(MESSAGE_LISTENER, "", LISTENER_DOOR, 0, NULL, listening_socket("door", SOCK_STREAM));
-    tell(MESSAGE_SEGMENT, STAND_POOL, 0, 0, NULL, new_segment(STAND_POOL));
-    tell(MESSAGE_SEGMENT, "lab", 0, 0, NULL, new_segment("lab"));
+    for (int i = 0; i < STAND_POOLS; i++)
+        give_segment(pool_name[i]);
     tell(MESSAGE_SERVE, "", 0, 0, "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef", -1);
     fuzz_require(pthread_create(&thread, NULL, supervise, NULL) == 0);
     await_serving();
@@ -274,20 +295,88 @@ void stand_finish(int sock, unsigned ms)
     (void)close(sock);
 }
 
-void stand_serve(uint32_t slot, const void *bytes, size_t length)
+void stand_serve(enum stand_pool pool, uint32_t slot, const void *bytes, size_t length)
 {
     (void)pthread_mutex_lock(&lock);
-    if (slot < STAND_SLOTS && session[0][slot] != -1)
-        (void)send(session[0][slot], bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (slot < STAND_SLOTS && session[pool][slot] != -1)
+        (void)send(session[pool][slot], bytes, length, MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)pthread_mutex_unlock(&lock);
 }
 
-bool stand_greet(int sock, uint32_t *worker, struct segment *segment)
+static void add_row(struct pg_buffer *out, const char *value, size_t length)
 {
-    union wire_message m = {.hello = {.pool = STAND_POOL, .worker = NO_WORKER}};
+    size_t begun = pg_begin(out, 'T');
+
+    pg_bytes(out, "\0\1?\0\0\0\0\0\0\0\0\0\0\x19\xff\xff\xff\xff\xff\xff\0\0", 22);
+    pg_end(out, begun);
+    begun = pg_begin(out, 'D');
+    pg_bytes(out, "\0\1", 2);
+    pg_int32(out, (uint32_t)length);
+    pg_bytes(out, value, length);
+    pg_end(out, begun);
+}
+
+/* To a message of TYPE; of its body, where that is a query for a constant, the constant. */
+static void add_answer(struct pg_buffer *out, char type, const char *body, size_t length)
+{
+    static const char constant[] = "SELECT '";
+    const char *end =
+        length > sizeof constant ? memchr(body + sizeof constant - 1, '\'', length - sizeof constant) : NULL;
+    bool row = end != NULL && strncmp(body, constant, sizeof constant - 1) == 0;
+    size_t begun;
+
+    if (type == 'Q' && row)
+        add_row(out, body + sizeof constant - 1, (size_t)(end - body) - (sizeof constant - 1));
+    if (type == 'Q') {
+        begun = pg_begin(out, 'C');
+        pg_string(out, row ? "SELECT 1" : strncmp(body, "DISCARD", 7) == 0 ? "DISCARD ALL" : "ROLLBACK");
+        pg_end(out, begun);
+    }
+    if (type == 'Q' || type == 'S') {
+        begun = pg_begin(out, 'Z');
+        pg_bytes(out, "I", 1);
+        pg_end(out, begun);
+    }
+}
+
+void stand_answer(enum stand_pool pool, uint32_t slot)
+{
+    static char asked[8192];
+    static unsigned char bytes[8192];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+    ssize_t got = -1;
+
+    (void)pthread_mutex_lock(&lock);
+    if (slot < STAND_SLOTS && session[pool][slot] != -1)
+        got = recv(session[pool][slot], asked, sizeof asked - 1, MSG_DONTWAIT);
+    (void)pthread_mutex_unlock(&lock);
+    if (got <= 0)
+        return;
+    asked[got] = '\0';
+    for (size_t at = 0; at + 5 <= (size_t)got;) {
+        size_t length = pg_get_int32((const unsigned char *)asked + at + 1);
+
+        /* What comes with a descriptor stands for nothing. */
+        if (asked[at] == '\0') {
+            at++;
+            continue;
+        }
+        if (length < 4 || length > (size_t)got - at - 1)
+            break;
+        add_answer(&out, asked[at], asked + at + 5, length - 4);
+        at += length + 1;
+    }
+    if (!out.overflow)
+        stand_serve(pool, slot, bytes, out.length);
+}
+
+bool stand_greet(int sock, enum stand_pool pool, uint32_t *worker, struct segment *segment)
+{
+    union wire_message m = {.hello = {.worker = NO_WORKER}};
     bool mapped;
     int fd;
 
+    (void)snprintf(m.hello.pool, sizeof m.hello.pool, "%s", pool_name[pool]);
     fuzz_require(wire_send(sock, WIRE_HELLO, &m, -1, 0) == 0);
     if (wire_receive_packet(sock, &m, sizeof m, &fd, 0) <= 0 || fd == -1)
         return false;

@@ -14,7 +14,9 @@
 
 #define STAND_SLOTS     4
 #define STAND_BORROWERS 8
-#define STAND_POOL      "clinic"
+
+/* The pools; sessions of the last one, which is strict, are relayed in every other slot. Its workers must be root. */
+enum stand_pool { STAND_CLINIC, STAND_LAB, STAND_WARD, STAND_POOLS };
 
 int LLVMFuzzerInitialize(const int *argc, char ***argv);
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -25,10 +27,11 @@ void stand_start(void);
 int stand_connect(enum listener which);
 /* Say that no more is sent, and wait until the supervisor has closed its end, or for MS; close. */
 void stand_finish(int sock, unsigned ms);
-/* What the server of the session in SLOT sends. */
-void stand_serve(uint32_t slot, const void *bytes, size_t length);
+/* What the server of the session in SLOT sends; or it answers what it was asked, as a server would. */
+void stand_serve(enum stand_pool pool, uint32_t slot, const void *bytes, size_t length);
+void stand_answer(enum stand_pool pool, uint32_t slot);
 /* A hello that is admitted: the worker's index, and the segment; its descriptor is closed. False: it was refused. */
-bool stand_greet(int sock, uint32_t *worker, struct segment *segment);
+bool stand_greet(int sock, enum stand_pool pool, uint32_t *worker, struct segment *segment);
 
 struct input {
     const uint8_t *at;
