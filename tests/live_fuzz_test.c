@@ -16,6 +16,7 @@
 #include "wire.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -68,7 +69,7 @@ __attribute__((format(printf, 1, 2))) static int run(const char *format, ...)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-static void start(void)
+static void start(bool strict)
 {
     char overrides[512];
     uid_t uid;
@@ -83,8 +84,8 @@ static void start(void)
                      0);
     (void)snprintf(overrides, sizeof overrides,
                    "{'audit': {'directory': '%s', 'window': '5ms'}, 'log': {'level': 'info'}, 'pools': {'clinic': "
-                   "{'size': {'min': 2, 'max': %d, 'limit': %d}, 'max_workers': 32}}}",
-                   trail, SLOTS, SLOTS);
+                   "{'isolation': '%s', 'size': {'min': 2, 'max': %d, 'limit': %d}, 'max_workers': 32}}}",
+                   trail, strict ? "strict" : "shared", SLOTS, SLOTS);
     counted = mmap(NULL, sizeof *counted, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     ck_assert_ptr_ne(counted, MAP_FAILED);
     daemon_ = pglendd_start(harness_server(), overrides);
@@ -108,8 +109,10 @@ struct raw {
     int sock; /* -1: not connected */
     bool greeted;
     uint32_t worker, borrower, slot;
-    int lent;     /* -1: none */
-    bool pending; /* its last borrower's reset is to be read off it first */
+    uint32_t serial;  /* strict: of the last request, */
+    uint64_t version; /* and of the lease */
+    int lent;         /* -1: none */
+    bool pending;     /* its last borrower's reset is to be read off it first */
     struct segment segment;
 };
 
@@ -272,7 +275,7 @@ START_TEST(any_byte)
     unsigned seed = (unsigned)harness_now_ms();
     pid_t supervisor, audit;
 
-    start();
+    start(false);
     supervisor = pglendd_process(daemon_, "supervisor");
     audit = pglendd_process(daemon_, "audit");
     for (int i = 0; i < HONEST; i++)
@@ -458,6 +461,126 @@ static void (*const steps[])(struct raw *r) = {
     give,  give,  say_want, say_want, say_returned, say_anything, greet_badly, leave,
 };
 
+/* ---- the same in strict isolation ---- */
+
+/* Its answer, which may be to one that was given up. False: the supervisor has hung up. */
+static bool hear_answer(struct raw *r)
+{
+    union wire_message m;
+    int fd = -1;
+
+    if (wire_receive_packet(r->sock, &m, sizeof m, &fd, 0) <= 0) {
+        leave(r);
+        return false;
+    }
+    ck_assert(m.header.type == WIRE_BACKEND || m.header.type == WIRE_NOT_FETCHED);
+    ck_assert_int_eq(m.header.type == WIRE_BACKEND, fd != -1);
+    if (fd == -1)
+        return true;
+    r->lent = fd;
+    r->slot = m.backend.slot;
+    r->version = m.backend.version;
+    if (m.backend.waited && choose(r, 16) > 0)
+        (void)fcntl(fd, F_SETFL, O_NONBLOCK | LEASE_TAKEN);
+    return true;
+}
+
+static void ask_strictly(struct raw *r)
+{
+    union wire_message m = {.acquire = {.serial = ++r->serial, .own = choose(r, SLOTS + 2)}};
+
+    if (!r->greeted || r->slot != NO_SLOT)
+        return;
+    m.acquire.until = clock_ns() + choose(r, 20) * UINT64_C(1000000);
+    if (wire_send(r->sock, WIRE_ACQUIRE, &m, -1, 0) == -1) {
+        leave(r);
+        return;
+    }
+    m = (union wire_message){.give_up = {.serial = r->serial}};
+    if (choose(r, 4) == 0)
+        (void)wire_send(r->sock, WIRE_GIVE_UP, &m, -1, 0);
+    (void)hear_answer(r);
+}
+
+/* Rightly, with a lie about how it is left, twice, or one that it does not have; and it may keep the descriptor. */
+static void release_strictly(struct raw *r)
+{
+    union wire_message m = {.release = {.slot = r->slot, .version = r->version, .left = choose(r, LEFT_BROKEN + 2)}};
+    unsigned times = 1 + (choose(r, 8) == 0);
+
+    if (!r->greeted || r->slot == NO_SLOT)
+        return;
+    if (choose(r, 8) == 0)
+        m.release.slot = choose(r, SLOTS + 2);
+    if (choose(r, 8) == 0)
+        m.release.version += 1 + choose(r, 3);
+    while (times-- > 0)
+        (void)wire_send(r->sock, WIRE_RELEASE, &m, -1, MSG_DONTWAIT);
+    if (m.release.slot != r->slot || m.release.version != r->version) {
+        leave(r); /* as one that dies with it */
+        return;
+    }
+    if (choose(r, 4) == 0) /* what it no longer has: nobody may be hit by it */
+        (void)send(r->lent, "Q\0\0\0\15select 8", 14, MSG_DONTWAIT | MSG_NOSIGNAL);
+    (void)close(r->lent);
+    r->lent = -1;
+    r->slot = NO_SLOT;
+}
+
+/* It has left the session in the middle of something. */
+static void dirty(struct raw *r)
+{
+    static const char *const left[] = {"begin", "select pg_sleep(0.05)", "copy (select 1) to stdout",
+                                       "set search_path to nowhere"};
+    unsigned char bytes[128];
+    struct pg_buffer out = {.at = bytes, .size = sizeof bytes};
+
+    pg_query(&out, left[choose(r, sizeof left / sizeof left[0])]);
+    if (r->lent != -1)
+        (void)send(r->lent, bytes, out.length - (choose(r, 4) == 0), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
+/* Nobody asked for it, so it is the last that it said. */
+static void say_holding(struct raw *r)
+{
+    union wire_message m = {.holding = {.count = choose(r, HOLDING_MAX + 2), .more = choose(r, 2)}};
+
+    if (r->sock != -1)
+        (void)wire_send(r->sock, WIRE_HOLDING, &m, -1, MSG_DONTWAIT);
+    leave(r);
+}
+
+static void (*const strict_steps[])(struct raw *r) = {
+    greet,
+    greet,
+    ask_strictly,
+    ask_strictly,
+    ask_strictly,
+    ask_strictly,
+    release_strictly,
+    release_strictly,
+    release_strictly,
+    dirty,
+    say_holding,
+    say_anything,
+    greet_badly,
+    leave,
+};
+
+static int say_strictly_what_it_likes(void *argument, int sock)
+{
+    struct raw r = {.seed = (unsigned)getpid(), .sock = -1, .lent = -1, .borrower = NO_BORROWER, .slot = NO_SLOT};
+
+    (void)argument;
+    (void)sock;
+    while (!atomic_load(&counted->stop)) {
+        strict_steps[choose(&r, sizeof strict_steps / sizeof strict_steps[0])](&r);
+        (void)atomic_fetch_add(&counted->done, 1);
+    }
+    leave(&r);
+    return 0;
+}
+
 static int say_what_it_likes(void *argument, int sock)
 {
     struct raw r = {.seed = (unsigned)getpid(), .sock = -1, .lent = -1, .borrower = NO_BORROWER, .slot = NO_SLOT};
@@ -494,22 +617,28 @@ static int borrow_in_peace(void *argument, int sock)
 
 START_TEST(any_message)
 {
+    worker_function *const bad[] = {say_what_it_likes, say_strictly_what_it_likes};
     struct worker_process worker[HONEST + SESSIONS];
+    bool strict = _i != 0;
     uint64_t until;
     pid_t supervisor, audit;
 
-    start();
+    if (strict && geteuid() != 0) {
+        printf("worker.sock, strict: skipped: strict isolation needs two users, and so root\n");
+        return;
+    }
+    start(strict);
     supervisor = pglendd_process(daemon_, "supervisor");
     audit = pglendd_process(daemon_, "audit");
     for (int i = 0; i < HONEST + SESSIONS; i++)
-        worker_fork(&worker[i], i < HONEST ? borrow_in_peace : say_what_it_likes, NULL);
+        worker_fork(&worker[i], i < HONEST ? borrow_in_peace : bad[_i], NULL);
     for (until = harness_now_ms() + (uint64_t)seconds() * 1000; harness_now_ms() < until; harness_sleep_ms(20))
         for (int i = 0; i < HONEST + SESSIONS; i++)
             ck_assert_msg(process_state(worker[i].pid) != 'Z', "worker %d has ended", i);
     atomic_store(&counted->stop, true);
     for (int i = 0; i < HONEST + SESSIONS; i++)
         ck_assert_int_eq(worker_wait(&worker[i], 30), 0);
-    printf("worker.sock: %llu steps of bad workers, meanwhile %llu leases\n",
+    printf("worker.sock%s: %llu steps of bad workers, meanwhile %llu leases\n", strict ? ", strict" : "",
            (unsigned long long)atomic_load(&counted->done), (unsigned long long)atomic_load(&counted->leases));
     ck_assert_uint_gt(atomic_load(&counted->leases), 0);
     wait_until(pglendd_count(daemon_, "leased") == 0, 10);
@@ -523,6 +652,6 @@ int main(void)
     TCase *tc = harness_live_case(suite, "fuzz", seconds() + 120);
 
     tcase_add_test(tc, any_byte);
-    tcase_add_test(tc, any_message);
+    tcase_add_loop_test(tc, any_message, 0, 2);
     return harness_main(suite);
 }
