@@ -33,7 +33,7 @@ struct soak {
     struct pglendd *daemon;
     struct soak_shared *shared;
     _Atomic int64_t *clock; /* seconds that pglend's clock is ahead; NULL: it cannot be stepped */
-    const char *ballast; /* path of the file that fills the audit trail's disk; NULL: there is no such disk */
+    const char *ballast;    /* path of the file that fills the audit trail's disk; NULL: there is no such disk */
     unsigned seed;
 };
 
