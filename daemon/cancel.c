@@ -144,6 +144,7 @@ int cancel_main(void)
     job_settle(&job, SANDBOX_SESSION);
     (void)signal(SIGPIPE, SIG_IGN);
     for (;;) {
+        *why = '\0';
         status = cancel(&job, why, sizeof why);
         (void)snprintf(text, sizeof text, "cancel request: %s", why);
         message_make(&answer, MESSAGE_CANCELLED, job.name, 0, status == CANCEL_DONE ? NULL : text);
