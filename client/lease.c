@@ -139,6 +139,23 @@ static bool somebody_waits(const struct segment *s)
 /* ---- giving ---- */
 
 /*
+ * SLOT was GRANTED by ME, and the waiter is gone: it is ME's again. A word that only a version separates from the grant
+ * is the grant, marked by the supervisor meanwhile. (What the supervisor grants is marked by nobody.)
+ */
+static bool take_back(const struct segment *s, uint32_t slot, uint64_t granted, uint32_t me)
+{
+    uint64_t word;
+
+    while (!slot_swap(s, slot, granted, own_word(granted, word_flags(granted), me))) {
+        word = slot_word(s, slot);
+        if (me == NO_BORROWER || word != word_next(granted, SLOT_GRANTED, word_flags(word), word_borrower(granted)))
+            return false;
+        granted = word;
+    }
+    return true;
+}
+
+/*
  * ME claimed waiter TO (CLAIM is its wait word now; WAIT was) for SLOT, whose word is WORD. Carry it out. False: not
  * carried out, the slot is still ME's or was taken from it.
  */
@@ -152,7 +169,7 @@ static bool grant(const struct segment *s, uint32_t slot, uint64_t word, unsigne
         return false;
     }
     /* A waiter whose deadline passed between claim and grant has left, and will not look at the slot again. */
-    if (atomic_load(&s->borrower[to].wait) != claim && slot_swap(s, slot, granted, own_word(granted, flags, me)))
+    if (atomic_load(&s->borrower[to].wait) != claim && take_back(s, slot, granted, me))
         return false;
     futex_wake(&s->borrower[to].wake);
     return true;
@@ -344,8 +361,7 @@ static void wait_ends_with(const struct segment *s, uint32_t borrower, uint32_t 
     if (wait_state(wait) != WAIT_CLAIMED || other == slot || other >= s->slots)
         return;
     seen = slot_word(s, other);
-    if (word_state(seen) == SLOT_GRANTED && word_borrower(seen) == borrower &&
-        slot_swap(s, other, seen, own_word(seen, word_flags(seen), borrower)))
+    if (word_state(seen) == SLOT_GRANTED && word_borrower(seen) == borrower && take_back(s, other, seen, borrower))
         (void)pass_on(s, other, word_flags(seen) & SLOT_RESET_PENDING, borrower);
 }
 

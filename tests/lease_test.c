@@ -16,6 +16,7 @@
 #include <sys/mman.h>
 #include <sys/wait.h>
 #include <time.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #define SLOTS   4
@@ -275,6 +276,49 @@ START_TEST(claim_of_a_stopped_giver_is_left)
 }
 END_TEST
 
+#ifdef __x86_64__
+/* ---- others act between two instructions of a giver ---- */
+
+#define TRAP_FLAG 0x100
+
+static uint32_t leaver;
+
+/* The waiter leaves as soon as it is claimed, the supervisor marks the slot as soon as it is granted. */
+static void between_instructions(int number, siginfo_t *info, void *context)
+{
+    uint64_t word = slot_word(&seg, 0), mine;
+
+    (void)number;
+    (void)info;
+    if (wait_state(atomic_load(&seg.borrower[leaver].wait)) == WAIT_CLAIMED)
+        (void)lease_leave(&seg, leaver, &mine);
+    if (word_state(word) != SLOT_GRANTED)
+        return;
+    (void)lease_mark(&seg, 0, word, SLOT_RETIRE, 0);
+    ((ucontext_t *)context)->uc_mcontext.gregs[REG_EFL] &= ~TRAP_FLAG;
+}
+
+START_TEST(a_mark_leaves_no_grant_to_nobody)
+{
+    struct sigaction action = {.sa_sigaction = between_instructions, .sa_flags = SA_SIGINFO};
+    struct lease_wish w = wish(NO_SLOT);
+    uint32_t holder = claim(0);
+    enum lease_end end;
+
+    leaver = claim(1);
+    supply(1);
+    ck_assert_uint_eq(try_slot(holder, NO_SLOT), 0);
+    lease_enqueue(&seg, leaver, &w);
+    ck_assert_int_eq(sigaction(SIGTRAP, &action, NULL), 0);
+    __builtin_ia32_writeeflags_u64(__builtin_ia32_readeflags_u64() | TRAP_FLAG);
+    end = lease_give(&seg, holder, 0, 0);
+    ck_assert_int_eq(end, LEASE_SUPERVISOR);
+    ck_assert_int_eq(word_state(slot_word(&seg, 0)), SLOT_SUPERVISOR);
+    ck_assert_uint_eq(word_flags(slot_word(&seg, 0)), SLOT_RETIRE);
+}
+END_TEST
+#endif
+
 /* Not the same grant: one that came and went between two sweeps has its own time. */
 START_TEST(every_grant_has_its_time)
 {
@@ -433,6 +477,9 @@ int main(void)
     tcase_add_test(tc, grant_left_lying_goes_to_the_next);
     tcase_add_test(tc, every_grant_has_its_time);
     tcase_add_test(tc, claim_of_a_stopped_giver_is_left);
+#ifdef __x86_64__
+    tcase_add_test(tc, a_mark_leaves_no_grant_to_nobody);
+#endif
     tcase_add_test(tc, storm_of_killed_and_stopped_workers);
     return harness_main(suite);
 }
