@@ -317,7 +317,10 @@ uint32_t lease_try(const struct segment *s, uint32_t borrower, const struct leas
 
 /* ---- waiting ---- */
 
-/* Idle slots beside waiters go to the oldest of them, until there are none or this one's turn has come. */
+/*
+ * Idle slots beside waiters go to the oldest of them, until there are none or this one's turn has come. One that is
+ * marked in that moment is the supervisor's, who finds it as it sweeps: nobody here could tell it.
+ */
 static void serve_waiters(const struct segment *s, uint32_t borrower, const struct lease_wish *wish)
 {
     uint64_t word;
