@@ -1,22 +1,30 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * common.pml - what both models need: the seeded mistakes, budgets from the environment, sets of processes as bits.
+ * common.pml - what both models need: sizes, budgets and the seeded mistake, all fixed by -D; sets of processes as bits.
  */
-byte mistake; /* the number of what is done wrong; 0: nothing */
-#define RIGHT(n) (mistake != (n))
-
-c_decl {
-extern char *getenv(const char *);
-extern int atoi(const char *);
-};
-c_code {
-static int budget(const char *name, int otherwise)
-{
-    const char *value = getenv(name);
-
-    return value != 0 ? atoi(value) : otherwise;
-}
-};
+#ifndef WORKERS
+#define WORKERS 2
+#endif
+#ifndef SLOTS
+#define SLOTS 1
+#endif
+/* Leases that each worker takes. */
+#ifndef CYCLES
+#define CYCLES 1
+#endif
+/* Deaths of a worker or of the supervisor, at any step. */
+#ifndef CRASHES
+#define CRASHES 0
+#endif
+/* Waits that are given up. */
+#ifndef LEAVES
+#define LEAVES 0
+#endif
+/* The number of what is done wrong; 0: nothing. */
+#ifndef MISTAKE
+#define MISTAKE 0
+#endif
+#define RIGHT(n) (MISTAKE != (n))
 
 #define NOBODY       15
 #define NO_SLOT      15

@@ -2,184 +2,277 @@
 /*
  * lease.pml - client/lease.c as a Spin model: who holds a slot and who waits for one, whatever dies, at any step.
  *
- * One transition of the model is one access of the code to shared memory; inlines have the names of its functions. The
- * hard thing is to stay small and exact. A slot word's version is a set of readers here: a compare-and-swap succeeds if
- * nobody changed the word since this process read it, which is what a version that only grows says. A futex counter is
- * whether it changed since it was last looked at. Tickets are numbers, for they order.
+ * An ACCESS of the model is one access of the code to shared memory; inlines have the names of its functions. The hard
+ * thing is to stay small and exact: three workers on two slots with a death at any step are to be searched to the end.
+ * So a death is another way that each access may go, not a process. A slot word's version is a set of readers: a
+ * compare-and-swap succeeds if nobody changed the word since this process read it, which is what a version that only
+ * grows says; a ticket is likewise a rank among those who wait, and a set of processes that know it. A futex counter is
+ * whether it changed since it was last looked at.
  *
- * WORKERS, SLOTS and WHOLE_SCAN are fixed by -D; what may happen, and how often, comes from the environment when the
- * verifier runs (the budgets below), and so does MISTAKE: one wrong step of the code, by number. run.sh has both tables.
- * Without LOOKS, LEAVES and SWEEPS nobody acts unless he is woken: whoever is stranded is a deadlock, which Spin
- * reports. Not modelled: weak memory, flags but "retire", resets, a process that writes what the code does not write;
- * strict isolation is in strict.pml.
+ * All that may happen, and how often, is fixed by -D, and so is MISTAKE: one wrong step of the code, by number. run.sh
+ * has both tables. Without LOOKS, LEAVES and SWEEPS nobody acts unless he is woken: whoever is stranded is a deadlock,
+ * which Spin reports; a supervisor with nothing left to do asserts that everything is as it was. It sweeps for a death,
+ * and again for an entry that is still named only if somebody has moved since: what it never takes back is a deadlock.
+ * Not modelled: weak memory, flags but "retire", resets, a process that writes what the code does not write; strict
+ * isolation is in strict.pml. With REPLAY a trace of the code is followed (replay.sh).
  */
-#ifndef WORKERS
-#define WORKERS 3
-#endif
-#ifndef SLOTS
-#define SLOTS 2
-#endif
-
 #include "common.pml"
 
-byte cycles;  /* leases that each worker takes */
-byte crashes; /* deaths of a worker (another takes its place) or of the supervisor, at any step */
-byte looks;   /* waiters that wake up by themselves */
-byte leaves;  /* waiters whose time is up */
-byte sweeps;  /* sweeps without a death; the grants that one finds have been left lying for too long */
-byte retires; /* slots that the supervisor marks while they are lent */
-
-#define SUPERVISOR WORKERS /* processes: 0 … WORKERS-1, and this one */
-#define FREE       15
-
-/* Scanning the waiters takes a step for each of them; WHOLE_SCAN makes it one, for the large runs. */
-#ifdef WHOLE_SCAN
-#define SCAN d_step
-#define STEP
-#else
-#define SCAN
-#define STEP d_step
+/* Waiters that wake up by themselves. */
+#ifndef LOOKS
+#define LOOKS 0
+#endif
+/* Sweeps without a death; a grant that one finds may have been left lying for too long. */
+#ifndef SWEEPS
+#define SWEEPS 0
+#endif
+/* Slots that the supervisor marks while they are lent. */
+#ifndef RETIRES
+#define RETIRES 0
+#endif
+/* 1: another worker takes the place of one that died. */
+#ifndef HEIRS
+#define HEIRS 0
 #endif
 
-mtype = { IDLE, LEASED, GRANTED, TAKEN }; /* TAKEN: SLOT_SUPERVISOR */
-mtype = { NONE, WAITING, CLAIMED };
+#define SUPERVISOR WORKERS /* processes: 0 … WORKERS-1, and this one */
+#define FREE       NOBODY
+
+/* Small: a scan of all waiters is one access, and who looks for an idle slot looks at each once, where the code does
+ * twice. For the large runs. */
+#ifdef COARSE
+#define LOOKS_AT_SLOTS SLOTS
+#else
+#define LOOKS_AT_SLOTS (2 * SLOTS)
+#endif
+
+mtype:slots = { IDLE, LEASED, GRANTED, TAKEN }; /* TAKEN: SLOT_SUPERVISOR */
+mtype:waits = { NONE, WAITING, CLAIMED };
 
 typedef slot_t {
-    mtype state;
+    mtype:slots state;
     byte by;      /* entry */
     byte readers; /* processes whose copy of the word is the present one, a bit each */
     bool retire;
 };
 typedef wait_t {
-    mtype state = NONE;
+    mtype:waits state = NONE;
     byte slot;
-    byte ticket;
+    byte rank;  /* of the ticket, among those who have one: 1 is the oldest */
+    byte knows; /* processes whose copy of the ticket is the present one, a bit each */
 };
 
 slot_t slot[SLOTS];
-wait_t wait[WORKERS];  /* by entry, like the next three */
-bool woken[WORKERS];   /* the futex word has changed since its owner looked */
+wait_t wait[WORKERS]; /* by entry, like the next two */
+bool woken[WORKERS];  /* the futex word has changed since its owner looked */
 byte owner[WORKERS];
-byte waiting;          /* the bitmap */
-byte next_ticket;
+byte waiting;         /* the bitmap */
 
-byte dead;             /* workers, a bit each: WORKERS first ones, and as many that take their places */
-byte killed;           /* processes that are to take no further step */
-byte finished;         /* workers, a bit each */
-byte holders[SLOTS];   /* who believes to hold it: what the words are to ensure */
+byte dead;            /* workers, a bit each: WORKERS first ones, and as many that take their places */
+byte finished;        /* workers, a bit each, the dead among them */
+byte again;           /* 0: the supervisor need not sweep; 2: it must; 1: if somebody else moves */
+byte holders[SLOTS];  /* who believes to hold it: what the words are to ensure */
+
+#if CRASHES > 0
+byte crashes = CRASHES;
+#endif
+#if LOOKS > 0
+byte looks = LOOKS;
+#endif
+#if LEAVES > 0
+byte leaves = LEAVES;
+#endif
+#if SWEEPS > 0
+byte sweeps = SWEEPS;
+#endif
+#if RETIRES > 0
+byte retires = RETIRES;
+#endif
+
+#ifdef REPLAY
+#include "replay.pml"
+#else
+#define ON_TRACE true
+#define SEEN(what, n, value) skip
+#define LIES_TOO_LONG        skip /* whether the grant does is whether the sweep is IMPATIENT */
+#endif
 
 /* ---- one access to shared memory each; ME is the process, E the borrower entry it acts for ---- */
 
+#if CRASHES > 0
+#define OR_DIES \
+    :: d_step { ON_TRACE && crashes > 0 && finished != EVERYBODY -> crashes--; SEEN(DIED, 0, 0) }; goto died
+#else
+#define OR_DIES
+#endif
+#define MOVED if :: again == 1 && me != SUPERVISOR -> again = 2 :: else fi
+
+#define ACCESS(...)  if :: d_step { ON_TRACE -> __VA_ARGS__; MOVED } OR_DIES fi
+#define PRIVATE(...) if :: d_step { __VA_ARGS__ } fi /* a d_step may not be jumped at */
+
 #define OWNED(i) ((me == SUPERVISOR && slot[i].state == TAKEN) || \
                   (me != SUPERVISOR && slot[i].state == LEASED && slot[i].by == e))
-#define SAME(i)  IS_SET(slot[i].readers, me)
+#define OFFERS(i)      (slot[i].state == GRANTED && slot[i].by == e)
+#define KNOWS(w)       IS_SET(wait[w].knows, me)
+#define IS_CLAIM(w, i) (wait[w].state == CLAIMED && wait[w].slot == i && KNOWS(w))
 
-inline slot_read(n)
+inline slot_read(n_)
 {
-    slot[n].readers = slot[n].readers | BIT(me)
+    slot[n_].readers = slot[n_].readers | BIT(me)
 }
 
-inline slot_store(n, new_state, whom)
+inline slot_forget(n_)
 {
-    slot[n].state = new_state;
-    slot[n].by = whom;
-    slot[n].readers = BIT(me)
+    slot[n_].readers = slot[n_].readers & ~BIT(me)
+}
+
+inline slot_store(n_, state_, whom)
+{
+    slot[n_].state = state_;
+    slot[n_].by = whom;
+    slot[n_].readers = BIT(me);
+    SEEN(SLOT, n_, SLOT_VALUE(n_))
 }
 
 /* Leaves in OK whether the word was still the one that was read. */
 inline slot_swap(at, next_state, whose)
 {
-    d_step {
-        ok = SAME(at);
+    ACCESS(ok = IS_SET(slot[at].readers, me);
+           if
+           :: ok -> slot_store(at, next_state, whose); acted = me == SUPERVISOR
+           :: else
+           fi)
+}
+
+inline slot_store_own()
+{
+    slot_store(i, (me == SUPERVISOR -> TAKEN : LEASED), (me == SUPERVISOR -> NOBODY : e))
+}
+
+/* Of those who have a ticket and have not ended it. */
+inline rank_new(w)
+{
+    n = 0;
+    wait[w].rank = 1;
+    do
+    :: n < WORKERS ->
         if
-        :: ok -> slot_store(at, next_state, whose)
+        :: n != w && wait[n].rank > 0 -> wait[w].rank++
         :: else
-        fi
-    }
+        fi;
+        n++
+    :: else -> break
+    od;
+    n = 0
 }
 
-inline slot_swap_own()
+inline rank_end(w)
 {
-    if
-    :: me == SUPERVISOR -> slot_swap(i, TAKEN, NOBODY)
-    :: else -> slot_swap(i, LEASED, e)
-    fi
-}
-
-#define WAIT_IS(b, st, sl, tk) (wait[b].state == st && wait[b].slot == sl && wait[b].ticket == tk)
-
-inline wait_store(w, new_state, new_slot, new_ticket)
-{
-    wait[w].state = new_state;
-    wait[w].slot = new_slot;
-    wait[w].ticket = new_ticket
-}
-
-inline wait_swap(whose, was_state, was_slot, was_ticket, next_state, next_slot, the_ticket)
-{
-    d_step {
-        ok = WAIT_IS(whose, was_state, was_slot, was_ticket);
+    n = 0;
+    do
+    :: n < WORKERS ->
         if
-        :: ok -> wait_store(whose, next_state, next_slot, the_ticket)
+        :: wait[w].rank > 0 && wait[n].rank > wait[w].rank -> wait[n].rank--
         :: else
-        fi
-    }
+        fi;
+        n++
+    :: else -> break
+    od;
+    wait[w].rank = 0;
+    n = 0
 }
 
-inline show_waiting(whose)
+inline wait_store(w, state_, slot_)
 {
-    d_step { waiting = waiting | BIT(whose) }
+    wait[w].state = state_;
+    wait[w].slot = slot_;
+    SEEN(WAIT, w, WAIT_VALUE(w))
 }
 
-inline hide_waiting(whose)
+inline wait_none(w)
 {
-    d_step { waiting = waiting & ~BIT(whose) }
+    wait[w].knows = 0;
+    rank_end(w);
+    wait_store(w, NONE, 0)
+}
+
+/* Leaves in OK whether the claim of slot I was still the one that was read. */
+inline revert_claim(w)
+{
+    ACCESS(ok = IS_CLAIM(w, i);
+           if
+           :: ok -> wait_store(w, WAITING, 0); acted = me == SUPERVISOR
+           :: else
+           fi)
+}
+
+inline show_waiting(w)
+{
+    ACCESS(waiting = waiting | BIT(w); SEEN(SHOW, w, 0))
+}
+
+inline hide_waiting(w)
+{
+    ACCESS(waiting = waiting & ~BIT(w); SEEN(HIDE, w, 0))
+}
+
+inline wake(w)
+{
+    ACCESS(woken[w] = true; SEEN(WAKE, w, 0))
 }
 
 /* ---- who waits ---- */
 
-/* Leaves the entry in TO, with its ticket in TICKET. SEEN and BORN are for the assertion in claim() alone. */
+inline scan_begin()
+{
+    bits = waiting;
+    to = NOBODY;
+    do
+    :: b < WORKERS -> wait[b].knows = wait[b].knows & ~BIT(me); b++
+    :: else -> break
+    od;
+    b = 0
+}
+
+/* One that has left since it was read stays TO, and the claim fails, where the code might find an older one yet. */
+inline scan_next()
+{
+    if
+    :: IS_SET(bits, b) && wait[b].state == WAITING ->
+        wait[b].knows = wait[b].knows | BIT(me);
+        if
+        :: to == NOBODY -> to = b
+        :: to != NOBODY && KNOWS(to) && (RIGHT(1) -> wait[b].rank < wait[to].rank : wait[b].rank > wait[to].rank) ->
+            to = b
+        :: else
+        fi
+    :: else
+    fi;
+    b++
+}
+
+#ifdef COARSE
+#define SCAN(first, more, step)          ACCESS(first; do :: more -> step :: else -> break od; b = 0; bits = 0)
+#else
+#define SCAN(first, more, step)          ACCESS(first); do :: more -> ACCESS(step) :: else -> break od; b = 0; bits = 0
+#endif
+
+/* Leaves the entry in TO. */
 inline oldest_waiter()
 {
-    SCAN {
-        STEP { bits = waiting; to = NOBODY; ticket = 0; seen = 0; born = next_ticket; b = 0 };
-        do
-        :: b < WORKERS ->
-            STEP {
-                if
-                :: IS_SET(bits, b) && wait[b].state == WAITING ->
-                    seen = seen | BIT(b);
-                    if
-                    :: to == NOBODY || (RIGHT(1) -> wait[b].ticket < ticket : wait[b].ticket > ticket) ->
-                        to = b;
-                        ticket = wait[b].ticket
-                    :: else
-                    fi
-                :: else
-                fi;
-                b++
-            }
-        :: else -> break
-        od
-    };
-    atomic { bits = 0; b = 0 }
+    SCAN(scan_begin(), b < WORKERS, scan_next())
+}
+
+inline some_next()
+{
+    some = IS_SET(bits, b) && wait[b].state == WAITING;
+    b++
 }
 
 /* Leaves the answer in SOME. */
 inline somebody_waits()
 {
-    SCAN {
-        STEP { bits = waiting; some = false; b = 0 };
-        do
-        :: b < WORKERS && !some ->
-            STEP {
-                some = IS_SET(bits, b) && wait[b].state == WAITING;
-                b++
-            }
-        :: else -> break
-        od
-    };
-    atomic { bits = 0; b = 0 }
+    SCAN(bits = waiting; some = false, b < WORKERS && !some, some_next())
 }
 
 /* ---- giving ---- */
@@ -187,22 +280,43 @@ inline somebody_waits()
 /* First come, first served: nobody whom the giver saw waiting, and who still does, has come before the one it claims. */
 inline claim()
 {
-    atomic {
-        wait_swap(to, WAITING, 0, ticket, CLAIMED, i, ticket);
-        do
-        :: b < WORKERS ->
-            assert(!ok || !IS_SET(seen, b) || wait[b].state != WAITING || wait[b].ticket >= born ||
-                   wait[b].ticket > ticket);
-            b++
-        :: else -> break
-        od;
-        b = 0; seen = 0; born = 0
-    }
+    ACCESS(ok = wait[to].state == WAITING && KNOWS(to);
+           do
+           :: b < WORKERS ->
+               assert(!ok || b == to || !KNOWS(b) || wait[b].state != WAITING || wait[b].rank > wait[to].rank);
+               b++
+           :: else -> break
+           od;
+           b = 0;
+           if
+           :: ok -> wait_store(to, CLAIMED, i)
+           :: else
+           fi)
 }
 
-inline wake(whom)
+/* Leaves in OK whether slot I, granted to WHOM, is ME's again; the supervisor may have marked it since it was read. */
+inline take_back(whom)
 {
-    d_step { woken[whom] = true }
+    do
+    :: ACCESS(ok = IS_SET(slot[i].readers, me);
+              if
+              :: ok -> slot_store_own()
+              :: else
+              fi);
+        if
+        :: !ok && me != SUPERVISOR && RIGHT(27) ->
+            ACCESS(marked = slot[i].state == GRANTED && slot[i].by == whom && slot[i].retire;
+                   if
+                   :: marked -> slot_read(i)
+                   :: else
+                   fi);
+            if
+            :: marked -> marked = false
+            :: else -> break
+            fi
+        :: else -> break
+        fi
+    od
 }
 
 /* Leaves in OK whether it was carried out. */
@@ -210,21 +324,26 @@ inline grant()
 {
     if
     :: RIGHT(2) -> slot_swap(i, GRANTED, to)
-    :: else -> d_step { slot_store(i, GRANTED, to); ok = true }
+    :: !RIGHT(2) -> ACCESS(slot_store(i, GRANTED, to); ok = true)
     fi;
     if
     :: !ok ->
         if
-        :: RIGHT(3) -> wait_swap(to, CLAIMED, i, ticket, WAITING, 0, ticket)
-        :: else
+        :: RIGHT(3) -> revert_claim(to)
+        :: !RIGHT(3)
         fi;
         ok = false
     :: else ->
         if
-        :: RIGHT(4) && !WAIT_IS(to, CLAIMED, i, ticket) ->
+        :: RIGHT(4) -> ACCESS(left = !IS_CLAIM(to, i))
+        :: !RIGHT(4)
+        fi;
+        if
+        :: left ->
+            left = false;
             if
-            :: RIGHT(5) -> slot_swap_own()
-            :: else -> d_step { slot_store(i, (me == SUPERVISOR -> TAKEN : LEASED), (me == SUPERVISOR -> NOBODY : e)) }
+            :: RIGHT(5) -> take_back(to)
+            :: !RIGHT(5) -> ACCESS(slot_store_own(); ok = true)
             fi;
             ok = !ok
         :: else
@@ -240,7 +359,7 @@ inline grant()
 inline pass_on()
 {
     do
-    :: d_step { slot_read(i); ok = OWNED(i); marked = me != SUPERVISOR && slot[i].retire };
+    :: ACCESS(slot_read(i); ok = OWNED(i); marked = me != SUPERVISOR && slot[i].retire);
         if
         :: !ok -> break
         :: ok && marked ->
@@ -249,7 +368,7 @@ inline pass_on()
             :: ok -> break
             :: else
             fi
-        :: else ->
+        :: ok && !marked ->
             oldest_waiter();
             if
             :: to != NOBODY ->
@@ -262,20 +381,26 @@ inline pass_on()
                 :: ok -> break
                 :: else
                 fi
-            :: else ->
+            :: to == NOBODY ->
                 slot_swap(i, IDLE, NOBODY);
                 if
                 :: ok ->
                     if
                     :: RIGHT(7) -> somebody_waits()
-                    :: else
+                    :: !RIGHT(7)
                     fi;
                     if
-                    :: some -> slot_swap_own()
+                    :: some ->
+                        some = false;
+                        ACCESS(ok = IS_SET(slot[i].readers, me);
+                               if
+                               :: ok -> slot_store_own()
+                               :: else
+                               fi)
                     :: else -> ok = false
                     fi;
                     if
-                    :: ok -> some = false
+                    :: ok
                     :: else -> break
                     fi
                 :: else
@@ -283,96 +408,117 @@ inline pass_on()
             fi
         fi
     od;
-    atomic { ok = false; marked = false; some = false; to = NOBODY; ticket = 0; seen = 0; born = 0;
-             slot[i].readers = slot[i].readers & ~BIT(me) }
+    forget(i)
+}
+
+/* What ME has read of slot N_ and of the waits is of no more use to it: a state less. */
+inline forget(n_)
+{
+    PRIVATE(ok = false; marked = false; some = false; to = NOBODY;
+            do
+            :: b < WORKERS -> wait[b].knows = wait[b].knows & ~BIT(me); b++
+            :: else -> break
+            od;
+            b = 0;
+            slot_forget(n_))
 }
 
 /* ---- taking ---- */
 
-/* Leaves the slot in I. The last pass of the code's take_any(), which is over all slots. */
+/* Leaves the slot in I. */
 inline take_any()
 {
-    d_step { i = 0; ok = false };
+    PRIVATE(b = 0; i = 0; ok = false);
     do
-    :: i < SLOTS && !ok ->
-        d_step { slot_read(i); ok = slot[i].state == IDLE };
+    :: b < LOOKS_AT_SLOTS && !ok ->
+        ACCESS(i = b % SLOTS; slot_read(i); ok = slot[i].state == IDLE);
         if
         :: ok && RIGHT(8) -> slot_swap(i, LEASED, e)
-        :: ok && !RIGHT(8) -> d_step { slot_store(i, LEASED, e) }
+        :: ok && !RIGHT(8) -> ACCESS(slot_store(i, LEASED, e))
         :: else
         fi;
-        d_step {
-            slot[i].readers = slot[i].readers & ~BIT(me);
-            if
-            :: !ok -> i++
-            :: else
-            fi
-        }
+        PRIVATE(slot_forget(i); b++)
     :: else -> break
     od;
-    atomic {
-        i = (ok -> i : NO_SLOT);
-        ok = false
-    }
+    PRIVATE(b = 0; i = (ok -> i : NO_SLOT); ok = false)
 }
 
 inline serve_waiters()
 {
     do
-    :: wait[e].state == WAITING ->
-        take_any();
+    :: ACCESS(marked = wait[e].state == WAITING);
         if
-        :: i == NO_SLOT -> break
-        :: else -> pass_on()
+        :: marked ->
+            marked = false;
+            take_any();
+            if
+            :: i == NO_SLOT -> break
+            :: else -> pass_on()
+            fi
+        :: else -> break
         fi
-    :: else -> break
     od;
     i = NO_SLOT
 }
 
 inline lease_enqueue()
 {
-    d_step { mine = next_ticket; next_ticket++ };
+    ACCESS(rank_new(e); SEEN(TICKET, 0, 0));
     if
     :: !RIGHT(9) -> serve_waiters()
-    :: else
+    :: RIGHT(9)
     fi;
     if
     :: RIGHT(10) -> show_waiting(e)
-    :: else
+    :: !RIGHT(10)
     fi;
-    d_step { wait_store(e, WAITING, 0, mine); mine = 0 };
+    ACCESS(wait[e].knows = 0; wait_store(e, WAITING, 0));
     if
     :: RIGHT(9) && RIGHT(11) -> serve_waiters()
     :: else
     fi;
     if
     :: !RIGHT(10) -> show_waiting(e)
-    :: else
+    :: RIGHT(10)
     fi
 }
 
-inline wait_over()
+/* Slot I is had. What E has been claimed for meanwhile goes on from here. */
+inline wait_ends_with()
 {
-    d_step { wait_store(e, NONE, 0, 0) };
-    hide_waiting(e)
+    ACCESS(other = (wait[e].state == CLAIMED && wait[e].slot != i -> wait[e].slot : NO_SLOT); wait_none(e));
+    hide_waiting(e);
+    if
+    :: other != NO_SLOT && RIGHT(26) ->
+        PRIVATE(b = other; other = i; i = b; b = 0);
+        ACCESS(slot_read(i); ok = OFFERS(i));
+        if
+        :: ok -> take_back(e)
+        :: else
+        fi;
+        if
+        :: ok -> pass_on()
+        :: else
+        fi;
+        PRIVATE(slot_forget(i); i = other; other = NO_SLOT; ok = false)
+    :: else -> other = NO_SLOT
+    fi
 }
 
 /* Slot I is offered: take it, or leave NO_SLOT in I. */
 inline take_grant()
 {
     do
-    :: d_step { slot_read(i);
-                ok = (slot[i].state == GRANTED && slot[i].by == e) || (!RIGHT(12) && slot[i].state != TAKEN) };
+    :: ACCESS(slot_read(i); ok = OFFERS(i) || (!RIGHT(12) && slot[i].state != TAKEN));
         if
         :: ok ->
             if
-            :: !RIGHT(13) -> d_step { wait_store(e, NONE, 0, 0) }
-            :: else
+            :: !RIGHT(13) -> ACCESS(wait_none(e))
+            :: RIGHT(13)
             fi;
             if
             :: RIGHT(14) -> slot_swap(i, LEASED, e)
-            :: else -> d_step { slot_store(i, LEASED, e) }
+            :: !RIGHT(14) -> ACCESS(slot_store(i, LEASED, e))
             fi;
             if
             :: ok -> break
@@ -381,57 +527,53 @@ inline take_grant()
         :: else -> break
         fi
     od;
-    slot[i].readers = slot[i].readers & ~BIT(me);
+    slot_forget(i);
     if
-    :: ok -> wait_over()
+    :: ok -> ok = false; wait_ends_with()
     :: else -> i = NO_SLOT
-    fi;
-    ok = false
+    fi
 }
 
 inline accept_grant()
 {
-    d_step { i = (wait[e].state == CLAIMED -> wait[e].slot : NO_SLOT) };
+    ACCESS(i = (wait[e].state == CLAIMED -> wait[e].slot : NO_SLOT));
     if
     :: i != NO_SLOT -> take_grant()
     :: else
     fi
 }
 
+/* ---- waiting ---- */
+
 /*
- * The waiter's word becomes TO (NONE, or WAITING with its old ticket). Leaves in OK whether it did (a slot in I is then
- * out of the question for the caller to lose): where it was a claim, the grant may have been made just before.
+ * The wait, which was read as STATE_ and, where that was a claim, slot I, becomes NONE, or WAITING with its old ticket.
+ * Leaves in CHANGED whether it did, in I the slot where the grant had been made just before.
  */
-inline change_wait(to_state)
+inline change_wait(state_, to_none)
 {
-    d_step { old = wait[e].state; i = wait[e].slot; mine = wait[e].ticket };
-    wait_swap(e, old, i, mine, to_state, 0, (to_state == NONE -> 0 : mine));
-    d_step {
-        changed = ok;
-        ok = changed && old == CLAIMED && RIGHT(15);
-        if
-        :: !ok -> i = NO_SLOT
-        :: else
-        fi;
-        old = 0; mine = 0
-    };
+    ACCESS(changed = wait[e].state == state_ && (state_ != CLAIMED || wait[e].slot == i);
+           if
+           :: changed && to_none -> wait_none(e)
+           :: changed && !to_none -> wait_store(e, WAITING, 0)
+           :: else
+           fi);
     if
-    :: ok -> take_grant()
-    :: else
+    :: changed && state_ == CLAIMED && RIGHT(15) -> take_grant()
+    :: else -> i = NO_SLOT
     fi
 }
 
 inline look_about()
 {
+    ACCESS(was = wait[e].state; i = wait[e].slot);
     if
-    :: wait[e].state == CLAIMED -> change_wait(WAITING)
-    :: else
+    :: was == CLAIMED -> change_wait(CLAIMED, false); changed = false
+    :: else -> i = NO_SLOT
     fi;
-    changed = false;
     if
-    :: i != NO_SLOT
-    :: i == NO_SLOT && wait[e].state == NONE -> lease_enqueue(); accept_grant()
-    :: else -> serve_waiters(); accept_grant()
+    :: i != NO_SLOT -> was = 0
+    :: i == NO_SLOT && was == NONE -> was = 0; lease_enqueue(); accept_grant()
+    :: else -> was = 0; serve_waiters(); accept_grant()
     fi
 }
 
@@ -440,7 +582,13 @@ inline lease_leave()
     accept_grant();
     do
     :: i == NO_SLOT && !changed ->
-        change_wait(NONE);
+        ACCESS(was = wait[e].state; i = wait[e].slot);
+        if
+        :: was == NONE -> change_wait(NONE, true)
+        :: was == WAITING -> change_wait(WAITING, true)
+        :: was == CLAIMED -> change_wait(CLAIMED, true)
+        fi;
+        was = 0;
         if
         :: changed -> hide_waiting(e)
         :: else -> accept_grant()
@@ -455,8 +603,8 @@ inline wait_for_slot()
 {
     do
     :: if
-        :: RIGHT(16) -> woken[e] = false
-        :: else
+        :: RIGHT(16) -> ACCESS(woken[e] = false)
+        :: !RIGHT(16)
         fi;
         accept_grant();
         if
@@ -464,327 +612,149 @@ inline wait_for_slot()
         :: else
         fi;
         if
-        :: !RIGHT(16) -> woken[e] = false
-        :: else
+        :: !RIGHT(16) -> ACCESS(woken[e] = false)
+        :: RIGHT(16)
         fi;
         if
         :: woken[e]
-        :: atomic { looks > 0 || wait[e].state == NONE -> looks = (wait[e].state == NONE -> looks : looks - 1) };
-            look_about();
-            if
-            :: i != NO_SLOT -> break
-            :: else
-            fi
-        :: atomic { leaves > 0 -> leaves-- };
-            lease_leave();
-            break
+#if LOOKS > 0
+        :: d_step { ON_TRACE && looks > 0 -> looks--; SEEN(LOOK, 0, 0) }; wakes_by_itself()
+#endif
+#if SWEEPS > 0 && !defined(REPLAY)
+        :: wait[e].state == NONE -> wakes_by_itself()
+#endif
+#if LEAVES > 0
+        :: d_step { ON_TRACE && leaves > 0 -> leaves--; SEEN(LEAVE, 0, 0) }; lease_leave(); break
+#endif
+        OR_DIES
         fi
     od
+}
+
+inline wakes_by_itself()
+{
+    accept_grant();
+    if
+    :: i == NO_SLOT -> look_about()
+    :: else
+    fi;
+    if
+    :: i != NO_SLOT -> break
+    :: else
+    fi
 }
 
 inline lease_try()
 {
     somebody_waits();
-    d_step { overtaken = some; some = some && RIGHT(17) };
+    PRIVATE(marked = some; some = some && RIGHT(17));
     if
     :: !some ->
         take_any();
-        assert(i == NO_SLOT || !overtaken)
+        assert(i == NO_SLOT || !marked)
     :: else
     fi;
-    d_step { some = false; overtaken = false }
+    PRIVATE(some = false; marked = false)
+}
+
+/* All that a process knows is gone with it. */
+inline forget_all()
+{
+    b = 0;
+    do
+    :: b < SLOTS -> slot_forget(b); b++
+    :: else -> break
+    od;
+    b = 0;
+    do
+    :: b < WORKERS -> wait[b].knows = wait[b].knows & ~BIT(me); b++
+    :: else -> break
+    od;
+    b = 0; bits = 0; n = 0; i = NO_SLOT; to = NOBODY; other = NO_SLOT; was = 0;
+    ok = false; some = false; marked = false; changed = false; left = false; acted = false
 }
 
 proctype worker(byte me)
 {
-    byte e = me, id = me, i = NO_SLOT, to = NOBODY, held = NO_SLOT;
-    byte b, bits, ticket, seen, born, mine, cycle;
-    mtype old;
-    bool ok, some, marked, changed, overtaken;
+    byte e = me, id = me, i = NO_SLOT, to = NOBODY, other = NO_SLOT;
+    byte b, n, bits, cycle;
+    mtype:waits was;
+    bool ok, some, marked, changed, left, acted, holds;
 
+lives:
     do
-    :: {
-        do
-        :: cycle < cycles ->
-            lease_try();
-            if
-            :: i == NO_SLOT -> lease_enqueue(); wait_for_slot()
-            :: else
-            fi;
-            if
-            :: i != NO_SLOT ->
-                d_step { held = i; holders[i]++; assert(holders[i] == 1) };
-                d_step { holders[held]--; held = NO_SLOT };
-                pass_on();
-                i = NO_SLOT
-            :: else
-            fi;
-            cycle++
-        :: else -> break
-        od;
-        finished = finished | BIT(me);
-        goto done
-    } unless {
-        IS_SET(killed, me)
-    };
-    d_step { /* dead: forget all, and be another worker, who looks for an entry */
+    :: cycle < CYCLES ->
+        lease_try();
         if
-        :: held != NO_SLOT -> holders[held]--
+        :: i == NO_SLOT -> lease_enqueue(); wait_for_slot()
         :: else
         fi;
-        b = 0;
-        do
-        :: b < SLOTS -> slot[b].readers = slot[b].readers & ~BIT(me); b++
-        :: else -> break
-        od;
-        dead = dead | BIT(id); killed = killed & ~BIT(me);
-        id = WORKERS + me; cycle = 0;
-        i = NO_SLOT; to = NOBODY; held = NO_SLOT; b = 0; bits = 0; ticket = 0; seen = 0; born = 0; mine = 0; old = 0;
-        ok = false; some = false; marked = false; changed = false; overtaken = false; e = 0
-    };
-    if
-    :: d_step { owner[0] == FREE -> owner[0] = id; e = 0 }
-    :: d_step { owner[1] == FREE -> owner[1] = id; e = 1 }
-#if WORKERS > 2
-    :: d_step { owner[2] == FREE -> owner[2] = id; e = 2 }
-#endif
-    fi
+        if
+        :: i != NO_SLOT ->
+            ACCESS(holders[i]++; assert(holders[i] == 1); holds = true);
+            ACCESS(holders[i]--; holds = false);
+            pass_on();
+            i = NO_SLOT
+        :: else
+        fi;
+        cycle++
+    :: else -> break
     od;
-done:
-    skip
-}
-
-/* ---- the supervisor ---- */
-
-#define LIVE_OWNER(b) (owner[b] != FREE && !IS_SET(gone, owner[b]))
-
-inline sweep_wait()
-{
-    d_step { old = wait[e].state; i = wait[e].slot; ticket = wait[e].ticket };
-    if
-    :: old == NONE || (!LIVE_OWNER(e) && !RIGHT(18))
-    :: old != NONE && !LIVE_OWNER(e) && RIGHT(18) -> wait_over()
-    :: else ->
-        show_waiting(e);
-        if
-        :: old == CLAIMED && RIGHT(19) ->
-            d_step { ok = !(slot[i].state == GRANTED && slot[i].by == e) &&
-                          !(slot[i].state == LEASED && LIVE_OWNER(slot[i].by)) };
-            if
-            :: ok -> wait_swap(e, CLAIMED, i, ticket, WAITING, 0, ticket)
-            :: else
-            fi
-        :: else
-        fi
-    fi;
-    d_step { old = 0; i = 0; ticket = 0; ok = false }
-}
-
-/* Its bit goes first: once it may queue anew, it sets the bit itself. */
-inline drop_claim()
-{
-    if
-    :: RIGHT(20) -> hide_waiting(to)
-    :: else
-    fi;
-    wait_swap(to, CLAIMED, i, ticket, NONE, 0, 0);
-    if
-    :: !ok -> show_waiting(to)
-    :: ok && !RIGHT(20) -> hide_waiting(to)
-    :: else
-    fi
-}
-
-inline sweep_slot()
-{
-    d_step { slot_read(i); old = slot[i].state; to = slot[i].by };
-    if
-    :: old == IDLE ->
-        somebody_waits();
-        if
-        :: some && RIGHT(21) ->
-            slot_swap(i, TAKEN, NOBODY);
-            if
-            :: ok -> pass_on()
-            :: else
-            fi
-        :: else
-        fi
-    :: old == GRANTED ->
-        d_step { ticket = wait[to].ticket; some = LIVE_OWNER(to) && wait[to].state == CLAIMED && wait[to].slot == i };
-        if
-        :: RIGHT(22) && (!some || patience_over) ->
-            slot_swap(i, TAKEN, NOBODY);
-            if
-            :: ok ->
-                if
-                :: some -> drop_claim()
-                :: else
-                fi;
-                d_step { ok = !slot[i].retire };
-                if
-                :: ok -> pass_on()
-                :: else
-                fi
-            :: else
-            fi
-        :: else
-        fi
-    :: old == LEASED && !LIVE_OWNER(to) && RIGHT(23) -> slot_swap(i, TAKEN, NOBODY)
-    :: else
-    fi;
-    d_step { slot[i].readers = slot[i].readers & ~BIT(me); ok = false; some = false; old = 0; to = NOBODY; ticket = 0 }
-}
-
-inline free_entry()
-{
-    if
-    :: owner[e] != FREE && !LIVE_OWNER(e) ->
-        /* is_named() */
-        d_step { i = 0; ok = true };
-        do
-        :: i < SLOTS ->
-            d_step {
-                ok = ok && !((slot[i].state == LEASED || slot[i].state == GRANTED) && slot[i].by == e && RIGHT(24));
-                i++
-            }
-        :: else -> break
-        od;
-        i = 0;
-        d_step {
-            if
-            :: ok && wait[e].state == NONE -> owner[e] = FREE
-            :: else -> again = true
-            fi;
-            ok = false
-        }
-    :: else
-    fi
-}
-
-#define EACH(n, limit) n = 0; do :: n < limit ->
-#define NEXT(n)        n++ :: else -> break od; n = 0
-
-inline lease_sweep()
-{
-    if
-    :: !RIGHT(24) -> EACH(e, WORKERS) free_entry(); NEXT(e)
-    :: else
-    fi;
-    EACH(e, WORKERS) sweep_wait(); NEXT(e);
-    EACH(i, SLOTS) sweep_slot(); NEXT(i);
-    EACH(e, WORKERS) free_entry(); NEXT(e);
-    EACH(e, WORKERS)
-        if
-        :: wait[e].state != NONE && RIGHT(25) -> wake(e)
-        :: else
-        fi;
-    NEXT(e)
-}
-
-/* Nobody runs any more, and the supervisor has nothing to do: everything must be as it was in the beginning. */
-inline all_is_well()
-{
+    goto done;
+died:
+    skip;
     d_step {
-        i = 0;
-        do
-        :: i < SLOTS -> assert(slot[i].state == IDLE && holders[i] == 0); i++
-        :: else -> break
-        od;
-        e = 0;
-        do
-        :: e < WORKERS -> assert(wait[e].state == NONE); e++
-        :: else -> break
-        od
-    }
-}
-
-proctype supervisor()
-{
-    byte me = SUPERVISOR, e, i, to = NOBODY;
-    byte b, bits, ticket, seen, born, gone;
-    mtype old;
-    bool ok, some, marked, patience_over, again;
-
-    do
-    :: {
-end:    do
-        :: atomic { gone != dead || again -> gone = dead; again = false }; lease_sweep()
-        :: atomic { sweeps > 0 && finished != EVERYBODY -> sweeps--; gone = dead; patience_over = true }; lease_sweep();
-            patience_over = false
-        :: atomic { slot[0].state == TAKEN -> i = 0; slot[0].retire = false }; pass_on(); i = 0
-#if SLOTS > 1
-        :: atomic { slot[1].state == TAKEN -> i = 1; slot[1].retire = false }; pass_on(); i = 0
-#endif
-        :: d_step { retires > 0 && (slot[0].state == LEASED || slot[0].state == GRANTED) ->
-                    retires--; slot[0].retire = true; slot[0].readers = 0 }
-        :: atomic { finished == EVERYBODY && gone == dead && !again && slot[0].state != TAKEN &&
-                    slot[SLOTS - 1].state != TAKEN && !killed -> all_is_well() }; goto over
-        od
-    } unless {
-        IS_SET(killed, me)
+        if
+        :: holds -> holders[i]--; holds = false
+        :: else
+        fi;
+        if
+        :: wait[e].state == NONE -> rank_end(e) /* it had drawn a ticket and not published it */
+        :: else
+        fi;
+        dead = dead | BIT(id);
+        again = (again == 1 -> 2 : again);
+        cycle = 0;
+        forget_all()
     };
-    d_step { /* its successor knows who is dead, and looks at everything */
-        i = 0;
-        do
-        :: i < SLOTS -> slot[i].readers = slot[i].readers & ~BIT(me); i++
-        :: else -> break
-        od;
-        killed = killed & ~BIT(me); again = true;
-        e = 0; i = 0; to = NOBODY; b = 0; bits = 0; ticket = 0; seen = 0; born = 0; old = 0;
-        ok = false; some = false; marked = false; patience_over = false
-    }
-    od;
-over:
-    skip
-}
-
-proctype death()
-{
-    byte p;
-
-end:
-    do
-    :: atomic { crashes > 0 && finished != EVERYBODY -> crashes--;
-                if
-                :: p = SUPERVISOR
-                :: !IS_SET(finished, 0) -> p = 0
-                :: !IS_SET(finished, 1) -> p = 1
+#if HEIRS
+    if
+    :: id == me ->
+        id = WORKERS + me;
+        if
+        :: d_step { owner[0] == FREE -> owner[0] = id; e = 0 }; goto lives
+        :: d_step { owner[1] == FREE -> owner[1] = id; e = 1 }; goto lives
 #if WORKERS > 2
-                :: !IS_SET(finished, 2) -> p = 2
+        :: d_step { owner[2] == FREE -> owner[2] = id; e = 2 }; goto lives
 #endif
-                fi;
-                killed = killed | BIT(p); p = 0 }
-    od
+        :: true
+        fi
+    :: else
+    fi;
+#endif
+done:
+    PRIVATE(finished = finished | BIT(me); e = 0; id = 0; cycle = 0)
 }
+
+#include "sweep.pml"
 
 init {
-    c_code {
-        now.mistake = budget("MISTAKE", 0);
-        now.cycles = budget("CYCLES", 1);
-        now.crashes = budget("CRASHES", 0);
-        now.looks = budget("LOOKS", 0);
-        now.leaves = budget("LEAVES", 0);
-        now.sweeps = budget("SWEEPS", 0);
-        now.retires = budget("RETIRES", 0);
-    };
     atomic {
-        byte n = 0;
+        byte k = 0;
         do
-        :: n < SLOTS -> slot[n].state = IDLE; slot[n].by = NOBODY; n++
+        :: k < SLOTS -> slot[k].state = IDLE; slot[k].by = NOBODY; k++
         :: else -> break
         od;
-        n = 0;
+        k = 0;
         do
-        :: n < WORKERS -> owner[n] = n; n++
+        :: k < WORKERS -> owner[k] = k; k++
         :: else -> break
         od;
-        n = 0;
+        k = 0;
         do
-        :: n < WORKERS -> run worker(n); n++
+        :: k < WORKERS -> run worker(k); k++
         :: else -> break
         od;
-        run supervisor();
-        run death()
+        run supervisor()
     }
 }

@@ -8,22 +8,14 @@
  * the supervisor is one store there, or one message. The hard thing is what nobody knows any more: a release that was
  * not read, a grant whose message was not sent, a request that was answered a moment before it was given up.
  *
- * WORKERS and SLOTS are fixed by -D; budgets and MISTAKE come from the environment (run.sh has the table). Nobody acts
- * unless something happened: who waits for what never comes is a deadlock, which Spin reports. Not modelled: a worker's
- * threads, but that it may greet a new supervisor while it holds; cancels and resets; who takes no grant; full sockets.
+ * What may happen, and MISTAKE, is fixed by -D (run.sh has the table). Nobody acts unless something happened: who waits
+ * for what never comes is a deadlock, which Spin reports. Not modelled: a worker's threads, but that it may greet a new
+ * supervisor while it holds; cancels and resets; who takes no grant; full sockets.
  */
-#ifndef WORKERS
-#define WORKERS 2
-#endif
-#ifndef SLOTS
-#define SLOTS 1
-#endif
-
 #include "common.pml"
 
-byte cycles;  /* leases that each worker takes */
-byte crashes; /* deaths of a worker (another takes its place) or of the supervisor, at any step */
-byte leaves;  /* requests that are given up */
+byte crashes = CRASHES; /* of a worker (another takes its place) or of the supervisor */
+byte leaves = LEAVES;
 
 #define SUPERVISOR WORKERS
 #define LIVES      (2 * WORKERS) /* workers by life: those of the beginning, then those that take their places */
@@ -586,7 +578,7 @@ proctype worker(byte me)
     do
     :: {
         do
-        :: cycle < cycles ->
+        :: cycle < CYCLES ->
             ask();
             if
             :: held != NO_SLOT ->
@@ -639,12 +631,6 @@ end:
 }
 
 init {
-    c_code {
-        now.mistake = budget("MISTAKE", 0);
-        now.cycles = budget("CYCLES", 1);
-        now.crashes = budget("CRASHES", 0);
-        now.leaves = budget("LEAVES", 0);
-    };
     atomic {
         byte n = 0;
         do
