@@ -208,9 +208,11 @@ check-tsan-small: $(BUILD)/tests/tsan/lease
 check-model: all
 	@NO_INSTALL='$(NO_INSTALL)' sh .ci/deps model || :
 	CC='$(CC)' tests/model/run.sh
+	CC='$(CC)' tests/model/replay.sh 2000
 
 check-model-small:
 	@CC='$(CC)' tests/model/run.sh small
+	@CC='$(CC)' tests/model/replay.sh 100
 
 # make check with more rounds of what is left to chance, then every campaign; about three hours.
 CAMPAIGNS = check-tls check-strict check-wire check-bulk check-audit check-tsan check-model fuzz soak check-faults check-crash \

@@ -94,6 +94,8 @@ byte retires = RETIRES;
 #else
 #define ON_TRACE true
 #define SEEN(what, n, value) skip
+#define REPLAYS              false /* then a sleeper may also be woken by a wake from before it slept */
+#define IF_REPLAY(...)       skip /* reads that would make no difference */
 #define LIES_TOO_LONG        skip /* whether the grant does is whether the sweep is IMPATIENT */
 #endif
 
@@ -118,6 +120,7 @@ byte retires = RETIRES;
 
 inline slot_read(n_)
 {
+    SEEN(SLOT_READ, n_, 0);
     slot[n_].readers = slot[n_].readers | BIT(me)
 }
 
@@ -140,7 +143,7 @@ inline slot_swap(at, next_state, whose)
     ACCESS(ok = IS_SET(slot[at].readers, me);
            if
            :: ok -> slot_store(at, next_state, whose); acted = me == SUPERVISOR
-           :: else
+           :: else -> SEEN(SLOT_READ, at, 0)
            fi)
 }
 
@@ -202,7 +205,7 @@ inline revert_claim(w)
     ACCESS(ok = IS_CLAIM(w, i);
            if
            :: ok -> wait_store(w, WAITING, 0); acted = me == SUPERVISOR
-           :: else
+           :: else -> SEEN(WAIT_READ, w, 0)
            fi)
 }
 
@@ -225,6 +228,7 @@ inline wake(w)
 
 inline scan_begin()
 {
+    SEEN(BITS_READ, 0, 0);
     bits = waiting;
     to = NOBODY;
     do
@@ -237,8 +241,9 @@ inline scan_begin()
 /* One that has left since it was read stays TO, and the claim fails, where the code might find an older one yet. */
 inline scan_next()
 {
+    SEEN(WAIT_READ, b, 0);
     if
-    :: IS_SET(bits, b) && wait[b].state == WAITING ->
+    :: wait[b].state == WAITING ->
         wait[b].knows = wait[b].knows | BIT(me);
         if
         :: to == NOBODY -> to = b
@@ -247,32 +252,41 @@ inline scan_next()
         :: else
         fi
     :: else
-    fi;
-    b++
+    fi
 }
 
+/* STEP for each waiter whose bit is set, as long as MORE. */
 #ifdef COARSE
-#define SCAN(first, more, step)          ACCESS(first; do :: more -> step :: else -> break od; b = 0; bits = 0)
+#define SCAN(first, more, step)                                                                                        \
+    ACCESS(first; do :: b < WORKERS && more -> if :: IS_SET(bits, b) -> step :: else fi; b++ :: else -> break od;       \
+           b = 0; bits = 0)
 #else
-#define SCAN(first, more, step)          ACCESS(first); do :: more -> ACCESS(step) :: else -> break od; b = 0; bits = 0
+#define SCAN(first, more, step)                                                                                        \
+    ACCESS(first);                                                                                                     \
+    do                                                                                                                 \
+    :: b < WORKERS && IS_SET(bits, b) && more -> ACCESS(step; b++)                                                     \
+    :: b < WORKERS && !IS_SET(bits, b) && more -> b++                                                                  \
+    :: else -> break                                                                                                   \
+    od;                                                                                                                \
+    PRIVATE(b = 0; bits = 0)
 #endif
 
 /* Leaves the entry in TO. */
 inline oldest_waiter()
 {
-    SCAN(scan_begin(), b < WORKERS, scan_next())
+    SCAN(scan_begin(), true, scan_next())
 }
 
 inline some_next()
 {
-    some = IS_SET(bits, b) && wait[b].state == WAITING;
-    b++
+    SEEN(WAIT_READ, b, 0);
+    some = wait[b].state == WAITING
 }
 
 /* Leaves the answer in SOME. */
 inline somebody_waits()
 {
-    SCAN(bits = waiting; some = false, b < WORKERS && !some, some_next())
+    SCAN(SEEN(BITS_READ, 0, 0); bits = waiting; some = false, !some, some_next())
 }
 
 /* ---- giving ---- */
@@ -290,7 +304,7 @@ inline claim()
            b = 0;
            if
            :: ok -> wait_store(to, CLAIMED, i)
-           :: else
+           :: else -> SEEN(WAIT_READ, to, 0)
            fi)
 }
 
@@ -301,15 +315,11 @@ inline take_back(whom)
     :: ACCESS(ok = IS_SET(slot[i].readers, me);
               if
               :: ok -> slot_store_own()
-              :: else
+              :: else -> SEEN(SLOT_READ, i, 0)
               fi);
         if
         :: !ok && me != SUPERVISOR && RIGHT(27) ->
-            ACCESS(marked = slot[i].state == GRANTED && slot[i].by == whom && slot[i].retire;
-                   if
-                   :: marked -> slot_read(i)
-                   :: else
-                   fi);
+            ACCESS(slot_read(i); marked = slot[i].state == GRANTED && slot[i].by == whom && slot[i].retire);
             if
             :: marked -> marked = false
             :: else -> break
@@ -335,7 +345,7 @@ inline grant()
         ok = false
     :: else ->
         if
-        :: RIGHT(4) -> ACCESS(left = !IS_CLAIM(to, i))
+        :: RIGHT(4) -> ACCESS(SEEN(WAIT_READ, to, 0); left = !IS_CLAIM(to, i))
         :: !RIGHT(4)
         fi;
         if
@@ -395,7 +405,7 @@ inline pass_on()
                         ACCESS(ok = IS_SET(slot[i].readers, me);
                                if
                                :: ok -> slot_store_own()
-                               :: else
+                               :: else -> SEEN(SLOT_READ, i, 0)
                                fi)
                     :: else -> ok = false
                     fi;
@@ -432,6 +442,12 @@ inline take_any()
     do
     :: b < LOOKS_AT_SLOTS && !ok ->
         ACCESS(i = b % SLOTS; slot_read(i); ok = slot[i].state == IDLE);
+#ifndef COARSE
+        if
+        :: ok && b < SLOTS -> ACCESS(slot_read(i); ok = slot[i].state == IDLE) /* that was is_settled() */
+        :: else
+        fi;
+#endif
         if
         :: ok && RIGHT(8) -> slot_swap(i, LEASED, e)
         :: ok && !RIGHT(8) -> ACCESS(slot_store(i, LEASED, e))
@@ -446,7 +462,7 @@ inline take_any()
 inline serve_waiters()
 {
     do
-    :: ACCESS(marked = wait[e].state == WAITING);
+    :: ACCESS(SEEN(WAIT_READ, e, 0); marked = wait[e].state == WAITING);
         if
         :: marked ->
             marked = false;
@@ -536,7 +552,7 @@ inline take_grant()
 
 inline accept_grant()
 {
-    ACCESS(i = (wait[e].state == CLAIMED -> wait[e].slot : NO_SLOT));
+    ACCESS(SEEN(WAIT_READ, e, 0); i = (wait[e].state == CLAIMED -> wait[e].slot : NO_SLOT));
     if
     :: i != NO_SLOT -> take_grant()
     :: else
@@ -555,7 +571,7 @@ inline change_wait(state_, to_none)
            if
            :: changed && to_none -> wait_none(e)
            :: changed && !to_none -> wait_store(e, WAITING, 0)
-           :: else
+           :: else -> SEEN(WAIT_READ, e, 0)
            fi);
     if
     :: changed && state_ == CLAIMED && RIGHT(15) -> take_grant()
@@ -565,7 +581,7 @@ inline change_wait(state_, to_none)
 
 inline look_about()
 {
-    ACCESS(was = wait[e].state; i = wait[e].slot);
+    ACCESS(SEEN(WAIT_READ, e, 0); was = wait[e].state; i = wait[e].slot);
     if
     :: was == CLAIMED -> change_wait(CLAIMED, false); changed = false
     :: else -> i = NO_SLOT
@@ -582,7 +598,7 @@ inline lease_leave()
     accept_grant();
     do
     :: i == NO_SLOT && !changed ->
-        ACCESS(was = wait[e].state; i = wait[e].slot);
+        ACCESS(SEEN(WAIT_READ, e, 0); was = wait[e].state; i = wait[e].slot);
         if
         :: was == NONE -> change_wait(NONE, true)
         :: was == WAITING -> change_wait(WAITING, true)
@@ -603,7 +619,7 @@ inline wait_for_slot()
 {
     do
     :: if
-        :: RIGHT(16) -> ACCESS(woken[e] = false)
+        :: RIGHT(16) -> ACCESS(SEEN(WAKE_READ, e, 0); woken[e] = false)
         :: !RIGHT(16)
         fi;
         accept_grant();
@@ -612,11 +628,11 @@ inline wait_for_slot()
         :: else
         fi;
         if
-        :: !RIGHT(16) -> ACCESS(woken[e] = false)
+        :: !RIGHT(16) -> ACCESS(SEEN(WAKE_READ, e, 0); woken[e] = false)
         :: RIGHT(16)
         fi;
         if
-        :: woken[e]
+        :: woken[e] || REPLAYS -> IF_REPLAY(accept_grant(); if :: i != NO_SLOT -> break :: else fi)
 #if LOOKS > 0
         :: d_step { ON_TRACE && looks > 0 -> looks--; SEEN(LOOK, 0, 0) }; wakes_by_itself()
 #endif

@@ -13,16 +13,16 @@ inline wait_over()
 
 inline sweep_wait()
 {
-    ACCESS(was = wait[e].state; i = wait[e].slot; wait[e].knows = wait[e].knows | BIT(me));
+    ACCESS(SEEN(WAIT_READ, e, 0); was = wait[e].state; i = wait[e].slot; wait[e].knows = wait[e].knows | BIT(me));
     if
-    :: was == NONE || (!LIVE_OWNER(e) && !RIGHT(18))
-    :: was != NONE && !LIVE_OWNER(e) && RIGHT(18) -> wait_over()
+    :: (was == NONE && !REPLAYS) || (!LIVE_OWNER(e) && !RIGHT(18))
+    :: (was != NONE || REPLAYS) && !LIVE_OWNER(e) && RIGHT(18) -> wait_over()
     :: else ->
         acted = acted || !IS_SET(waiting, e);
         show_waiting(e);
         if
         :: was == CLAIMED && RIGHT(19) ->
-            ACCESS(ok = !OFFERS(i) && !(slot[i].state == LEASED && LIVE_OWNER(slot[i].by)));
+            ACCESS(SEEN(SLOT_READ, i, 0); ok = !OFFERS(i) && !(slot[i].state == LEASED && LIVE_OWNER(slot[i].by)));
             if
             :: ok -> revert_claim(e)
             :: else
@@ -43,7 +43,7 @@ inline drop_claim()
     ACCESS(ok = IS_CLAIM(to, i);
            if
            :: ok -> wait_none(to)
-           :: else
+           :: else -> SEEN(WAIT_READ, to, 0)
            fi);
     if
     :: !ok -> show_waiting(to)
@@ -54,7 +54,7 @@ inline drop_claim()
 
 inline sweep_grant()
 {
-    ACCESS(some = LIVE_OWNER(to) && wait[to].state == CLAIMED && wait[to].slot == i;
+    ACCESS(SEEN(WAIT_READ, to, 0); some = LIVE_OWNER(to) && wait[to].state == CLAIMED && wait[to].slot == i;
            wait[to].knows = wait[to].knows | BIT(me));
     LIES_TOO_LONG;
     if
@@ -108,24 +108,30 @@ inline free_entry()
         /* is_named() */
         PRIVATE(i = 0; ok = true);
         do
-        :: i < SLOTS ->
-            ACCESS(ok = ok && !((slot[i].state == LEASED || slot[i].state == GRANTED) && slot[i].by == e && RIGHT(24));
+        :: i < SLOTS && ok ->
+            ACCESS(SEEN(SLOT_READ, i, 0);
+                   ok = !((slot[i].state == LEASED || slot[i].state == GRANTED) && slot[i].by == e && RIGHT(24));
                    i++)
         :: else -> break
         od;
         i = 0;
-        ACCESS(if
-               :: ok && wait[e].state == NONE -> owner[e] = FREE; acted = true
-               :: else -> named = true
-               fi;
-               ok = false)
+        if
+        :: ok ->
+            ACCESS(SEEN(WAIT_READ, e, 0);
+                   ok = false;
+                   if
+                   :: wait[e].state == NONE -> owner[e] = FREE; acted = true
+                   :: else -> named = true
+                   fi)
+        :: else -> named = true
+        fi
     :: else
     fi
 }
 
 inline wake_waiter()
 {
-    ACCESS(ok = wait[e].state != NONE && RIGHT(25));
+    ACCESS(SEEN(WAIT_READ, e, 0); ok = wait[e].state != NONE && RIGHT(25));
     if
     :: ok -> ok = false; wake(e)
     :: else
@@ -141,7 +147,13 @@ inline lease_sweep()
     :: !RIGHT(24) -> EACH(e, WORKERS) free_entry(); NEXT(e)
     :: RIGHT(24)
     fi;
-    EACH(e, WORKERS) sweep_wait(); NEXT(e);
+    EACH(e, WORKERS)
+        IF_REPLAY(ACCESS(SEEN(WAIT_READ, e, 0); ok = wait[e].state == NONE));
+        if
+        :: ok -> ok = false
+        :: else -> sweep_wait()
+        fi;
+    NEXT(e);
     EACH(i, SLOTS) sweep_slot(); NEXT(i);
     EACH(e, WORKERS) free_entry(); NEXT(e);
     EACH(e, WORKERS) wake_waiter(); NEXT(e);
@@ -201,6 +213,9 @@ lives:
 #endif
     :: atomic { finished == EVERYBODY && gone == dead && again == 0 && slot[0].state != TAKEN &&
                 slot[SLOTS - 1].state != TAKEN -> all_is_well() }; goto over
+#ifdef REPLAY
+    OR_DIES
+#endif
     od;
 died:
     skip;
