@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
 # make [all] check check-all check-tls check-strict check-wire check-bulk check-audit check-tsan check-steady check-crash
-#      check-faults soak fuzz coverage demo bench format lint install uninstall clean deps
+#      check-faults check-valgrind soak fuzz coverage demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)
@@ -216,7 +216,7 @@ check-model-small:
 
 # make check with more rounds of what is left to chance, then every campaign; about three hours.
 CAMPAIGNS = check-tls check-strict check-wire check-bulk check-audit check-tsan check-model fuzz soak check-faults check-crash \
-            check-steady
+            check-valgrind check-steady
 check-all: all
 	@failed=; \
 	echo "== make check"; PGLEND_TEST_ROUNDS=$${PGLEND_TEST_ROUNDS:-10} $(MAKE) --no-print-directory check || failed=" check"; \
@@ -243,9 +243,10 @@ SOAK_SECONDS ?= 300
 soak: all $(BUILD)/tests/live_soak_test
 	@PGLEND_BUILD='$(abspath $(BUILD))' SANITIZE='$(SANITIZE)' SOAK_SECONDS='$(SOAK_SECONDS)' nice $(BUILD)/tests/live_soak_test
 
-# Lines executed by the tests, a directory; TEST picks some of them.
+# Lines executed by the tests, a directory; TEST picks some of them. Points are of the shared library, which that build
+# does without.
 coverage: | $(BUILD)/have-check
-	@MAKE='$(MAKE)' tests/coverage/run.sh '$(abspath $(BUILD))/coverage' $(if $(TEST),$(TEST),$(TESTS) $(VARIANTS))
+	@MAKE='$(MAKE)' tests/coverage/run.sh '$(abspath $(BUILD))/coverage' $(if $(TEST),$(TEST),$(filter-out live_crash%,$(TESTS)) $(VARIANTS))
 
 coverage-tests: $(tests_bin)
 
@@ -283,6 +284,11 @@ check-crash: all $(tests_bin)
 # Every call that can fail fails.
 check-faults: all $(tests_bin)
 	@FAULT_SECONDS=$${FAULT_SECONDS:-0} PGLEND_BUILD='$(abspath $(BUILD))' $(BUILD)/tests/live_faults_test
+
+# Some tests, and the processes of pglendd that they start, under valgrind: what AddressSanitizer cannot look at.
+VALGRIND_TESTS = lease pgwire live_lease live_borrow:strict
+check-valgrind: | $(BUILD)/have-check
+	@MAKE='$(MAKE)' CC='$(CC)' tests/valgrind/run.sh '$(abspath $(BUILD))/valgrind' $(VALGRIND_TESTS)
 
 demo: all $(BUILD)/have-demo
 	PGLEND_BUILD='$(abspath $(BUILD))' CC='$(CC)' tests/demo/run.sh
@@ -345,7 +351,7 @@ clean:
 	rm -rf $(BUILD)
 
 .PHONY: all check check-all check-audit check-bulk check-crash check-faults check-model check-model-small check-steady \
-        check-strict check-tls check-tsan check-tsan-small check-wire soak fuzz fuzz-small fuzzers coverage coverage-tests \
+        check-strict check-tls check-tsan check-tsan-small check-valgrind check-wire soak fuzz fuzz-small fuzzers coverage coverage-tests \
         demo bench format lint install uninstall clean deps force
 .DELETE_ON_ERROR:
 .SECONDARY:

@@ -124,7 +124,7 @@ static const struct {
     const char *call;
 } quiet[] = {{ENOSYS, "io_uring_setup"}, {EPERM, "clone"}, {EPERM, "clone3"}, {EPERM, "fork"}, {EPERM, "vfork"}};
 
-#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ || defined PGLEND_COVERAGE
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__ || defined PGLEND_UNCONFINED
 #define CONFINES 0
 #elif defined __has_feature
 #if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
