@@ -96,6 +96,10 @@ byte retires = RETIRES;
 #define SEEN(what, n, value) skip
 #define REPLAYS              false /* then a sleeper may also be woken by a wake from before it slept */
 #define IF_REPLAY(...)       skip /* reads that would make no difference */
+#define DRAWN(w)             skip
+#define CHOSEN(b)            skip
+#define IS_OLDER(b)                                                                                                    \
+    (KNOWS(to) && (RIGHT(1) -> wait[b].rank < wait[to].rank : wait[b].rank > wait[to].rank))
 #define LIES_TOO_LONG        skip /* whether the grant does is whether the sweep is IMPATIENT */
 #endif
 
@@ -155,6 +159,7 @@ inline slot_store_own()
 /* Of those who have a ticket and have not ended it. */
 inline rank_new(w)
 {
+    DRAWN(w);
     n = 0;
     wait[w].rank = 1;
     do
@@ -246,9 +251,7 @@ inline scan_next()
     :: wait[b].state == WAITING ->
         wait[b].knows = wait[b].knows | BIT(me);
         if
-        :: to == NOBODY -> to = b
-        :: to != NOBODY && KNOWS(to) && (RIGHT(1) -> wait[b].rank < wait[to].rank : wait[b].rank > wait[to].rank) ->
-            to = b
+        :: to == NOBODY || IS_OLDER(b) -> to = b; CHOSEN(b)
         :: else
         fi
     :: else
@@ -324,6 +327,9 @@ inline take_back(whom)
             :: marked -> marked = false
             :: else -> break
             fi
+#ifdef REPLAY
+        :: !ok && me == SUPERVISOR -> ACCESS(SEEN(SLOT_READ, i, 0)); break /* and it does not matter what is there */
+#endif
         :: else -> break
         fi
     od
@@ -716,6 +722,9 @@ lives:
         cycle++
     :: else -> break
     od;
+#ifdef REPLAY
+    ACCESS(skip); /* a death here makes no difference but to a trace */
+#endif
     goto done;
 died:
     skip;

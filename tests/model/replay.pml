@@ -75,6 +75,12 @@ c_code {
     };                                                                                                                 \
     assert(!followed)
 
+/* Tickets themselves: what is left of one that was read and has ended since is no rank. */
+byte ticket[WORKERS], oldest[WORKERS + 1], next_ticket;
+#define DRAWN(w)    ticket[w] = next_ticket; next_ticket++
+#define CHOSEN(b)   oldest[me] = ticket[b]
+#define IS_OLDER(b) (ticket[b] < oldest[me])
+
 /* How old a grant is, is not in the trace. */
 #define LIES_TOO_LONG                                                                                                  \
     if                                                                                                                 \
