@@ -164,7 +164,7 @@ check: all $(tests_bin) $(if $(TEST),,check-tsan-small check-model-small fuzz-sm
 	    tests/run $(if $(TEST),$(TEST),$(TESTS) $(VARIANTS))
 
 # The same tests where all sessions are encrypted: some in each check, the rest on request.
-TLS_SOME = live_borrow live_cancel live_relay_secret live_scarce live_secret
+TLS_SOME = live_borrow live_cancel live_fuzz live_relay_secret live_scarce live_secret
 TLS_REST = live_access live_audit live_cli live_context live_crowd live_cut live_daemon live_damage live_death live_export \
            live_failover live_health live_hostile live_lease live_override live_password live_reset live_restart live_roles live_rotation \
            live_sandbox live_soak live_stats live_steady live_steer live_supervisor live_token live_top

@@ -463,8 +463,14 @@ static void (*const steps[])(struct raw *r) = {
 
 /* ---- the same in strict isolation ---- */
 
+/* A relay cuts off who keeps a descriptor; the backend's own socket is trusted to the one who has had it (README). */
+static bool may_keep(void)
+{
+    return postgres_certificate() != NULL;
+}
+
 /* Its answer, which may be to one that was given up. False: the supervisor has hung up. */
-static bool hear_answer(struct raw *r)
+static bool hear_answer(struct raw *r, bool given_up)
 {
     union wire_message m;
     int fd = -1;
@@ -477,6 +483,10 @@ static bool hear_answer(struct raw *r)
     ck_assert_int_eq(m.header.type == WIRE_BACKEND, fd != -1);
     if (fd == -1)
         return true;
+    if (given_up && !may_keep()) {
+        (void)close(fd);
+        return true;
+    }
     r->lent = fd;
     r->slot = m.backend.slot;
     r->version = m.backend.version;
@@ -488,21 +498,23 @@ static bool hear_answer(struct raw *r)
 static void ask_strictly(struct raw *r)
 {
     union wire_message m = {.acquire = {.serial = ++r->serial, .own = choose(r, SLOTS + 2)}};
+    bool given_up;
 
     if (!r->greeted || r->slot != NO_SLOT)
         return;
+    given_up = choose(r, 4) == 0;
     m.acquire.until = clock_ns() + choose(r, 20) * UINT64_C(1000000);
     if (wire_send(r->sock, WIRE_ACQUIRE, &m, -1, 0) == -1) {
         leave(r);
         return;
     }
     m = (union wire_message){.give_up = {.serial = r->serial}};
-    if (choose(r, 4) == 0)
+    if (given_up)
         (void)wire_send(r->sock, WIRE_GIVE_UP, &m, -1, 0);
-    (void)hear_answer(r);
+    (void)hear_answer(r, given_up);
 }
 
-/* Rightly, with a lie about how it is left, twice, or one that it does not have; and it may keep the descriptor. */
+/* Rightly, with a lie about how it is left, twice, or one that it does not have; and it may use the descriptor yet. */
 static void release_strictly(struct raw *r)
 {
     union wire_message m = {.release = {.slot = r->slot, .version = r->version, .left = choose(r, LEFT_BROKEN + 2)}};
@@ -520,7 +532,7 @@ static void release_strictly(struct raw *r)
         leave(r); /* as one that dies with it */
         return;
     }
-    if (choose(r, 4) == 0) /* what it no longer has: nobody may be hit by it */
+    if (may_keep() && choose(r, 4) == 0) /* nobody may be hit by it */
         (void)send(r->lent, "Q\0\0\0\15select 8", 14, MSG_DONTWAIT | MSG_NOSIGNAL);
     (void)close(r->lent);
     r->lent = -1;

@@ -115,6 +115,7 @@ static void expect_closed(pid_t pid)
 
 START_TEST(secrets_are_neither_swapped_nor_dumped)
 {
+    const char *sanitize = getenv("SANITIZE");
     const bool allowed = _i == 0;
     struct postgres *slow = postgres_start(0);
     const struct rlimit nothing = {0, 0};
@@ -129,9 +130,11 @@ START_TEST(secrets_are_neither_swapped_nor_dumped)
     json_decref(pglendd_result(d, "resize", "{'min': '1'}"));
     wait_until((login = pglendd_process(d, "login clinic")) != 0, 5);
     if (geteuid() == 0) {
-        if (allowed)
-            wait_until(guarded(login) >= 2 * 4096 + 32768, 5); /* two passwords and libpq's words */
-        ck_assert_int_eq(guarded(pglendd_process(d, "audit")) >= 4096, allowed);
+        if (sanitize == NULL || strstr(sanitize, "address") == NULL) { /* whose mlock() does nothing */
+            if (allowed)
+                wait_until(guarded(login) >= 2 * 4096 + 32768, 5); /* two passwords and libpq's words */
+            ck_assert_int_eq(guarded(pglendd_process(d, "audit")) >= 4096, allowed);
+        }
         expect_closed(login);
         expect_closed(pglendd_process(d, "audit"));
         expect_closed(pglendd_process(d, "supervisor"));
