@@ -5,6 +5,8 @@
 
 . "$(dirname "${BASH_SOURCE[0]}")/../demo/stage.sh"
 
+export PGGSSENCMODE=disable # else who connects over TCP asks PostgreSQL, or PgBouncer, for GSS first
+
 # The head of each configuration: NAME [USER GROUP].
 head_of()
 {

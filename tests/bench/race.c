@@ -14,7 +14,6 @@
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
@@ -27,7 +26,7 @@
 struct lap {
     _Alignas(4096) double done, ns, cpu_us;
     uint32_t turns;
-    float turn_us[KEPT_MAX];
+    float turn_us[KEPT_MAX], wait_us[KEPT_MAX];
 };
 
 static struct shared {
@@ -38,10 +37,16 @@ static struct shared {
 } * shared;
 
 int race_client;
+double race_waited_us;
+
+struct times {
+    double p50[ROUNDS_MAX], p99[ROUNDS_MAX], p999[ROUNDS_MAX];
+};
 
 struct figures {
-    double rate[ROUNDS_MAX], jain[ROUNDS_MAX], p50[ROUNDS_MAX], p99[ROUNDS_MAX], p999[ROUNDS_MAX];
-    double client_us[ROUNDS_MAX], server_us[ROUNDS_MAX], pooler_us[ROUNDS_MAX];
+    double rate[ROUNDS_MAX], jain[ROUNDS_MAX];
+    struct times turn, wait;
+    double client_us[ROUNDS_MAX], server_us[ROUNDS_MAX], pooler_us[ROUNDS_MAX], share[ROUNDS_MAX];
     double over[ROUNDS_MAX]; /* the first way's rate over this one's */
 };
 
@@ -66,8 +71,10 @@ static void run_lap(const struct race_way *way, struct lap *lap)
         before = now;
         lap->done += way->turn();
         now = bench_ns();
-        if (lap->turns < KEPT_MAX)
+        if (lap->turns < KEPT_MAX) {
             lap->turn_us[lap->turns] = (float)(now - before) / 1000;
+            lap->wait_us[lap->turns] = (float)race_waited_us;
+        }
     }
     lap->ns = (double)(now - start);
     lap->cpu_us = own_cpu_us() - cpu;
@@ -100,23 +107,19 @@ static _Noreturn void client(const struct race *race, int number)
 /* Processor's time of process PID so far, in µs; 0 if there is none. */
 static double cpu_us(long pid)
 {
-    char path[64], text[1024];
-    unsigned long user = 0, system = 0;
-    FILE *stat;
-    size_t got;
+    unsigned long long ns = 0;
+    char path[64];
+    FILE *schedstat;
 
-    (void)snprintf(path, sizeof path, "/proc/%ld/stat", pid);
-    stat = fopen(path, "re");
-    if (stat == NULL)
+    (void)snprintf(path, sizeof path, "/proc/%ld/schedstat",
+                   pid); /* in ns: a tick of stat's is a whole round's share */
+    schedstat = fopen(path, "re");
+    if (schedstat == NULL)
         return 0;
-    got = fread(text, 1, sizeof text - 1, stat);
-    (void)fclose(stat);
-    text[got] = '\0';
-    /* proc(5): fields 14 and 15; the name before them ends in the last parenthesis. */
-    if (strrchr(text, ')') == NULL ||
-        sscanf(strrchr(text, ')') + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &system) != 2)
-        return 0;
-    return (double)(user + system) * 1e6 / (double)sysconf(_SC_CLK_TCK);
+    if (fscanf(schedstat, "%llu", &ns) != 1)
+        ns = 0;
+    (void)fclose(schedstat);
+    return (double)ns / 1000;
 }
 
 /* The same of PID and its children. */
@@ -150,17 +153,17 @@ static double pooler_cpu_us(const struct race_way *way)
 
 /* ---- rounds ---- */
 
-static void take_times(const struct race *race, struct figures *f, long round)
+static void take_times(const struct race *race, struct times *t, bool waits, long round)
 {
     static double us[CLIENTS_MAX * KEPT_MAX];
     size_t count = 0;
 
     for (int i = 0; i < race->clients; i++)
         for (uint32_t k = 0; k < shared->lap[i].turns && k < KEPT_MAX; k++)
-            us[count++] = (double)shared->lap[i].turn_us[k];
-    f->p50[round] = bench_percentile(us, count, 0.5);
-    f->p99[round] = bench_percentile(us, count, 0.99);
-    f->p999[round] = bench_percentile(us, count, 0.999);
+            us[count++] = (double)(waits ? shared->lap[i].wait_us : shared->lap[i].turn_us)[k];
+    t->p50[round] = bench_percentile(us, count, 0.5);
+    t->p99[round] = bench_percentile(us, count, 0.99);
+    t->p999[round] = bench_percentile(us, count, 0.999);
 }
 
 static void go(const struct race *race, int way, long ms, struct figures *f, long round)
@@ -188,7 +191,9 @@ static void go(const struct race *race, int way, long ms, struct figures *f, lon
     f->client_us[round] = client_us / turns;
     f->server_us[round] = (server_cpu_us() - server) / turns;
     f->pooler_us[round] = (pooler_cpu_us(&race->way[way]) - pooler) / turns;
-    take_times(race, f, round);
+    f->share[round] = f->pooler_us[round] / (f->pooler_us[round] + f->client_us[round] + f->server_us[round]);
+    take_times(race, &f->turn, false, round);
+    take_times(race, &f->wait, true, round);
 }
 
 static void report(const struct race *race, const char *way, const char *what, double value)
@@ -197,6 +202,18 @@ static void report(const struct race *race, const char *way, const char *what, d
 
     (void)snprintf(name, sizeof name, "%s_%s%s", race->name, way, what);
     bench_report(name, value);
+}
+
+static void report_times(const struct race *race, const char *way, const char *what, struct times *t, size_t rounds)
+{
+    static const char *const suffix[] = {"p50", "p99", "p999"};
+    double *const each[] = {t->p50, t->p99, t->p999};
+    char name[64];
+
+    for (size_t i = 0; i < sizeof each / sizeof each[0]; i++) {
+        (void)snprintf(name, sizeof name, "%s_%s_us", what, suffix[i]);
+        report(race, way, name, bench_median(each[i], rounds));
+    }
 }
 
 static void report_all(const struct race *race, int way, struct figures *f, size_t rounds)
@@ -208,13 +225,15 @@ static void report_all(const struct race *race, int way, struct figures *f, size
     report(race, name, "_low", f->rate[0]); /* sorted by now */
     report(race, name, "_high", f->rate[rounds - 1]);
     report(race, name, "_jain", bench_median(f->jain, rounds));
-    report(race, name, "_p50_us", bench_median(f->p50, rounds));
-    report(race, name, "_p99_us", bench_median(f->p99, rounds));
-    report(race, name, "_p999_us", bench_median(f->p999, rounds));
+    report_times(race, name, "", &f->turn, rounds);
+    if (f->wait.p50[0] > 0)
+        report_times(race, name, "_wait", &f->wait, rounds);
     report(race, name, "_client_us", bench_median(f->client_us, rounds));
     report(race, name, "_server_us", bench_median(f->server_us, rounds));
-    if (race->way[way].pooler != NULL)
+    if (race->way[way].pooler != NULL) {
         report(race, name, "_pooler_us", bench_median(f->pooler_us, rounds));
+        report(race, name, "_share", bench_median(f->share, rounds));
+    }
     if (way == 0)
         return;
     (void)snprintf(over, sizeof over, "over_%s", name);

@@ -50,6 +50,8 @@ select-only inside a lease, prepared | prepared | lent | direct | direct | 0.98
 TPC-B inside a lease, simple | tpcb | lent | direct | direct | 0.98
  | tpcb | lent | session | PgBouncer session | -
  | tpcb | lent | transaction | PgBouncer transaction | -
+TPC-B inside a lease, prepared | tpcb_prepared | lent | direct | direct | 0.98
+ | tpcb_prepared | lent | session | PgBouncer session | -
 64 workers over 8 connections, select 1 | crowd64 | lent | transaction | PgBouncer transaction | 1.2
  | crowd64 | lent | bare | processes that hand 8 sessions on, without pglend and libpq | -
 512 workers over 8 connections, select 1 | crowd512 | lent | transaction | PgBouncer transaction | -
@@ -86,18 +88,32 @@ lease cycle, 8 borrowers, guard off | cycle8_off_client_us * 10 | ns | ≤ | 150
 lease cycle, 8 borrowers, guard on | cycle8_on_client_us * 10 | ns | ≤ | 800
 lease cycle, 32 borrowers, guard off | cycle32_off_client_us * 10 | ns | ≤ | 150
 lease cycle, 32 borrowers, guard on | cycle32_on_client_us * 10 | ns | ≤ | 800
-64 workers: a turn, median | crowd64_lent_p50_us | us | - |
-64 workers: a turn, p99 | crowd64_lent_p99_us | us | ≤ | crowd64_lent_p50_us * 2
-64 workers: a turn, p99.9 | crowd64_lent_p999_us | us | - |
+64 workers: wait, median | crowd64_lent_wait_p50_us | us | - |
+64 workers: wait, p99 | crowd64_lent_wait_p99_us | us | ≤ | crowd64_lent_wait_p50_us * 2
+64 workers: wait, p99.9 | crowd64_lent_wait_p999_us | us | - |
+64 workers: wait and query, median | crowd64_lent_p50_us | us | - |
+64 workers: wait and query, p99 | crowd64_lent_p99_us | us | - |
 64 workers: fairness (Jain) | crowd64_lent_jain | | ≥ | 0.99
-64 clients of PgBouncer: a turn, p99 | crowd64_transaction_p99_us | us | - |
-512 workers: a turn, median | crowd512_lent_p50_us | us | - |
-512 workers: a turn, p99 | crowd512_lent_p99_us | us | - |
+64 clients of PgBouncer: wait and query, median | crowd64_transaction_p50_us | us | - |
+64 clients of PgBouncer: wait and query, p99 | crowd64_transaction_p99_us | us | - |
+64 clients of PgBouncer: fairness (Jain) | crowd64_transaction_jain | | - |
+512 workers: wait, median | crowd512_lent_wait_p50_us | us | - |
+512 workers: wait, p99 | crowd512_lent_wait_p99_us | us | - |
+512 workers: wait, p99.9 | crowd512_lent_wait_p999_us | us | - |
 512 workers: fairness (Jain) | crowd512_lent_jain | | - |
+512 clients of PgBouncer: wait and query, p99 | crowd512_transaction_p99_us | us | - |
+512 clients of PgBouncer: fairness (Jain) | crowd512_transaction_jain | | - |
+a worker dies in a query: its slot serves again, shortest | death_lent_low_ms | ms | - |
 a worker dies in a query: its slot serves again, median | death_lent_p50_ms | ms | - |
 a worker dies in a query: its slot serves again, p99 | death_lent_p99_ms | ms | ≤ | 20
+a worker dies in a query: its slot serves again, longest | death_lent_high_ms | ms | - |
 the same through PgBouncer, median | death_session_p50_ms | ms | - |
 the same through PgBouncer, p99 | death_session_p99_ms | ms | - |
+the same through PgBouncer, longest | death_session_high_ms | ms | - |
+the pooler's share of CPU, selects inside leases: supervisor | select_lent_share * 100 | % | ≤ | 1
+the pooler's share of CPU, a lease a select, no reset: supervisor | keep_lent_share * 100 | % | ≤ | 1
+the pooler's share of CPU, a clean lease a select: supervisor | clean_lent_share * 100 | % | ≤ | 1
+the pooler's share of CPU, selects: PgBouncer session | select_session_share * 100 | % | - |
 CPU of 10,000 selects inside leases: supervisor | select_lent_pooler_us * 10 | ms | - |
 CPU of 10,000 selects inside leases: workers | select_lent_client_us * 10 | ms | - |
 CPU of 10,000 selects inside leases: server | select_lent_server_us * 10 | ms | - |
@@ -111,6 +127,10 @@ lease cycle, 1 slot | grown_slots1_us * 10 | ns | - |
 lease cycle, $slots slots | grown_slots_us * 10 | ns | ≤ | grown_slots1_us * 15
 lease cycle, 10 workers attached | grown_few_us * 10 | ns | - |
 lease cycle, $workers workers attached | grown_many_us * 10 | ns | ≤ | grown_few_us * 15
+a new worker's first lease, 1 slot | found_slots1_us | us | - |
+a new worker's first lease, $slots slots, all but one out | found_slots_us | us | ≤ | found_slots1_us * 1.5
+a new worker's first lease, 10 workers attached | found_few_us | us | - |
+a new worker's first lease, $workers workers attached | found_many_us | us | ≤ | found_few_us * 1.5
 EOF
 }
 
@@ -155,6 +175,14 @@ $(cat "$BENCH_OWN")
 EOF
 }
 
+plots()
+{
+    command -v gnuplot >/dev/null && [ -n "${BENCH_RESULTS-}" ] || return 0
+    echo
+    echo "![One clean lease a transaction]($(basename "${BENCH_RESULTS%.md}")-clean.svg)"
+    echo "![Prepared selects inside a lease]($(basename "${BENCH_RESULTS%.md}")-prepared.svg)"
+}
+
 write_results()
 {
     cat <<EOF
@@ -171,12 +199,14 @@ $(describe_machine "make bench BENCH_RESULTS=tests/bench/RESULTS.md")
 $(race_table)
 
 PgBouncer before 1.21 has no prepared statements in transaction mode.
+$(plots)
 
 ## Cycles, crowds, deaths, CPU and memory
 
 A lease cycle is acquire and release without a query, reset none; its time is the processor's in the worker.
 
 $(figure_table)
+$(own_table)
 EOF
 }
 

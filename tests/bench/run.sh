@@ -186,9 +186,9 @@ Queries inside a lease (select 1)
   lent connection          | query_lent        | -  |                     | /s  | 1
   ratio                    | query_ratio       | >= | 0.98                |     | 1
 acquire + release of a slot used before
-  reset none, guard        | cycle_guard_ns    | <= | 1000                | ns  | 1
+  reset none, guard        | cycle_guard_ns    | <= | 800                 | ns  | 1
     its two dup3() alone   | floor_guard_ns    | -  |                     | ns  | 1
-  reset none, no guard     | cycle_ns          | <= | 200                 | ns  | 1
+  reset none, no guard     | cycle_ns          | <= | 150                 | ns  | 1
     its libpq, clock alone | floor_ns          | -  |                     | ns  | 1
   reset full, answer is in | cycle_full_us     | <= | 12                  | us  | 1
     its send, recv alone   | floor_full_us     | -  |                     | us  | 1

@@ -51,9 +51,49 @@ static void select_simple(PGconn *conn)
     run(conn, sql);
 }
 
+/* The built-in transaction of pgbench that TPC-B inspired, prepared: a statement's $1, $2… are these numbers. */
+enum number { DELTA, AID, TID, BID, NUMBERS };
+static const struct {
+    const char *name, *sql;
+    int count;
+    enum number number[NUMBERS];
+} tpcb_prepared_step[] = {
+    {"t0", "begin", 0, {0}},
+    {"t1", "update pgbench_accounts set abalance = abalance + $1 where aid = $2", 2, {DELTA, AID}},
+    {"t2", PREPARED, 1, {AID}},
+    {"t3", "update pgbench_tellers set tbalance = tbalance + $1 where tid = $2", 2, {DELTA, TID}},
+    {"t4", "update pgbench_branches set bbalance = bbalance + $1 where bid = $2", 2, {DELTA, BID}},
+    {"t5",
+     "insert into pgbench_history (tid, bid, aid, delta, mtime) values ($1, $2, $3, $4, current_timestamp)",
+     4,
+     {TID, BID, AID, DELTA}},
+    {"t6", "end", 0, {0}},
+};
+#define TPCB_STEPS (sizeof tpcb_prepared_step / sizeof tpcb_prepared_step[0])
+
 static void prepare(PGconn *conn)
 {
     must(conn, PQprepare(conn, STATEMENT, PREPARED, 1, NULL));
+    for (size_t i = 0; i < TPCB_STEPS; i++)
+        must(conn, PQprepare(conn, tpcb_prepared_step[i].name, tpcb_prepared_step[i].sql, 0, NULL));
+}
+
+static void tpcb_prepared(PGconn *conn)
+{
+    const long number[] = {[DELTA] = random() % 10001 - 5000,
+                           [AID] = 1 + random() % ACCOUNTS,
+                           [TID] = 1 + random() % (10 * BRANCHES),
+                           [BID] = 1 + random() % BRANCHES};
+    const char *value[NUMBERS];
+    char text[NUMBERS][32];
+
+    for (int n = 0; n < NUMBERS; n++)
+        (void)snprintf(text[n], sizeof text[n], "%ld", number[n]);
+    for (size_t i = 0; i < TPCB_STEPS; i++) {
+        for (int k = 0; k < tpcb_prepared_step[i].count; k++)
+            value[k] = text[tpcb_prepared_step[i].number[k]];
+        must(conn, PQexecPrepared(conn, tpcb_prepared_step[i].name, tpcb_prepared_step[i].count, value, NULL, NULL, 0));
+    }
 }
 
 static void select_prepared(PGconn *conn)
@@ -65,7 +105,7 @@ static void select_prepared(PGconn *conn)
     must(conn, PQexecPrepared(conn, STATEMENT, 1, value, NULL, NULL, 0));
 }
 
-/* The built-in transaction of pgbench that TPC-B inspired. */
+/* The same, simple. */
 static void tpcb(PGconn *conn)
 {
     long aid = 1 + random() % ACCOUNTS, bid = 1 + random() % BRANCHES, tid = 1 + random() % (10 * BRANCHES),
@@ -232,6 +272,7 @@ static double direct_discard(void)
 ON_EACH(select_simple)
 ON_EACH(select_prepared)
 ON_EACH(tpcb)
+ON_EACH(tpcb_prepared)
 
 static double select_simple_transaction(void)
 {
@@ -247,8 +288,10 @@ static double tpcb_transaction(void)
 
 static double select_1_leased(void)
 {
+    uint64_t start = bench_ns();
     PGconn *conn = bench_acquire(keep.pool);
 
+    race_waited_us = (double)(bench_ns() - start) / 1000;
     bench_select_1(conn);
     bench_release(keep.pool, conn);
     return 1;
@@ -276,6 +319,25 @@ static double cycle(pglend *pool)
 static double cycle_grown(void)
 {
     return cycle(grown.pool);
+}
+
+/* All but one slot of the pool are out for good: whoever comes has to find that one. */
+static void hold_most(void)
+{
+    pglend *pool = bench_open(getenv("BENCH_GROWN"));
+
+    for (long held = bench_setting("BENCH_HELD", 0); held > 0; held--)
+        (void)bench_acquire(pool);
+}
+
+/* As a worker that has just come. */
+static double find_slot(void)
+{
+    pglend *pool = bench_open(getenv("BENCH_GROWN"));
+
+    bench_release(pool, bench_acquire(pool));
+    pglend_close(pool);
+    return 1;
 }
 
 static double cycle_off(void)
@@ -342,6 +404,7 @@ static const struct race races[] = {
       {"direct", NULL, open_direct, tpcb_direct, NULL},
       {"session", "BENCH_SESSION", open_session, tpcb_session, "BENCH_SESSION_PID"},
       {"transaction", "BENCH_TRANSACTION", open_transaction, tpcb_transaction, "BENCH_TRANSACTION_PID"}}},
+    INSIDE("tpcb_prepared", tpcb_prepared),
     CYCLE("cycle1", 1),
     CYCLE("cycle2", 2),
     CYCLE("cycle8", 8),
@@ -357,7 +420,8 @@ static const struct race races[] = {
      {{"lent", NULL, open_keep, select_1_leased, LEND},
       {"transaction", "BENCH_TRANSACTION", open_transaction, select_1_transaction, "BENCH_TRANSACTION_PID"}},
      NULL},
-    {"grown", 1, {{"lent", "BENCH_GROWN", open_grown, cycle_grown, LEND}}},
+    {"grown", 1, {{"lent", "BENCH_GROWN", open_grown, cycle_grown, LEND}}, NULL},
+    {"found", 1, {{"lent", "BENCH_GROWN", NULL, find_slot, LEND}}, hold_most},
 };
 
 /* Memory of the PgBouncer that COUNT clients are connected to, in MiB. */

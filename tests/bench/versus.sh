@@ -43,10 +43,11 @@ EOF
     cat >"$stage/regulated.json" <<EOF
 {
 $(head_of regulated daemon "$(id -gn daemon)")
+  "profile": "regulated",
   "audit_user": "games",
-  "audit": { "directory": "$stage/trail", "sync": "durable", "on_audit_failure": "deny" },
+  "audit": { "directory": "$stage/trail" },
   "pools": {
-$(pool regulated 8 full true "$stage/server.crt" strict ', "require_actor": true')
+$(pool regulated 8 full true "$stage/server.crt" strict)
   }
 }
 EOF
@@ -112,13 +113,13 @@ bring_up()
     start_regulated
 }
 
-# What a worker's cycle costs on POOL, as figure NAME.
+# What RACE's turn takes at a median on POOL, of which so many slots are HELD, as figure NAME: NAME RACE POOL [HELD].
 measure_grown()
 {
     progress "measuring: $1"
-    export BENCH_GROWN=$2
-    (cd "$stage" && stage_as ./versus grown) 2>"$stage/log/grown" | sed -n "s/^grown_lent_client_us /$1 /p" >>"$stage/figures"
-    unset BENCH_GROWN
+    export BENCH_GROWN=$3 BENCH_HELD=${4:-0}
+    (cd "$stage" && stage_as ./versus "$2") 2>"$stage/log/grown" | sed -n "s/^$2_lent_p50_us /$1 /p" >>"$stage/figures"
+    unset BENCH_GROWN BENCH_HELD
 }
 
 resident_mib()
@@ -130,13 +131,17 @@ resident_mib()
 measure_memory()
 {
     local worker
-    measure_grown grown_slots1_us slots1
-    measure_grown grown_slots_us "slots$slots"
+    measure_grown grown_slots1_us grown slots1
+    measure_grown grown_slots_us grown "slots$slots"
+    measure_grown found_slots1_us found slots1
+    measure_grown found_slots_us found "slots$slots" $((slots - 1))
     start_herd 10 "slots$slots"
-    measure_grown grown_few_us "slots$slots"
+    measure_grown grown_few_us grown "slots$slots"
+    measure_grown found_few_us found "slots$slots"
     end_herd
     start_herd "$workers" "slots$slots"
-    measure_grown grown_many_us "slots$slots"
+    measure_grown grown_many_us grown "slots$slots"
+    measure_grown found_many_us found "slots$slots"
     worker=$(awk '{ print $1 }' "/proc/$herd/task/$herd/children")
     {
         echo "supervisor_mib $(resident_mib "$BENCH_SUPERVISOR")"
@@ -148,7 +153,7 @@ measure_memory()
 }
 
 bring_up
-all="regulated clean keep select prepared tpcb cycle1 cycle2 cycle8 cycle32 crowd64 crowd512"
+all="regulated clean keep select prepared tpcb tpcb_prepared cycle1 cycle2 cycle8 cycle32 crowd64 crowd512"
 for race in ${BENCH_RACES:-$all}; do
     measure versus "$race"
 done
