@@ -319,15 +319,16 @@ uint32_t lease_try(const struct segment *s, uint32_t borrower, const struct leas
 
 /*
  * Idle slots beside waiters go to the oldest of them, until there are none or this one's turn has come. One that is
- * marked in that moment is the supervisor's, who finds it as it sweeps: nobody here could tell it.
+ * marked in that moment is the supervisor's, who finds it as it sweeps: nobody here could tell it. No more of them than
+ * could wait before this one: where somebody wrote over what shows this wait, its own slots come back to it idle.
  */
 static void serve_waiters(const struct segment *s, uint32_t borrower, const struct lease_wish *wish)
 {
-    uint64_t word;
-    uint32_t slot;
+    for (uint32_t given = 0;
+         given < s->borrowers && wait_state(atomic_load(&s->borrower[borrower].wait)) == WAIT_WAITING; given++) {
+        uint64_t word;
+        uint32_t slot = take_any(s, borrower, wish, &word);
 
-    while (wait_state(atomic_load(&s->borrower[borrower].wait)) == WAIT_WAITING) {
-        slot = take_any(s, borrower, wish, &word);
         if (slot == NO_SLOT)
             return;
         (void)pass_on(s, slot, word_flags(word), borrower);

@@ -161,6 +161,51 @@ START_TEST(wait_ends_at_its_deadline)
 }
 END_TEST
 
+static bool everybody_alive(void *context, uint32_t worker)
+{
+    (void)context;
+    (void)worker;
+    return true;
+}
+
+static void hide_bit(uint32_t b)
+{
+    (void)atomic_fetch_and(&seg.header->waiting[b / 64], ~(UINT64_C(1) << (b % 64)));
+}
+
+static void hide_entries(uint32_t b)
+{
+    atomic_store(&seg.header->borrowers_high, b);
+}
+
+/* What shows others a wait was written over: beside idle slots it ends at its deadline, and the sweep shows it again. */
+START_TEST(wait_that_nobody_sees_ends_at_its_deadline)
+{
+    static void (*const hide[])(uint32_t) = {hide_bit, hide_entries};
+    const struct sweep sweep = {.alive = everybody_alive};
+    uint32_t waiter = claim(0);
+    struct lease_wish w = wish(NO_SLOT);
+    uint64_t word, start;
+
+    for (size_t i = 0; i < sizeof hide / sizeof hide[0]; i++) {
+        lease_enqueue(&seg, waiter, &w);
+        hide[i](waiter);
+        supply(2);
+        start = clock_ns();
+        for (uint64_t until = start + UINT64_C(250000000); clock_ns() < until;)
+            ck_assert_uint_eq(lease_wait(&seg, waiter, &w, until, &word), NO_SLOT);
+        ck_assert_uint_lt(clock_ns() - start, UINT64_C(400000000));
+        lease_sweep(&seg, &sweep);
+        ck_assert_uint_ne(lease_wait(&seg, waiter, &w, clock_ns() + UINT64_C(150000000), &word), NO_SLOT);
+        for (uint32_t slot = 0; slot < 2; slot++) {
+            word = slot_word(&seg, slot);
+            ck_assert(lease_take(&seg, slot, word, 0));
+            lease_empty(&seg, slot);
+        }
+    }
+}
+END_TEST
+
 static bool nobody_alive(void *context, uint32_t worker)
 {
     (void)context;
@@ -203,13 +248,6 @@ START_TEST(sweep_mends_any_word)
     }
 }
 END_TEST
-
-static bool everybody_alive(void *context, uint32_t worker)
-{
-    (void)context;
-    (void)worker;
-    return true;
-}
 
 /* A grant that SWEEP has seen and that is as old as the bound. */
 static void let_it_lie(const struct sweep *sweep, uint32_t slot)
@@ -473,6 +511,7 @@ int main(void)
     tcase_add_test(tc, version_grows_on_every_change);
     tcase_add_test(tc, hand_over_goes_to_the_oldest_and_nobody_overtakes);
     tcase_add_test(tc, wait_ends_at_its_deadline);
+    tcase_add_test(tc, wait_that_nobody_sees_ends_at_its_deadline);
     tcase_add_test(tc, sweep_mends_any_word);
     tcase_add_test(tc, grant_left_lying_goes_to_the_next);
     tcase_add_test(tc, every_grant_has_its_time);
