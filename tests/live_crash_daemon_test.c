@@ -18,6 +18,7 @@
 #define LIMIT_MS 400U
 #define STEPS_MS 800U /* where it is single-stepped */
 #define STOP_MS  50U
+#define START_MS 1000U /* a supervisor that died has a successor */
 
 enum target { SUPERVISOR, KEEPER };
 
@@ -93,6 +94,8 @@ static bool attempt(struct scene *scene, const struct script *script, const stru
     if (*reached && fault == STOP)
         harness_sleep_ms(STOP_MS);
     killed = *reached && fault == KILL;
+    if (*reached && !(killed && part->target == KEEPER))
+        scene_expect_back(scene, killed ? START_MS + RECLAIM_MS : RECLAIM_MS);
     if (part->target == KEEPER) {
         if (!killed)
             tracee_free(&tracee, false);

@@ -255,6 +255,8 @@ static bool attempt(struct scene *scene, const struct script *script, const stru
     *reached = how == REACHED;
     if (how == REACHED && fault == STOP)
         ok = company_goes(scene, part->company, fault) && scene_serves(scene);
+    if (how == REACHED && fault == KILL)
+        scene_expect_back(scene, RECLAIM_MS);
     tracee_free(&tracee, how != ENDED && fault == KILL);
     status = end_of(&worker, &tracee);
     if (ok && (how == ENDED || fault == STOP))

@@ -183,8 +183,6 @@ bool scene_hear(struct scene *scene, int mate)
     if (answer->status != PGLEND_OK)
         return broken(scene, "I4: after %u ms: %s: %s", answer->ms, pglend_status_name((pglend_status)answer->status),
                       answer->error);
-    if (answer->ms > scene->longest_ms)
-        scene->longest_ms = answer->ms;
     return true;
 }
 
@@ -209,17 +207,35 @@ static bool slots_are_reported(struct scene *scene)
     return found == MATES || broken(scene, "I1: of %d leased slots, %d are reported as what they are", MATES, found);
 }
 
+void scene_expect_back(struct scene *scene, unsigned ms)
+{
+    scene->since_ms = harness_now_ms();
+    scene->within_ms = ms;
+}
+
+/* Last, so that a scene whose slots were late is otherwise at rest. */
+static bool was_in_time(struct scene *scene)
+{
+    unsigned within_ms = scene->within_ms;
+
+    scene->within_ms = 0;
+    scene->late = within_ms != 0 && scene->back_ms > within_ms;
+    return !scene->late || broken(scene, "I3: all slots served after %u ms, not %u", scene->back_ms, within_ms);
+}
+
 bool scene_holds(struct scene *scene)
 {
     if (!scene_mates(scene, MATE_ACQUIRE))
         return false;
+    if (scene->within_ms != 0)
+        scene->back_ms = (unsigned)(harness_now_ms() - scene->since_ms);
     if (scene->answer[0].backend == scene->answer[1].backend)
         return broken(scene, "I2: two borrowers have backend %d", scene->answer[0].backend);
     return scene_comes_true(scene, slots_are_reported, SETTLED) && scene_mates(scene, MATE_RELEASE) &&
            scene_comes_true(scene, words_are_at_rest, SETTLED) &&
            scene_comes_true(scene, borrowers_are_at_rest, SETTLED) &&
            scene_comes_true(scene, sessions_are_at_rest, SETTLED) &&
-           scene_comes_true(scene, resources_are_back, SETTLED);
+           scene_comes_true(scene, resources_are_back, SETTLED) && was_in_time(scene);
 }
 
 bool scene_serves(struct scene *scene)
@@ -244,7 +260,6 @@ static void take_baseline(struct scene *scene)
     scene->supervisor_descriptors = process_descriptors(scene->supervisor);
     scene->keeper_descriptors = process_descriptors(scene->daemon->pid);
     ck_assert_msg(scene_holds(scene), "before the first fault: %s", scene->why);
-    scene->longest_ms = 0;
 }
 
 void scene_open(struct scene *scene, const struct campaign *campaign)

@@ -114,8 +114,9 @@ void mate_stop(struct mate *mate);
 
 /* ---- check.c: the invariants, from outside ---- */
 
-#define MATES        2 /* and as many slots */
-#define MATE_SECONDS 8 /* deadline of their acquires */
+#define MATES        2   /* and as many slots */
+#define MATE_SECONDS 8   /* deadline of their acquires */
+#define RECLAIM_MS   200 /* I3: a dead worker's slot serves again */
 
 struct campaign;
 
@@ -128,8 +129,11 @@ struct scene {
     struct mate_answer answer[MATES];
     PGconn *superuser; /* past pglend */
     size_t supervisor_descriptors, keeper_descriptors;
-    unsigned longest_ms; /* that an acquire took */
-    char why[600];       /* the invariant that failed */
+    uint64_t since_ms;  /* when the slots' time to serve again began */
+    unsigned within_ms; /* what it is; 0: none is measured */
+    unsigned back_ms;   /* how long it took */
+    bool late;          /* the slots came back too late, and nothing else is wrong */
+    char why[600];      /* the invariant that failed */
 };
 
 /* The segment of pool clinic. */
@@ -143,6 +147,8 @@ void scene_abandon(struct scene *scene); /* the same where nothing can be expect
 /* All mates do COMMAND; or hear one's answer. False: WHY. */
 bool scene_mates(struct scene *scene, enum mate_command command);
 bool scene_hear(struct scene *scene, int mate);
+/* I3: from now on all slots must serve again within MS, as scene_holds() sees it. */
+void scene_expect_back(struct scene *scene, unsigned ms);
 /* After a fault: all slots serve, each is one session that nobody else has, and nothing is left over. False: WHY. */
 bool scene_holds(struct scene *scene);
 /* Does IS come true within SECONDS? */
