@@ -1,653 +1,637 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * strict.pml - daemon/grant.c and client/call.c as a Spin model: strict isolation, where the supervisor makes every
- * transition, workers only ask, and either may die at any step, with messages under way.
+ * transition, workers (call.pml) only ask, and either may die at any step, with messages under way.
  *
- * What is in shared memory outlives the supervisor: the slots' words, who waits, whose each entry is. Its list of
- * requests and what it has read do not; nor does what workers sent to it. What it had sent can still be read. A step of
- * the supervisor is one store there, or one message. The hard thing is what nobody knows any more: a release that was
- * not read, a grant whose message was not sent, a request that was answered a moment before it was given up.
+ * What is in shared memory outlives the supervisor: the slots' words, who waits, whose each entry is, who was admitted.
+ * Its list of requests and what it has read do not; nor does what workers sent to it. What it had sent can still be
+ * read, or is lost. The hard thing is what nobody knows any more: a release that was not read, a grant whose message was
+ * not sent, a request that was answered a moment before it was given up.
  *
- * What may happen, and MISTAKE, is fixed by -D (run.sh has the table). Nobody acts unless something happened: who waits
- * for what never comes is a deadlock, which Spin reports. Not modelled: a worker's threads, but that it may greet a new
- * supervisor while it holds; cancels and resets; who takes no grant; full sockets.
+ * To stay small and exact: nobody but the supervisor writes in shared memory, and nobody looks there for what to do
+ * next. So all that it does about one event is one step, but that it may die before each STORE, which is one of the code
+ * in shared memory, or a message. A worker's step ends with the message that it sends or takes. A version is the
+ * smallest that is named nowhere, for it is only compared with others; a ticket is a rank among those who wait.
+ *
+ * What may happen, and MISTAKE, is fixed by -D (run.sh has the table). Who has had all its leases is at rest, alive, and
+ * silent, but that it calls again where its supervisor has died. Nobody else acts unless something happened: who waits
+ * for what never comes is a deadlock, which Spin reports. After each event of the supervisor CHECK() looks whether some
+ * slot is lost already, or has two holders, or a request is nobody's; the end is when all are at rest or dead and there
+ * is nothing left to do, and then all is as it was. Not modelled: a worker's threads, but that it may greet a new
+ * supervisor while it holds; cancels and resets; who takes no grant after a supervisor's death; a relay.
  */
 #include "common.pml"
 
-byte crashes = CRASHES; /* of a worker (another takes its place) or of the supervisor */
+/* 1: another process takes the place of a worker that died. */
+#ifndef HEIRS
+#define HEIRS 0
+#endif
+/* Workers that are stopped while they wait, until all others are at rest. */
+#ifndef STOPS
+#define STOPS 0
+#endif
+/* Requests for which there is no room in the socket, at first. */
+#ifndef FULLS
+#define FULLS 0
+#endif
+/* 1: an answer goes out when its lease's record is on the disk. */
+#ifndef RECORDS
+#define RECORDS 0
+#endif
+
 byte leaves = LEAVES;
+byte heirs = HEIRS;
+byte fulls = FULLS;
+#if CRASHES > 0
+byte crashes = CRASHES; /* of a worker or of the supervisor */
+#endif
+#if STOPS > 0
+byte stops = STOPS;
+#endif
 
-#define SUPERVISOR WORKERS
-#define LIVES      (2 * WORKERS) /* workers by life: those of the beginning, then those that take their places */
-#define ENTRIES    (WORKERS + 1)
+#define ENTRIES (WORKERS + STOPS) /* a lease that was revoked keeps its one until the next sweep */
+#define ROOM    (4 + 2 * LEAVES)
 
-mtype = { IDLE, LEASED, GRANTED, TAKEN };  /* a slot; TAKEN: SLOT_SUPERVISOR */
-mtype = { NONE, WAITING, CLAIMED };        /* an entry */
-mtype = { OPEN, BROKEN, KNOCKED };         /* a worker's connection; KNOCKED: its hello waits */
-mtype = { ACQUIRE, RELEASE, GIVE_UP, HOLDING };
+mtype:slots = { IDLE, LEASED, GRANTED, TAKEN }; /* TAKEN: SLOT_SUPERVISOR */
+mtype:waits = { NONE, WAITING, CLAIMED };
+mtype:ties = { OPEN, BROKEN, KNOCKED };         /* a worker's connection; KNOCKED: its hello waits */
+mtype:says = { ACQUIRE, RELEASE, GIVE_UP, HOLDING };
 
-/* ---- shared memory ---- */
+/* ---- what outlives the supervisor ---- */
 
 typedef slot_t {
-    mtype state;
-    byte by; /* entry */
-    byte version;
+    mtype:slots state = IDLE;
+    byte by = NOBODY; /* entry */
+    byte version;     /* of the lease; 0: nobody is to be told of it */
 };
 typedef entry_t {
-    byte owner = NOBODY; /* a life */
-    mtype state = NONE;
+    byte owner = NOBODY; /* a worker */
+    mtype:waits state = NONE;
     byte slot;
-    byte ticket;
+    byte rank; /* of the ticket: 1 is the oldest */
 };
 slot_t slot[SLOTS];
 entry_t entry[ENTRIES];
-byte next_ticket;
-
-/* ---- between them ---- */
+byte known = EVERYBODY; /* workers, a bit each: who was admitted, and whose death was not seen */
+byte taken;             /* slots, a bit each: LEASE_TAKEN of the open file */
 
 /* A serial, or a slot, and its version. */
-chan up[LIVES] = [4] of { mtype, byte, byte };
-/* To whom asked as that serial: a slot (NO_SLOT: none), its version. */
-chan down[LIVES] = [4] of { byte, byte, byte };
-mtype conn[LIVES];
+chan up[WORKERS] = [ROOM] of { mtype:says, byte, byte };
+/* To whom asked as that serial: a slot, its version; NO_SLOT: it gets none. */
+chan down[WORKERS] = [ROOM] of { byte, byte, byte };
+mtype:ties tie[WORKERS] = OPEN;
 
 /* ---- the supervisor's memory ---- */
 
-byte asked[ENTRIES];   /* by serial; 0: no request waits as this entry */
-byte serial_of[SLOTS]; /* as which its lease was asked for */
-byte must_tell;        /* lives, a bit each: a predecessor knew them, and they have not said yet what they hold */
-byte known;            /* this in shared memory: who was admitted */
-byte gone;             /* lives whose death was swept */
+chan asks = [ENTRIES] of { byte }; /* the requests that wait, by entry; oldest first */
+byte asked[ENTRIES];               /* as which serial */
+byte serial_of[SLOTS];             /* as which its lease was asked for */
+byte must_tell;                    /* workers, a bit each: they have not said yet what they hold */
+byte unsent;                       /* slots, a bit each: who has its lease is told when there is a record of it */
+byte waited;                       /* slots, a bit each: it was waited for */
+byte untaken;                      /* slots, a bit each: and whether that was read is to be looked at */
+bool sweep_due;
 
-byte dead;     /* lives, a bit each */
-byte killed;   /* processes that are to take no further step */
-byte finished; /* workers, a bit each */
+/* ---- a worker's memory ---- */
+
+byte call[WORKERS];        /* serial of what it waits for; 0: nothing */
+byte sent;                 /* workers, a bit each: and has asked its present supervisor */
+byte welcomed = EVERYBODY; /* workers, a bit each: some supervisor answered its hello */
+byte held[WORKERS] = NO_SLOT;
+byte under[WORKERS];       /* which version */
+byte parting;              /* workers, a bit each: it has put away what it holds, and says so next */
+byte resting;              /* workers, a bit each */
+
+/* ---- what is so, whoever knows it ---- */
+
+byte dead; /* workers, a bit each */
 byte holders[SLOTS];
+byte cut[SLOTS]; /* versions whose session was ended, a bit each: who still holds it holds nothing */
+bool over;
 
-/* ---- the queue ---- */
+#if CRASHES > 0
+#define OR_DIES :: d_step { crashes > 0 && !over -> crashes-- }; goto died
+#else
+#define OR_DIES
+#endif
+#define STORE(...) if :: d_step { __VA_ARGS__ } OR_DIES fi
 
-/* The entry of the oldest in STATE, in TO. */
-inline oldest(wanted)
-{
-    d_step {
-        to = NOBODY; n = 0;
-        do
-        :: n < ENTRIES ->
-            if
-            :: entry[n].state == wanted &&
-               (to == NOBODY || (RIGHT(1) -> entry[n].ticket < entry[to].ticket : entry[n].ticket > entry[to].ticket)) ->
-                to = n
-            :: else
-            fi;
-            n++
-        :: else -> break
-        od;
-        n = 0
-    }
-}
+#define EACH(n, limit) n = 0; do :: n < limit ->
+#define NEXT(n)        n++ :: else -> break od; n = 0
+
+#if WORKERS > 2
+#define ANY_WORKER(is)  (is(0) || is(1) || is(2))
+#define ALL_WORKERS(is) (is(0) && is(1) && is(2))
+#else
+#define ANY_WORKER(is)  (is(0) || is(1))
+#define ALL_WORKERS(is) (is(0) && is(1))
+#endif
+#if STOPS > 0
+#define ANY_ENTRY(is) (ANY_WORKER(is) || is(WORKERS))
+#else
+#define ANY_ENTRY(is) ANY_WORKER(is)
+#endif
+
+/* ---- words ---- */
 
 inline set_slot(which, new_state, whom)
 {
-    d_step {
-        slot[which].state = new_state;
-        slot[which].by = whom;
-        slot[which].version++
-    }
+    slot[which].state = new_state;
+    slot[which].by = whom;
+    slot[which].version = 0
 }
 
-inline leave_wait(which)
+#define NAMES(n) (down[n]??[_, eval(i), eval(y)] || up[n]??[RELEASE, eval(i), eval(y)] ||                              \
+                  up[n]??[HOLDING, eval(i), eval(y)] || (held[n] == i && under[n] == y))
+
+/* The lease of slot I by entry E. */
+inline begin_lease()
 {
-    d_step {
-        entry[which].state = NONE;
-        entry[which].slot = 0;
-        entry[which].ticket = 0;
-        asked[which] = 0
-    }
+    set_slot(i, LEASED, e);
+    y = 1;
+    do
+    :: ANY_WORKER(NAMES) -> y++
+    :: !ANY_WORKER(NAMES) -> break
+    od;
+    slot[i].version = y;
+    cut[i] = cut[i] & ~BIT(y);
+    y = 0
 }
 
-/* Slot I is the supervisor's, and clean: to the oldest who waits, or to nobody. */
+inline wait_begins(which)
+{
+    entry[which].state = WAITING;
+    entry[which].rank = 1;
+    EACH(n, ENTRIES)
+        if
+        :: n != which && entry[n].rank > 0 -> entry[which].rank++
+        :: else
+        fi;
+    NEXT(n)
+}
+
+inline wait_ends(which)
+{
+    EACH(n, ENTRIES)
+        if
+        :: entry[which].rank > 0 && entry[n].rank > entry[which].rank -> entry[n].rank--
+        :: else
+        fi;
+    NEXT(n);
+    entry[which].state = NONE;
+    entry[which].slot = 0;
+    entry[which].rank = 0
+}
+
+/* Leaves the entry in TO. */
+inline oldest_waiter()
+{
+    to = NOBODY;
+    EACH(n, ENTRIES)
+        if
+        :: entry[n].state == WAITING &&
+           (to == NOBODY || (RIGHT(1) -> entry[n].rank < entry[to].rank : entry[n].rank > entry[to].rank)) -> to = n
+        :: else
+        fi;
+    NEXT(n)
+}
+
+/* First come, first served. */
+inline claim()
+{
+    EACH(n, ENTRIES)
+        assert(n == to || entry[n].state != WAITING || entry[n].rank > entry[to].rank);
+    NEXT(n);
+    entry[to].state = CLAIMED;
+    entry[to].slot = i
+}
+
+/* Slot I, which the supervisor has, or an entry for which it acts: to the oldest who waits, or to nobody. */
 inline pass_on()
 {
-    oldest(WAITING);
+    d_step { oldest_waiter() };
     if
-    :: to != NOBODY ->
-        d_step {
-            entry[to].state = CLAIMED; entry[to].slot = i;
-            do /* first come, first served */
-            :: n < ENTRIES -> assert(entry[n].state != WAITING || entry[n].ticket > entry[to].ticket); n++
-            :: else -> break
-            od;
-            n = 0
-        };
-        set_slot(i, GRANTED, to)
-    :: else -> set_slot(i, IDLE, NOBODY)
+    :: to != NOBODY && RIGHT(12) -> STORE(claim()); STORE(set_slot(i, GRANTED, to))
+    :: else -> STORE(set_slot(i, IDLE, NOBODY))
     fi;
     to = NOBODY
 }
 
 /* ---- what the supervisor does ---- */
 
-inline forget_messages()
-{
-    do
-    :: len(up[n]) > 0 -> up[n]?_, x, y
-    :: len(up[n]) == 0 -> break
-    od;
-    x = 0; y = 0
-}
-
-#define LIFE entry[e].owner
+#define IS_LIVE(e) (entry[e].owner != NOBODY && IS_SET(known, entry[e].owner))
 
 /* The lease of slot I is over. */
 inline end_lease()
 {
     e = slot[i].by;
-    set_slot(i, TAKEN, NOBODY);
-    d_step { entry[e].owner = NOBODY; serial_of[i] = 0; e = 0 }
+    STORE(set_slot(i, TAKEN, NOBODY));
+    STORE(entry[e].owner = NOBODY; unsent = unsent & ~BIT(i); forget_lease(i))
 }
 
-/* Entry E has slot I under its word: its worker is told. One that is dead, or has left, is not there to be told. */
-inline hand_over(asked_as)
+inline forget_lease(which)
 {
-    d_step {
-        serial_of[i] = asked_as;
-        if
-        :: conn[LIFE] == OPEN -> down[LIFE]!asked_as, i, slot[i].version
-        :: conn[LIFE] != OPEN
-        fi;
-        skip
-    }
+    serial_of[which] = 0;
+    waited = waited & ~BIT(which);
+    untaken = untaken & ~BIT(which)
 }
 
-/* Entry E, which waits: not any more. What it was granted goes to the next. */
+/* The lease of slot I has begun: worker W is told, if it is there to be. */
+inline tell()
+{
+    if
+    :: IS_SET(dead, w) -> end_lease()
+    :: else ->
+        STORE(untaken = untaken | (waited & BIT(i));
+              taken = (IS_SET(waited, i) && RIGHT(17) -> taken & ~BIT(i) : taken);
+              down[w]!serial_of[i], i, slot[i].version)
+    fi
+}
+
+/* Worker W, which asked as X, has slot I under its word. */
+inline hand_over(has_waited)
+{
+    d_step { serial_of[i] = x; waited = (STOPS > 0 && has_waited -> waited | BIT(i) : waited) };
+    if
+    :: RECORDS -> unsent = unsent | BIT(i)
+    :: !RECORDS -> tell()
+    fi
+}
+
+/* The record is on the disk. Its lease may have ended meanwhile. */
+inline look_at_record()
+{
+    unsent = unsent & ~BIT(i);
+    if
+    :: slot[i].state == LEASED && IS_LIVE(slot[i].by) -> w = entry[slot[i].by].owner; assert(tie[w] == OPEN); tell()
+    :: else
+    fi
+}
+
+/* Entry E waits: not any more. What it was granted goes to the next. */
 inline leave_queue()
 {
     if
     :: entry[e].state == CLAIMED && slot[entry[e].slot].state == GRANTED && slot[entry[e].slot].by == e && RIGHT(2) ->
         i = entry[e].slot;
-        set_slot(i, TAKEN, NOBODY)
-    :: else
+        STORE(set_slot(i, LEASED, e));
+        STORE(wait_ends(e));
+        pass_on();
+        i = 0
+    :: else -> STORE(wait_ends(e))
     fi;
-    leave_wait(e);
-    d_step { entry[e].owner = NOBODY; i = 0 }
+    STORE(entry[e].owner = NOBODY)
 }
 
-inline acquire(serial)
+/* Its request is no longer: the answer is that it gets none. */
+inline drop()
 {
-    assert(!IS_SET(must_tell, life));
+    d_step { asks??eval(e); w = entry[e].owner; x = asked[e]; asked[e] = 0 };
+    leave_queue();
+    if
+    :: tie[w] == OPEN && !IS_SET(dead, w) -> STORE(down[w]!x, NO_SLOT, 0)
+    :: else
+    fi
+}
+
+/* A request at the head that was claimed. */
+inline look_at_grants()
+{
+    d_step { asks?e; w = entry[e].owner; i = entry[e].slot; x = asked[e]; asked[e] = 0 };
+    assert(slot[i].state == GRANTED && slot[i].by == e);
+    STORE(begin_lease());
+    STORE(wait_ends(e));
+    hand_over(true)
+}
+
+/* ---- what workers say ---- */
+
+#define IS_PASSED_OVER(n) (asked[n] != 0 && entry[n].state != CLAIMED)
+
+inline acquire()
+{
+    assert(!IS_SET(must_tell, w));
+    STORE(e = 0;
+          do
+          :: entry[e].owner == NOBODY -> break
+          :: else -> e++; assert(e < ENTRIES)
+          od;
+          entry[e].owner = w);
     d_step {
-        e = 0;
-        do
-        :: entry[e].owner == NOBODY -> break
-        :: else -> e++; assert(e < ENTRIES)
-        od;
-        LIFE = life
-    };
-    oldest(WAITING);
-    d_step {
+        oldest_waiter();
         i = 0;
         do
         :: i < SLOTS && slot[i].state != IDLE -> i++
         :: else -> break
-        od;
-        if
-        :: i == SLOTS -> i = NO_SLOT
-        :: else
-        fi;
-        skip
+        od
     };
     if
-    :: i != NO_SLOT -> assert(to == NOBODY); set_slot(i, LEASED, e); hand_over(serial)
-    :: else -> d_step { entry[e].state = WAITING; entry[e].ticket = next_ticket; next_ticket++; asked[e] = serial }
+    :: i < SLOTS && to == NOBODY -> assert(!ANY_ENTRY(IS_PASSED_OVER)); STORE(begin_lease()); hand_over(false)
+    :: else -> STORE(asks!e; asked[e] = x; wait_begins(e))
     fi;
-    d_step { i = 0; e = 0; to = NOBODY }
+    to = NOBODY
 }
 
-inline release(which, under)
+#define IS_LEASED_BY(i, w) (slot[i].state == LEASED && entry[slot[i].by].owner == w)
+
+inline release()
 {
-    i = which;
+    i = x;
     if
-    :: slot[i].state == LEASED && entry[slot[i].by].owner == life && (slot[i].version == under || !RIGHT(3)) ->
-        end_lease()
+    :: IS_LEASED_BY(i, w) && (slot[i].version == y || !RIGHT(3)) -> end_lease()
     :: else
-    fi;
-    i = 0
+    fi
 }
 
 /* It waits, or it was answered just before. */
-inline give_up(serial)
+inline give_up()
 {
     d_step {
         e = 0;
         do
-        :: e < ENTRIES && !(LIFE == life && asked[e] == serial) -> e++
+        :: e < ENTRIES && !(entry[e].owner == w && asked[e] == x) -> e++
         :: else -> break
         od;
-        skip
+        i = 0;
+        do
+        :: i < SLOTS && !(IS_LEASED_BY(i, w) && serial_of[i] == x) -> i++
+        :: else -> break
+        od
     };
     if
-    :: e < ENTRIES -> leave_queue()
-    :: else ->
-        d_step {
-            i = 0;
-            do
-            :: i < SLOTS && !(slot[i].state == LEASED && entry[slot[i].by].owner == life && serial_of[i] == serial) -> i++
-            :: else -> break
-            od;
-            skip
-        };
-        if
-        :: i < SLOTS && RIGHT(4) -> end_lease()
-        :: else
-        fi
-    fi;
-    d_step { i = 0; e = 0 }
+    :: e < ENTRIES -> i = 0; drop()
+    :: e == ENTRIES && i < SLOTS && RIGHT(4) -> end_lease()
+    :: else
+    fi
 }
 
-/* All that is LIFE's but slot WHICH under VERSION, which it has, was never taken, or is released. */
-inline holding(which, under)
+/* All that is W's but slot X under version Y, which it has, was never taken, or is released. */
+inline holding()
 {
-    i = 0;
-    do
-    :: i < SLOTS ->
+    assert(IS_SET(must_tell, w) || !RIGHT(9));
+    must_tell = must_tell & ~BIT(w);
+    EACH(i, SLOTS)
         if
-        :: slot[i].state == LEASED && entry[slot[i].by].owner == life && RIGHT(5) &&
-           !(which == i && slot[i].version == under) -> end_lease()
+        :: IS_LEASED_BY(i, w) && !(x == i && slot[i].version == y) && RIGHT(5) && RIGHT(9) -> end_lease()
         :: else
         fi;
-        i++
-    :: else -> break
-    od;
-    atomic { i = 0; must_tell = must_tell & ~BIT(life) }
-}
-
-/* Who is dead has no connection. */
-inline forget_dead()
-{
-    d_step {
-        gone = dead;
-        n = 0;
-        do
-        :: n < LIVES ->
-            if
-            :: IS_SET(gone, n) && conn[n] == OPEN -> conn[n] = BROKEN; forget_messages()
-            :: else
-            fi;
-            n++
-        :: else -> break
-        od;
-        known = known & ~gone; must_tell = must_tell & ~gone;
-        n = 0
-    }
-}
-
-/* The words first, then the entries that no word names: this is the only writer. */
-inline sweep()
-{
-    e = 0;
-    do
-    :: e < ENTRIES ->
-        if
-        :: LIFE != NOBODY && IS_SET(gone, LIFE) && entry[e].state != NONE && RIGHT(6) -> leave_wait(e)
-        :: else
-        fi;
-        e++
-    :: else -> break
-    od;
-    e = 0;
-    do
-    :: i < SLOTS ->
-        if
-        :: slot[i].state == LEASED && (entry[slot[i].by].owner == NOBODY || IS_SET(gone, entry[slot[i].by].owner)) ->
-            set_slot(i, TAKEN, NOBODY)
-        :: slot[i].state == GRANTED &&
-           !(entry[slot[i].by].owner != NOBODY && !IS_SET(gone, entry[slot[i].by].owner) &&
-             entry[slot[i].by].state == CLAIMED && entry[slot[i].by].slot == i) -> set_slot(i, TAKEN, NOBODY)
-        :: slot[i].state == IDLE ->
-            oldest(WAITING);
-            if
-            :: to != NOBODY -> set_slot(i, TAKEN, NOBODY)
-            :: else
-            fi;
-            to = NOBODY
-        :: else
-        fi;
-        i++
-    :: else -> break
-    od;
-    i = 0;
-    do
-    :: e < ENTRIES ->
-        d_step {
-            i = 0;
-            do
-            :: i < SLOTS && !((slot[i].state == LEASED || slot[i].state == GRANTED) && slot[i].by == e) -> i++
-            :: else -> break
-            od;
-            skip
-        };
-        if
-        :: i == SLOTS && entry[e].state == NONE -> LIFE = NOBODY
-        :: else
-        fi;
-        d_step { i = 0; e++ }
-    :: else -> break
-    od;
-    e = 0
-}
-
-/* Requests that a predecessor had are asked anew, claims that it had begun are for nobody. */
-inline recover()
-{
-    e = 0;
-    do
-    :: e < ENTRIES ->
-        if
-        :: entry[e].state != NONE && RIGHT(7) -> leave_queue()
-        :: else
-        fi;
-        e++
-    :: else -> break
-    od;
-    e = 0;
-    i = 0;
-    do
-    :: i < SLOTS && !RIGHT(8) ->
-        if
-        :: slot[i].state == LEASED -> end_lease()
-        :: else
-        fi;
-        i++
-    :: else -> break
-    od;
-    i = 0;
-    sweep()
+    NEXT(i)
 }
 
 inline hear()
 {
     if
-    :: up[life]?ACQUIRE(x, y) -> acquire(x)
-    :: up[life]?RELEASE(x, y) -> release(x, y)
-    :: up[life]?GIVE_UP(x, y) -> give_up(x)
-    :: up[life]?HOLDING(x, y) ->
-        if
-        :: IS_SET(must_tell, life) -> holding(x, y)
-        :: else
-        fi
-    fi;
-    d_step { x = 0; y = 0 }
-}
-
-/* A grant at the head of the requests. */
-inline look_at_grants()
-{
-    oldest(CLAIMED);
-    e = to;
-    d_step { i = entry[e].slot; x = asked[e]; to = NOBODY };
-    set_slot(i, LEASED, e);
-    leave_wait(e);
-    hand_over(x);
-    d_step { e = 0; i = 0; x = 0 }
-}
-
-#define HAS_CLAIM (entry[0].state == CLAIMED || entry[1].state == CLAIMED || entry[2].state == CLAIMED || \
-                   entry[ENTRIES - 1].state == CLAIMED)
-#define HAS_SAID(n) (conn[n] == KNOCKED || (conn[n] == OPEN && nempty(up[n])))
-#if WORKERS > 2
-#define HAVE_SAID (HAS_SAID(0) || HAS_SAID(1) || HAS_SAID(2) || HAS_SAID(3) || HAS_SAID(4) || HAS_SAID(5))
-#else
-#define HAVE_SAID (HAS_SAID(0) || HAS_SAID(1) || HAS_SAID(2) || HAS_SAID(3))
-#endif
-#define QUIET     (finished == EVERYBODY && gone == dead && !killed)
-
-inline all_is_well()
-{
-    d_step {
-        i = 0;
-        do
-        :: i < SLOTS -> assert(slot[i].state == IDLE && holders[i] == 0); i++
-        :: else -> break
-        od;
-        e = 0;
-        do
-        :: e < ENTRIES -> assert(LIFE == NOBODY && entry[e].state == NONE && asked[e] == 0); e++
-        :: else -> break
-        od;
-        skip
-    }
-}
-
-proctype supervisor()
-{
-    byte e, i, n, to = NOBODY, life, x, y;
-    bool anew;
-
-    do
-    :: {
-        if
-        :: anew -> recover(); anew = false
-        :: else
-        fi;
-end:    do
-        :: gone != dead -> forget_dead(); sweep()
-        :: atomic { slot[0].state == TAKEN -> i = 0 }; pass_on(); i = 0
-#if SLOTS > 1
-        :: atomic { slot[1].state == TAKEN -> i = 1 }; pass_on(); i = 0
-#endif
-        :: HAS_CLAIM -> look_at_grants()
-        :: d_step { conn[life] == KNOCKED && !IS_SET(dead, life) -> conn[life] = OPEN; known = known | BIT(life) }
-        :: d_step { conn[life] == KNOCKED && IS_SET(dead, life) -> conn[life] = BROKEN }
-        :: conn[life] == OPEN && nempty(up[life]) -> hear()
-        :: d_step { HAVE_SAID -> life = (life + 1) % LIVES }
-        :: atomic { QUIET && slot[0].state == IDLE && slot[SLOTS - 1].state == IDLE && !HAS_CLAIM -> all_is_well() };
-            goto over
-        od
-    } unless {
-        IS_SET(killed, SUPERVISOR)
-    };
-    d_step { /* its sockets close: what it has not read is lost */
-        n = 0;
-        do
-        :: n < LIVES ->
-            if
-            :: conn[n] == OPEN ->
-                conn[n] = BROKEN;
-                forget_messages()
-            :: else
-            fi;
-            n++
-        :: else -> break
-        od;
-        n = 0;
-        do
-        :: n < ENTRIES -> asked[n] = 0; n++
-        :: else -> break
-        od;
-        n = 0;
-        do
-        :: n < SLOTS -> serial_of[n] = 0; n++
-        :: else -> break
-        od;
-        must_tell = (RIGHT(9) -> known : 0);
-        killed = killed & ~BIT(SUPERVISOR);
-        anew = true;
-        e = 0; i = 0; n = 0; to = NOBODY; life = 0; x = 0; y = 0
-    }
-    od;
-over:
-    skip
-}
-
-/* ---- a worker ---- */
-
-/* A new connection, and on it what is still held: slot HELD. */
-inline knock()
-{
-    d_step {
-        do
-        :: len(down[id]) > 0 -> down[id]?x, i, y
-        :: len(down[id]) == 0 -> break
-        od;
-        if
-        :: RIGHT(10) -> up[id]!HOLDING, held, version
-        :: !RIGHT(10) -> up[id]!HOLDING, NO_SLOT, 0
-        fi;
-        conn[id] = KNOCKED;
-        x = 0; i = NO_SLOT; y = 0
-    }
-}
-
-/* Slot I came under version Y, and is not used. */
-inline give_back()
-{
-    if
-    :: d_step { conn[id] == OPEN -> up[id]!RELEASE, i, y }
-    :: conn[id] == KNOCKED
-    :: conn[id] == BROKEN -> knock()
+    :: up[w]?ACQUIRE(x, y) -> acquire()
+    :: up[w]?RELEASE(x, y) -> release()
+    :: up[w]?GIVE_UP(x, y) -> give_up()
+    :: up[w]?HOLDING(x, y) -> holding()
     fi
 }
 
-/* A grant that was sent before the supervisor died is read before its end is seen. */
-inline take_answer()
-{
-    d_step {
-        down[id]?x, i, y;
-        if
-        :: x == serial -> held = i; version = y; holders[held]++; assert(holders[held] == 1); serial = 0; stale = false
-        :: else -> stale = true
-        fi;
-        x = 0
-    };
-    if
-    :: stale && RIGHT(4) -> give_back()
-    :: else
-    fi;
-    d_step { i = NO_SLOT; y = 0; stale = false }
-}
+/* ---- without their asking ---- */
 
-inline ask()
+inline forget_messages(which)
 {
-    d_step { count++; serial = count };
-    if
-    :: d_step { conn[id] == OPEN -> up[id]!ACQUIRE, serial, 0 }
-    :: conn[id] == BROKEN || conn[id] == KNOCKED -> greet(true)
-    fi;
     do
-    :: serial == 0 -> break
-    :: serial != 0 && nempty(down[id]) -> take_answer()
-    :: serial != 0 && conn[id] == BROKEN && empty(down[id]) -> greet(RIGHT(11))
-    :: atomic { serial != 0 && leaves > 0 -> leaves-- };
-        if
-        :: d_step { conn[id] == OPEN -> up[id]!GIVE_UP, serial, 0 }
-        :: conn[id] != OPEN
-        fi;
-        serial = 0
+    :: nempty(up[which]) -> up[which]?_, _, _
+    :: empty(up[which]) -> break
     od
 }
 
-/* Whoever is there, or comes: the question goes to it, after what is held. */
-inline greet(again)
+/* Worker W is dead, and has no connection. Its leases are the sweep's. */
+inline end_worker()
 {
-    do
-    :: conn[id] == BROKEN && empty(down[id]) -> knock()
-    :: conn[id] == BROKEN && nempty(down[id]) && serial == 0 -> take_answer()
-    :: conn[id] == BROKEN && nempty(down[id]) && serial != 0 -> take_answer()
-    :: d_step { conn[id] == OPEN && serial != 0 && again -> up[id]!ACQUIRE, serial, 0 }; break
-    :: conn[id] == OPEN && (serial == 0 || !again) -> break
-    od
-}
-
-inline give()
-{
-    d_step { holders[held]--; i = held; y = version; held = NO_SLOT; version = 0 };
-    if
-    :: d_step { conn[id] == OPEN -> up[id]!RELEASE, i, y }
-    :: conn[id] == BROKEN -> knock()
-    :: conn[id] == KNOCKED -> /* the hello said that it is held; this follows it */
-        d_step { up[id]!RELEASE, i, y }
-    fi;
-    d_step { i = NO_SLOT; y = 0 }
-}
-
-proctype worker(byte me)
-{
-    byte id = me, i = NO_SLOT, held = NO_SLOT, version, x, y, serial, count, cycle;
-    bool stale;
-
-    do
-    :: {
-        do
-        :: cycle < CYCLES ->
-            ask();
-            if
-            :: held != NO_SLOT ->
-                if
-                :: conn[id] == BROKEN -> greet(true) /* another thread asks for something */
-                :: true
-                fi;
-                give()
-            :: else
-            fi;
-            cycle++
-        :: else -> break
-        od;
-        atomic { finished = finished | BIT(me); dead = dead | BIT(id) }; /* a process ends */
-        goto done
-    } unless {
-        IS_SET(killed, me)
-    };
-    d_step { /* dead: and another takes its place, which the supervisor has not seen yet */
+    STORE(known = known & ~BIT(w);
+          must_tell = must_tell & ~BIT(w);
+          tie[w] = BROKEN;
+          forget_messages(w);
+          do
+          :: nempty(down[w]) -> down[w]?_, _, _
+          :: empty(down[w]) -> break
+          od;
+          sweep_due = true);
+    EACH(e, ENTRIES)
         if
-        :: held != NO_SLOT -> holders[held]--
+        :: asked[e] != 0 && entry[e].owner == w && RIGHT(6) -> drop()
         :: else
         fi;
-        dead = dead | BIT(id); killed = killed & ~BIT(me);
-        id = WORKERS + me; conn[id] = KNOCKED;
-        i = NO_SLOT; held = NO_SLOT; version = 0; x = 0; y = 0; serial = 0; count = 0; cycle = 0; stale = false
+    NEXT(e)
+}
+
+#define IS_AWAITED(i) (IS_LIVE(slot[i].by) && entry[slot[i].by].state == CLAIMED && entry[slot[i].by].slot == i)
+
+inline sweep()
+{
+    sweep_due = false;
+    EACH(e, ENTRIES)
+        if
+        :: entry[e].state != NONE && !IS_LIVE(e) -> STORE(wait_ends(e))
+        :: else
+        fi;
+    NEXT(e);
+    EACH(i, SLOTS)
+        d_step { oldest_waiter() };
+        if
+        :: (slot[i].state == IDLE && to != NOBODY) || (slot[i].state == GRANTED && !IS_AWAITED(i)) ->
+            STORE(set_slot(i, TAKEN, NOBODY));
+            pass_on()
+        :: slot[i].state == LEASED && !IS_LIVE(slot[i].by) && RIGHT(13) ->
+            STORE(set_slot(i, TAKEN, NOBODY); forget_lease(i))
+        :: else
+        fi;
+        to = NOBODY;
+    NEXT(i);
+    /* No word names it: this is the only writer. */
+    EACH(e, ENTRIES)
+        d_step {
+            EACH(i, SLOTS)
+                if
+                :: slot[i].by == e -> to = e
+                :: else
+                fi;
+            NEXT(i)
+        };
+        if
+        :: to == NOBODY && entry[e].state == NONE && entry[e].owner != NOBODY && RIGHT(14) ->
+            STORE(entry[e].owner = NOBODY)
+        :: else
+        fi;
+        to = NOBODY;
+    NEXT(e)
+}
+
+/* A hello. Words that name who died must not be taken for those of the next in its place. */
+inline admit()
+{
+    STORE(must_tell = (IS_SET(known & welcomed, w) && RIGHT(9) -> must_tell | BIT(w) : must_tell);
+          known = known | BIT(w));
+    STORE(tie[w] = OPEN; welcomed = welcomed | BIT(w))
+}
+
+/* Its borrower waited for it, and has not taken it: the session goes, so that its place can. */
+inline revoke()
+{
+    STORE(cut[i] = (RIGHT(18) -> cut[i] | BIT(slot[i].version) : cut[i]);
+          set_slot(i, TAKEN, NOBODY);
+          forget_lease(i);
+          taken = taken & ~BIT(i);
+          sweep_due = true)
+}
+
+/* Requests that a predecessor had are asked anew, claims that it had begun are for nobody. */
+inline recover()
+{
+    STORE(known = known & ~dead);
+    EACH(e, ENTRIES)
+        if
+        :: entry[e].state != NONE && RIGHT(7) -> leave_queue()
+        :: else
+        fi;
+    NEXT(e);
+    EACH(i, SLOTS)
+        if
+        :: slot[i].state == LEASED && !RIGHT(8) -> end_lease(); e = 0
+        :: else
+        fi;
+    NEXT(i);
+    sweep()
+}
+
+/* All that was its alone is gone, and all connections, those too that it had accepted and not yet answered. */
+inline forget_all()
+{
+    EACH(w, WORKERS)
+        if
+        :: tie[w] == OPEN || tie[w] == KNOCKED -> tie[w] = BROKEN; forget_messages(w)
+        :: tie[w] != OPEN
+        fi;
+    NEXT(w);
+    d_step {
+        do
+        :: nempty(asks) -> asks?_
+        :: empty(asks) -> break
+        od;
+        EACH(n, ENTRIES) asked[n] = 0; NEXT(n);
+        EACH(n, SLOTS) forget_lease(n); NEXT(n);
+        must_tell = 0;
+        unsent = 0;
+        sweep_due = false;
+        sent = 0
     }
+}
+
+/* ---- what must be so after each event ---- */
+
+/* Whoever has the lease of slot I knows, or will: worker W. */
+#define IS_KNOWN_OF(i, w)                                                                                              \
+    (IS_SET(dead, w) || IS_SET(unsent, i) || tie[w] != OPEN || IS_SET(must_tell, w) || (held[w] == i && under[w] == slot[i].version) ||     \
+     down[w]??[eval(call[w]), eval(i), eval(slot[i].version)] ||                                                       \
+     (!IS_SET(resting, w) && down[w]??[_, eval(i), eval(slot[i].version)]) ||                                          \
+     up[w]??[RELEASE, eval(i), eval(slot[i].version)] ||                                                               \
+     (serial_of[i] != 0 && up[w]??[GIVE_UP, eval(serial_of[i]), _]))
+
+inline check_slot()
+{
+    if
+    :: slot[i].state == IDLE -> oldest_waiter(); assert(to == NOBODY); to = NOBODY
+    :: slot[i].state == GRANTED -> assert(IS_AWAITED(i) && asked[slot[i].by] != 0)
+    :: slot[i].state == LEASED ->
+        w = entry[slot[i].by].owner;
+        assert(entry[slot[i].by].state == NONE);
+        assert(w != NOBODY && (IS_SET(known, w) -> IS_KNOWN_OF(i, w) : sweep_due))
+    :: else
+    fi
+}
+
+#define IS_ASKED_FOR(n) (entry[n].owner == w && asked[n] == call[w])
+#define IS_UNSENT(n)    (IS_SET(unsent, n) && IS_LEASED_BY(n, w) && serial_of[n] == call[w])
+
+/* What it holds is its, and what it waits for somebody knows. */
+inline check_worker()
+{
+    assert(held[w] == NO_SLOT || IS_SET(parting, w) || IS_SET(cut[held[w]], under[w]) ||
+           (IS_LEASED_BY(held[w], w) && slot[held[w]].version == under[w]));
+    assert(call[w] == 0 || !IS_SET(sent, w) || up[w]??[ACQUIRE, eval(call[w]), _] || down[w]??[eval(call[w]), _, _] ||
+           ANY_ENTRY(IS_ASKED_FOR) || IS_UNSENT(0) || IS_UNSENT(SLOTS - 1))
+}
+
+#define CHECK()                                                                                                        \
+    d_step {                                                                                                           \
+        EACH(i, SLOTS) check_slot(); NEXT(i);                                                                          \
+        EACH(w, WORKERS) check_worker(); NEXT(w);                                                                      \
+        e = 0; n = 0; to = NOBODY; x = 0; y = 0                                                                        \
+    }
+
+inline all_is_well()
+{
+    EACH(i, SLOTS) assert(slot[i].state == IDLE && holders[i] == 0 && serial_of[i] == 0); NEXT(i);
+    EACH(e, ENTRIES) assert(entry[e].owner == NOBODY && entry[e].state == NONE && asked[e] == 0); NEXT(e);
+    EACH(w, WORKERS) assert(call[w] == 0 && held[w] == NO_SLOT); NEXT(w);
+    assert(empty(asks))
+}
+
+/* ---- the supervisor ---- */
+
+#define IS_CLAIMED(n) (asks?[n] && entry[n].state == CLAIMED)
+#define IS_DONE(n)    ((IS_SET(resting, n) && tie[n] == OPEN && empty(up[n])) ||                                       \
+                       (IS_SET(dead, n) && !IS_SET(known, n) && heirs == 0))
+#define IS_QUIET      (ALL_WORKERS(IS_DONE) && !ANY_ENTRY(IS_CLAIMED) && !sweep_due && unsent == 0 &&                 \
+                       slot[0].state != TAKEN && slot[SLOTS - 1].state != TAKEN)
+
+#define OF_SLOT(n)                                                                                                     \
+    :: atomic { slot[n].state == TAKEN -> i = n; pass_on(); CHECK() }                                                  \
+    :: atomic { STOPS > 0 && IS_SET(untaken, n) && !IS_SET(taken, n) && slot[n].state == LEASED && RIGHT(16) ->        \
+                i = n; revoke(); CHECK() }                                                                             \
+    :: atomic { IS_SET(unsent, n) -> i = n; look_at_record(); CHECK() }
+#define OF_WORKER(n)                                                                                                   \
+    :: atomic { IS_SET(dead, n) && IS_SET(known, n) -> w = n; end_worker(); CHECK() }                                  \
+    :: atomic { tie[n] == KNOCKED && !(sweep_due && RIGHT(15)) && !(IS_SET(dead, n)) -> w = n; admit(); CHECK() }      \
+    :: atomic { tie[n] == OPEN && nempty(up[n]) -> w = n; hear(); CHECK() }
+#define OF_ENTRY(n) :: atomic { leaves > 0 && asked[n] != 0 -> leaves--; e = n; drop(); CHECK() } /* its time is up */
+
+proctype supervisor()
+{
+    byte e, i, n, to = NOBODY, w, x, y;
+
+lives:
+    do
+    OF_SLOT(0)
+#if SLOTS > 1
+    OF_SLOT(1)
+#endif
+    OF_WORKER(0)
+    OF_WORKER(1)
+#if WORKERS > 2
+    OF_WORKER(2)
+#endif
+#if LEAVES > 0
+    OF_ENTRY(0)
+    OF_ENTRY(1)
+#if WORKERS > 2
+    OF_ENTRY(2)
+#endif
+#endif
+    :: atomic { ANY_ENTRY(IS_CLAIMED) -> look_at_grants(); CHECK() }
+    :: atomic { sweep_due -> sweep(); CHECK() }
+    :: d_step { IS_QUIET -> all_is_well(); over = true }; goto quiet
+    OR_DIES
     od;
-done:
+died:
+    atomic { e = 0; i = 0; n = 0; to = NOBODY; w = 0; x = 0; y = 0; forget_all(); recover(); CHECK() };
+    goto lives;
+quiet:
     skip
 }
 
-proctype death()
-{
-    byte p;
-
-end:
-    do
-    :: atomic { crashes > 0 && finished != EVERYBODY -> crashes--;
-                if
-                :: p = SUPERVISOR
-                :: !IS_SET(finished, 0) -> p = 0
-                :: !IS_SET(finished, 1) -> p = 1
-#if WORKERS > 2
-                :: !IS_SET(finished, 2) -> p = 2
-#endif
-                fi;
-                killed = killed | BIT(p); p = 0 }
-    od
-}
+#include "call.pml"
 
 init {
     atomic {
-        byte n = 0;
+        byte k = 0;
         do
-        :: n < SLOTS -> slot[n].state = IDLE; slot[n].by = NOBODY; n++
+        :: k < WORKERS -> run worker(k); k++
         :: else -> break
         od;
-        n = 0;
-        do
-        :: n < WORKERS -> conn[n] = OPEN; conn[WORKERS + n] = BROKEN; known = known | BIT(n); n++
-        :: else -> break
-        od;
-        n = 0;
-        do
-        :: n < WORKERS -> run worker(n); n++
-        :: else -> break
-        od;
-        run supervisor();
-        run death()
+        run supervisor()
     }
 }
