@@ -58,18 +58,26 @@ static void tell_held(struct attachment *at)
 }
 
 /*
- * Nobody reads what is sent. The listening socket outlives supervisors: a hello, and what is held still, wait there for
- * the next one, whether this process ever calls again or not.
+ * Nobody read what was sent. The listening socket outlives supervisors: a hello, and what is held still, wait there for
+ * the next one, whether this process ever calls again or not. But another thread may have greeted it since: to hang up
+ * on that would be this process's end in its books. False: RELEASE is to be sent again.
  */
-static void leave_word(struct attachment *at)
+static bool leave_word(struct attachment *at, union wire_message *release)
 {
+    bool sent, full;
+
     (void)pthread_mutex_lock(&at->dialogue);
-    at->greeted = false;
-    if (!at->talking && attachment_knock(at)) {
-        tell_held(at);
-        at->told = true;
+    sent = wire_send(at->sock, WIRE_RELEASE, release, -1, MSG_DONTWAIT) == 0;
+    full = !sent && errno == EAGAIN;
+    if (!sent && !full) {
+        at->greeted = false;
+        if (!at->talking && attachment_knock(at)) {
+            tell_held(at);
+            at->told = true;
+        }
     }
     (void)pthread_mutex_unlock(&at->dialogue);
+    return !full;
 }
 
 void strict_release(struct attachment *at, uint32_t slot, uint64_t version, enum wire_left left)
@@ -78,11 +86,7 @@ void strict_release(struct attachment *at, uint32_t slot, uint64_t version, enum
     struct pollfd pfd = {.fd = at->sock, .events = POLLOUT};
 
     while (wire_send(at->sock, WIRE_RELEASE, &message, -1, MSG_DONTWAIT) == -1) {
-        if (errno != EAGAIN) {
-            leave_word(at);
-            return;
-        }
-        if (poll(&pfd, 1, FULL_MS) != 1)
+        if (errno != EAGAIN ? leave_word(at, &message) : poll(&pfd, 1, FULL_MS) != 1)
             return;
     }
 }

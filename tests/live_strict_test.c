@@ -26,6 +26,7 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -486,6 +487,42 @@ START_TEST(a_release_that_a_supervisor_died_with_is_not_lost)
 }
 END_TEST
 
+static _Thread_local int send_error; /* that this thread's next message meets, once; 0: none */
+
+/* libpglend.so's too. */
+ssize_t sendmsg(int sock, const struct msghdr *message, int flags)
+{
+    if (send_error == 0)
+        return syscall(SYS_sendmsg, sock, message, flags);
+    errno = send_error;
+    send_error = 0;
+    return -1;
+}
+
+/* A release that nobody read, and since it was sent another thread has greeted the next supervisor: nobody hangs up. */
+START_TEST(a_release_does_not_hang_up_on_whom_another_thread_greeted)
+{
+    PGconn *conn, *kept;
+    pglend *pool;
+
+    if (!start(STRICT(", 'size': {'max': 2}")))
+        return;
+    pool = open_pool();
+    kept = borrow(pool, 5000);
+    conn = borrow(pool, 5000);
+    send_error = EPIPE;
+    give_back(pool, conn);
+    ck_assert_int_eq(send_error, 0);
+    wait_until(pglendd_count(daemon_, "idle") == 1, 5);
+    ck_assert_int_eq(pglendd_count(daemon_, "leased"), 1);
+    one(kept);
+    give_back(pool, kept);
+    wait_until(pglendd_count(daemon_, "idle") == 2, 5);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 static void *borrow_slowly(void *pool)
 {
     PGconn *conn = borrow(pool, 15000);
@@ -556,6 +593,7 @@ int main(void)
     tcase_add_loop_test(tc, what_a_worker_says_of_its_session_is_not_believed, 0, (int)(sizeof lies / sizeof lies[0]));
     tcase_add_test(tc, threads_wait_side_by_side);
     tcase_add_test(tc, a_release_that_a_supervisor_died_with_is_not_lost);
+    tcase_add_test(tc, a_release_does_not_hang_up_on_whom_another_thread_greeted);
     tcase_add_test(tc, a_request_that_a_supervisor_died_with_is_asked_again);
     tcase_add_test(tc, an_answer_that_comes_too_late_is_given_back);
     return harness_main(suite);
