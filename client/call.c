@@ -172,19 +172,30 @@ static void talk(struct attachment *at, uint64_t until)
 
 /* ---- calls ---- */
 
-/* Under the lock. */
-static void wait_for_answer(struct attachment *at, const struct call *call, uint64_t until)
+/* Is its request with the supervisor, if there is one? Sends it where there was no room for it before. */
+static bool has_asked(struct attachment *at, struct call *call)
 {
-    const struct timespec ts = {.tv_sec = (time_t)(until / 1000000000), .tv_nsec = (long)(until % 1000000000)};
+    if (at->greeted && !call->sent)
+        send_want(at, call);
+    return !at->greeted || call->sent;
+}
 
-    while (!call->answered && !attachment_retired(at) && clock_ns() < until) {
+/* Under the lock. */
+static void wait_for_answer(struct attachment *at, struct call *call, uint64_t until)
+{
+    uint64_t now;
+
+    while (!call->answered && !attachment_retired(at) && (now = clock_ns()) < until) {
+        uint64_t next = has_asked(at, call) || until - now < RECONNECT_NS ? until : now + RECONNECT_NS;
+        struct timespec ts = {.tv_sec = (time_t)(next / 1000000000), .tv_nsec = (long)(next % 1000000000)};
+
         if (at->talking) {
             (void)pthread_cond_clockwait(&at->heard, &at->dialogue, CLOCK_MONOTONIC, &ts);
             continue;
         }
         at->talking = true;
         (void)pthread_mutex_unlock(&at->dialogue);
-        talk(at, until);
+        talk(at, next);
         (void)pthread_mutex_lock(&at->dialogue);
         at->talking = false;
         (void)pthread_cond_broadcast(&at->heard);
@@ -198,8 +209,6 @@ bool call_supervisor(struct attachment *at, struct call *call, const struct wire
     call->want.serial = ++at->serial;
     call->next = at->calls;
     at->calls = call;
-    if (at->greeted)
-        send_want(at, call);
     wait_for_answer(at, call, until);
     if (!call->answered && at->greeted && call->sent) {
         union wire_message message = {.give_up = {.serial = call->want.serial}};

@@ -523,6 +523,22 @@ START_TEST(a_release_does_not_hang_up_on_whom_another_thread_greeted)
 }
 END_TEST
 
+START_TEST(a_request_for_which_there_was_no_room_is_sent_again)
+{
+    pglend *pool;
+
+    if (!start(STRICT(ONE)))
+        return;
+    pool = open_pool();
+    give_back(pool, borrow(pool, 5000));
+    send_error = EAGAIN;
+    give_back(pool, borrow(pool, 5000));
+    ck_assert_int_eq(send_error, 0);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 static void *borrow_slowly(void *pool)
 {
     PGconn *conn = borrow(pool, 15000);
@@ -594,6 +610,7 @@ int main(void)
     tcase_add_test(tc, threads_wait_side_by_side);
     tcase_add_test(tc, a_release_that_a_supervisor_died_with_is_not_lost);
     tcase_add_test(tc, a_release_does_not_hang_up_on_whom_another_thread_greeted);
+    tcase_add_test(tc, a_request_for_which_there_was_no_room_is_sent_again);
     tcase_add_test(tc, a_request_that_a_supervisor_died_with_is_asked_again);
     tcase_add_test(tc, an_answer_that_comes_too_late_is_given_back);
     return harness_main(suite);
