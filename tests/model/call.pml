@@ -103,6 +103,7 @@ inline send_release()
     forget_held()
 }
 
+#define IS_ALONE    (tie[me] == BROKEN && !IS_SET(shut_out, me))
 #define WAITS_AS(n) (entry[n].owner == me && asked[n] == call[me] && entry[n].state == WAITING)
 
 proctype worker(byte me)
@@ -119,7 +120,8 @@ lives:
         do
         :: call[me] == 0 -> break
         :: d_step { nempty(down[me]) -> take_answer() }
-        :: d_step { call[me] != 0 && tie[me] == BROKEN -> knock() }
+        :: d_step { call[me] != 0 && IS_ALONE -> knock() }
+        :: d_step { call[me] != 0 && IS_SET(shut_out, me) && empty(down[me]) -> wait_is_over() }
         :: d_step { call[me] != 0 && tie[me] == OPEN && !IS_SET(sent, me) && RIGHT(11) -> send_want() }
         :: d_step { call[me] != 0 && leaves > 0 -> give_up_waiting() }
 #if STOPS > 0
@@ -130,14 +132,16 @@ lives:
         od;
         do
         :: held[me] == NO_SLOT -> break
-        :: d_step { held[me] != NO_SLOT && tie[me] == BROKEN -> knock() } /* another thread calls */
+        :: d_step { held[me] != NO_SLOT && IS_ALONE -> knock() } /* another thread calls */
         :: d_step { held[me] != NO_SLOT && !IS_SET(parting, me) -> put_away() }
         :: d_step { IS_SET(parting, me) && tie[me] != BROKEN -> send_release() }
-        :: IS_SET(parting, me) && tie[me] == BROKEN -> /* nobody reads it, and another thread may see that first */
+        :: d_step { IS_SET(parting, me) && IS_SET(shut_out, me) -> forget_held() }
+        :: IS_SET(parting, me) && IS_ALONE -> /* nobody reads it, and another thread may see that first */
             do
             :: d_step { tie[me] != BROKEN && RIGHT(24) -> send_release() }; break
-            :: d_step { tie[me] == BROKEN || !RIGHT(24) -> knock(); forget_held() }; break
-            :: d_step { tie[me] == BROKEN -> knock() }
+            :: d_step { IS_ALONE || !RIGHT(24) -> knock(); forget_held() }; break
+            :: d_step { IS_ALONE -> knock() }
+            :: d_step { IS_SET(shut_out, me) -> forget_held() }; break
             OR_DIES
             od
         OR_DIES
@@ -146,7 +150,7 @@ lives:
     od;
 end_rest:
     do
-    :: d_step { tie[me] == BROKEN && RIGHT(19) -> knock() } /* its next call */
+    :: d_step { IS_ALONE && RIGHT(19) -> knock() } /* its next call */
     OR_DIES
     od;
 died:

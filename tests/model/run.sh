@@ -34,6 +34,7 @@ strict 3x2 CRASHES=1,LEAVES=1,HEIRS=1,RECORDS=1
 strict 2x2 CRASHES=2,LEAVES=1
 strict 2x1 CRASHES=1,LEAVES=1,CYCLES=2,FULLS=1
 strict 2x1 STOPS=1,LEAVES=1,CYCLES=2
+strict 2x2 CRASHES=1,DROPS=1,LEAVES=1
 "
 
 # number, model, workers x slots, what may happen, what is done wrong: an error is found, and none without the mistake
@@ -88,6 +89,7 @@ mistakes='
 23 strict 2x1 STOPS=1,CYCLES=2,LEAVES=1 who gives an answer back says that he has taken it
 24 strict 2x1 CRASHES=1         a release that nobody reads hangs up on whom another thread has greeted
 25 strict 2x1 FULLS=1           a request for which there was no room is not sent again
+26 strict 2x1 DROPS=1           what is held by one who is shut out is lent on
 '
 
 # The verifier of MODEL, SIZE, BUDGETS and MISTAKE, in a directory of that name. Optimised it takes a minute to compile,

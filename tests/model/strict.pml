@@ -30,6 +30,10 @@
 #ifndef STOPS
 #define STOPS 0
 #endif
+/* Workers that are shut out while they live, as at the end of an override. */
+#ifndef DROPS
+#define DROPS 0
+#endif
 /* Requests for which there is no room in the socket, at first. */
 #ifndef FULLS
 #define FULLS 0
@@ -42,6 +46,7 @@
 byte leaves = LEAVES;
 byte heirs = HEIRS;
 byte fulls = FULLS;
+byte drops = DROPS;
 #if CRASHES > 0
 byte crashes = CRASHES; /* of a worker or of the supervisor */
 #endif
@@ -73,6 +78,7 @@ typedef entry_t {
 slot_t slot[SLOTS];
 entry_t entry[ENTRIES];
 byte known = EVERYBODY; /* workers, a bit each: who was admitted, and whose death was not seen */
+byte shut_out;          /* workers, a bit each: and will not be again */
 byte taken;             /* slots, a bit each: LEASE_TAKEN of the open file */
 
 /* A serial, or a slot, and its version. */
@@ -398,16 +404,17 @@ inline forget_messages(which)
     od
 }
 
-/* Worker W is dead, and has no connection. Its leases are the sweep's. */
+/* Worker W is dead, or shut out, and has no connection any more. Its leases are the sweep's. */
 inline end_worker()
 {
     STORE(known = known & ~BIT(w);
           must_tell = must_tell & ~BIT(w);
           tie[w] = BROKEN;
+          sent = sent & ~BIT(w);
           forget_messages(w);
           do
-          :: nempty(down[w]) -> down[w]?_, _, _
-          :: empty(down[w]) -> break
+          :: IS_SET(dead, w) && nempty(down[w]) -> down[w]?_, _, _
+          :: !IS_SET(dead, w) || empty(down[w]) -> break
           od;
           sweep_due = true);
     EACH(e, ENTRIES)
@@ -416,6 +423,31 @@ inline end_worker()
         :: else
         fi;
     NEXT(e)
+}
+
+/* The lease of slot I goes, and with it the session: its borrower may have the descriptor, or get it yet. */
+inline revoke()
+{
+    STORE(cut[i] = (RIGHT(18) -> cut[i] | BIT(slot[i].version) : cut[i]);
+          holders[i] = (RIGHT(18) -> 0 : holders[i]);
+          set_slot(i, TAKEN, NOBODY);
+          forget_lease(i);
+          unsent = unsent & ~BIT(i);
+          taken = taken & ~BIT(i);
+          sweep_due = true)
+}
+
+/* Worker W lives, and has the descriptors: what it holds must not be lent on. */
+inline shut_out_worker()
+{
+    EACH(i, SLOTS)
+        if
+        :: IS_LEASED_BY(i, w) && RIGHT(26) -> revoke()
+        :: else
+        fi;
+    NEXT(i);
+    shut_out = shut_out | BIT(w);
+    end_worker()
 }
 
 #define IS_AWAITED(i) (IS_LIVE(slot[i].by) && entry[slot[i].by].state == CLAIMED && entry[slot[i].by].slot == i)
@@ -466,16 +498,6 @@ inline admit()
     STORE(must_tell = (IS_SET(known & welcomed, w) && RIGHT(9) -> must_tell | BIT(w) : must_tell);
           known = known | BIT(w));
     STORE(tie[w] = OPEN; welcomed = welcomed | BIT(w))
-}
-
-/* Its borrower waited for it, and has not taken it: the session goes, so that its place can. */
-inline revoke()
-{
-    STORE(cut[i] = (RIGHT(18) -> cut[i] | BIT(slot[i].version) : cut[i]);
-          set_slot(i, TAKEN, NOBODY);
-          forget_lease(i);
-          taken = taken & ~BIT(i);
-          sweep_due = true)
 }
 
 /* Requests that a predecessor had are asked anew, claims that it had begun are for nobody. */
@@ -574,6 +596,7 @@ inline all_is_well()
 
 #define IS_CLAIMED(n) (asks?[n] && entry[n].state == CLAIMED)
 #define IS_DONE(n)    ((IS_SET(resting, n) && tie[n] == OPEN && empty(up[n])) ||                                       \
+                       (IS_SET(resting, n) && IS_SET(shut_out, n) && tie[n] == BROKEN) ||                              \
                        (IS_SET(dead, n) && !IS_SET(known, n) && heirs == 0))
 #define IS_QUIET      (ALL_WORKERS(IS_DONE) && !ANY_ENTRY(IS_CLAIMED) && !sweep_due && unsent == 0 &&                 \
                        slot[0].state != TAKEN && slot[SLOTS - 1].state != TAKEN)
@@ -585,6 +608,7 @@ inline all_is_well()
     :: atomic { IS_SET(unsent, n) -> i = n; look_at_record(); CHECK() }
 #define OF_WORKER(n)                                                                                                   \
     :: atomic { IS_SET(dead, n) && IS_SET(known, n) -> w = n; end_worker(); CHECK() }                                  \
+    :: atomic { drops > 0 && tie[n] == OPEN && !IS_SET(dead, n) -> drops--; w = n; shut_out_worker(); CHECK() }        \
     :: atomic { tie[n] == KNOCKED && !(sweep_due && RIGHT(15)) && !(IS_SET(dead, n)) -> w = n; admit(); CHECK() }      \
     :: atomic { tie[n] == OPEN && nempty(up[n]) -> w = n; hear(); CHECK() }
 #define OF_ENTRY(n) :: atomic { leaves > 0 && asked[n] != 0 -> leaves--; e = n; drop(); CHECK() } /* its time is up */
