@@ -277,9 +277,7 @@ CRASH_TESTS = live_crash live_crash_daemon
 check-crash: export CRASH_SECONDS ?= 0
 check-crash: export CRASH_LANES ?= 8
 check-crash: all $(tests_bin)
-	@start=$$(date +%s); failed=0; for test in $(CRASH_TESTS); do \
-	    PGLEND_BUILD='$(abspath $(BUILD))' $(BUILD)/tests/$${test}_test || failed=1; \
-	done; echo "check-crash: $$(($$(date +%s) - start)) s"; exit $$failed
+	@PGLEND_BUILD='$(abspath $(BUILD))' tests/crash/run.sh $(CRASH_TESTS)
 
 # Every call that can fail fails.
 check-faults: all $(tests_bin)

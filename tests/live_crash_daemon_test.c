@@ -117,6 +117,7 @@ static void record(struct scene *scene, const struct script *script, struct trac
     struct tracee tracee;
     struct actor actor;
 
+    scene_await_sweep(scene);
     ck_assert_msg(raise_curtain(scene, &actor, part, &tracee), "%s", scene->why);
     if (part->kind == INSTRUCTION)
         ck_assert_int_eq(tracee_record(&tracee, trace, STEPS_MS), TIME_UP);
@@ -188,5 +189,5 @@ int main(void)
     TCase *tcase = harness_live_case(suite, "daemon", campaign_bound());
 
     tcase_add_loop_test(tcase, process, 0, (int)(sizeof rows / sizeof *rows));
-    return harness_main(suite);
+    return campaign_main(suite);
 }

@@ -333,5 +333,5 @@ int main(void)
     TCase *tcase = harness_live_case(suite, "worker", campaign_bound());
 
     tcase_add_loop_test(tcase, worker, 0, (int)(sizeof campaigns / sizeof *campaigns));
-    return harness_main(suite);
+    return campaign_main(suite);
 }

@@ -16,22 +16,37 @@
 #include <sys/prctl.h>
 #include <unistd.h>
 
-#define FAILURES_MAX 5 /* of a lane: then it gives up */
-#define LANES_MAX    16
-/* A busy machine makes slots late now and then, a defect makes them late each time. */
-#define LATE_TRIES 5
+#define FAILURES_MAX   5 /* of a lane: then it gives up */
+#define LANES_MAX      16
+#define POINTS_MAX     (1 << 17) /* of a script */
+#define RECORDINGS     2
+#define RECORD_SECONDS 120
+/* A busy machine makes slots late now and then, a defect makes them late each time; and no two runs are quite the same. */
+#define TRIES 5
+/* Of the points of a script no more may never be come by: it would not be the script that was recorded. */
+#define MISSED_FEW     2
+#define MISSED_PERCENT 2
 /* The trail waits a second for each entry of its ring that a dead worker had begun. */
 #define TRAIL_SECONDS 120
 
+/* Of one script, shared by the lanes. */
 struct tally {
-    _Atomic unsigned points, tried, missed, failed, again, longest_ms;
+    _Atomic bool recorded;
+    _Atomic unsigned tried, missed, failed, again, longest_ms;
+    size_t points;
+    struct point point[POINTS_MAX];
 };
 
 struct lane {
     const struct campaign *campaign;
-    struct tally *tally; /* one a script, shared by the lanes */
+    struct tally *tally; /* one a script */
     unsigned lane, lanes;
 };
+
+/* Of the program, whose tests are processes. */
+static struct totals {
+    unsigned tried, missed, failed;
+} * totals;
 
 static double setting(const char *name, double otherwise)
 {
@@ -95,7 +110,7 @@ static void count(struct tally *tally, const struct scene *scene, bool reached, 
         tally->longest_ms = scene->back_ms;
 }
 
-/* A point after which the slots came back too late is tried again; once in time will do. */
+/* A point that is not come by, or after which the slots come back too late, is tried again. */
 static bool try_point(const struct campaign *c, struct scene *scene, const struct script *script,
                       const struct point *point, enum fault fault, struct tally *tally)
 {
@@ -105,7 +120,7 @@ static bool try_point(const struct campaign *c, struct scene *scene, const struc
         reached = scene->late = false;
         scene->back_ms = 0;
         ok = c->attempt(scene, script, point, fault, &reached);
-        if (ok || !scene->late || tries == LATE_TRIES)
+        if ((ok ? reached : !scene->late) || tries == TRIES)
             break;
         tally->again++;
     }
@@ -119,21 +134,18 @@ static bool run_script(const struct lane *lane, struct scene *scene, const struc
     const struct campaign *c = lane->campaign;
     unsigned every = (unsigned)setting("CRASH_EVERY", 1), failures = 0;
     double seconds = seconds_each();
-    struct trace trace = {0};
-    uint64_t until;
     size_t all, share, stride;
+    uint64_t until;
 
-    c->record(scene, script, &trace);
-    all = trace.points * (script->stops ? FAULTS : 1);
-    if (lane->lane == 0)
-        tally->points = (unsigned)all;
+    wait_until(tally->recorded, RECORD_SECONDS);
+    all = tally->points * (script->stops ? FAULTS : 1);
     share = (all + lane->lanes - 1 - lane->lane) / lane->lanes;
     stride = stride_of(share);
     until = harness_now_ms() + (uint64_t)(seconds * 1000);
     for (size_t i = 0; i * (every > 0 ? every : 1) < share && failures < FAILURES_MAX; i++) {
         size_t index = i * stride % share * lane->lanes + lane->lane;
-        const struct point *point = &trace.point[index % trace.points];
-        enum fault fault = index < trace.points ? KILL : STOP;
+        const struct point *point = &tally->point[index % tally->points];
+        enum fault fault = index < tally->points ? KILL : STOP;
 
         if (seconds > 0 && harness_now_ms() >= until)
             break;
@@ -144,8 +156,28 @@ static bool run_script(const struct lane *lane, struct scene *scene, const struc
         scene_abandon(scene);
         scene_open(scene, c);
     }
-    trace_free(&trace);
     return failures < FAILURES_MAX;
+}
+
+/*
+ * One lane does it, so that all agree which points there are. The shortest of some traces counts: what chance brings,
+ * another round of a wait, makes it longer, and would not be come by again.
+ */
+static void record_script(const struct campaign *c, struct scene *scene, const struct script *script,
+                          struct tally *tally)
+{
+    for (unsigned i = 0; i < RECORDINGS; i++) {
+        struct trace trace = {0};
+
+        c->record(scene, script, &trace);
+        ck_assert_uint_le(trace.points, POINTS_MAX);
+        if (i == 0 || trace.points < tally->points) {
+            memcpy(tally->point, trace.point, trace.points * sizeof *trace.point);
+            tally->points = trace.points;
+        }
+        trace_free(&trace);
+    }
+    tally->recorded = true;
 }
 
 /* $CRASH_ONLY: part of the names of the campaigns and scripts to run, "CAMPAIGN: SCRIPT". */
@@ -167,6 +199,9 @@ static int run_lane(void *argument, int sock)
     (void)sock;
     (void)prctl(PR_SET_CHILD_SUBREAPER, 1);
     scene_open(&scene, c);
+    for (size_t i = lane->lane; i < c->scripts; i += lane->lanes)
+        if (is_wanted(c, &c->script[i]))
+            record_script(c, &scene, &c->script[i], &lane->tally[i]);
     for (size_t i = 0; i < c->scripts; i++)
         if (is_wanted(c, &c->script[i]) && !run_script(lane, &scene, &c->script[i], &lane->tally[i]))
             break;
@@ -175,14 +210,29 @@ static int run_lane(void *argument, int sock)
     return 0;
 }
 
+/* False: a point failed, or too many were not come by. */
+static bool sum_up(const struct campaign *c, const struct script *script, const struct tally *t)
+{
+    bool missed = t->missed > MISSED_FEW + t->tried * MISSED_PERCENT / 100;
+
+    printf("%s: %-30s %6zu points, %6u tried, %4u not come by%s, %u failed, %u tried again, slots back within %u ms\n",
+           c->name, script->name, t->points * (script->stops ? FAULTS : 1), t->tried, t->missed,
+           missed ? " (too many)" : "", t->failed, t->again, t->longest_ms);
+    totals->tried += t->tried;
+    totals->missed += t->missed;
+    totals->failed += t->failed;
+    return t->failed == 0 && !missed && t->tried > t->missed;
+}
+
 static void run_lanes(const struct campaign *campaign)
 {
     size_t size = campaign->scripts * sizeof(struct tally);
-    struct tally *tally = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    struct tally *tally = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     struct worker_process worker[LANES_MAX];
     struct lane lane[LANES_MAX];
-    unsigned lanes = (unsigned)setting("CRASH_LANES", 2), failed = 0, reached = 0;
+    unsigned lanes = (unsigned)setting("CRASH_LANES", 2);
     uint64_t start = harness_now_ms();
+    bool good = true;
 
     ck_assert_ptr_ne(tally, MAP_FAILED);
     ck_assert(lanes > 0 && lanes <= LANES_MAX);
@@ -192,21 +242,12 @@ static void run_lanes(const struct campaign *campaign)
     }
     for (unsigned i = 0; i < lanes; i++)
         ck_assert_int_eq(worker_wait(&worker[i], campaign_bound()), 0);
-    for (size_t i = 0; i < campaign->scripts; i++) {
-        const struct tally *t = &tally[i];
-
-        if (!is_wanted(campaign, &campaign->script[i]))
-            continue;
-        printf("%s: %-30s %6u points, %6u tried, %4u not come by, %u failed, %u tried again, slots back within %u ms\n",
-               campaign->name, campaign->script[i].name, t->points, t->tried, t->missed, t->failed, t->again,
-               t->longest_ms);
-        failed += t->failed;
-        reached += t->tried - t->missed;
-    }
+    for (size_t i = 0; i < campaign->scripts; i++)
+        if (is_wanted(campaign, &campaign->script[i]))
+            good = sum_up(campaign, &campaign->script[i], &tally[i]) && good;
     printf("%s: %u s\n", campaign->name, (unsigned)((harness_now_ms() - start) / 1000));
     (void)fflush(stdout);
-    ck_assert_uint_eq(failed, 0);
-    ck_assert_msg(reached > 0, "%s: no point was reached", campaign->name);
+    ck_assert_msg(good, "%s: points failed, or were not come by", campaign->name);
     (void)munmap(tally, size);
 }
 
@@ -220,4 +261,19 @@ void campaign_run(const struct campaign *campaign)
         printf("%s: skipped: strict isolation needs two users, and so root\n", campaign->name);
     else if (wanted)
         run_lanes(campaign);
+}
+
+int campaign_main(Suite *suite)
+{
+    uint64_t start = harness_now_ms();
+    int status;
+
+    totals = mmap(NULL, sizeof *totals, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (totals == MAP_FAILED)
+        return 1;
+    status = harness_main(suite);
+    printf("total: %u tried, %u failed, %u not come by, %u s\n", totals->tried, totals->failed, totals->missed,
+           (unsigned)((harness_now_ms() - start) / 1000));
+    (void)munmap(totals, sizeof *totals);
+    return status;
 }

@@ -49,7 +49,29 @@ void scene_map(const struct pglendd *d, struct segment *segment)
 
 bool somebody_waits_in(const struct segment *segment)
 {
-    return lease_waiting(segment, &(uint64_t){0}) > 0;
+    for (uint32_t b = 0; b < borrowers_used(segment); b++) {
+        uint32_t owner = borrower_worker(segment, b);
+
+        if (wait_state(atomic_load(&segment->borrower[b].wait)) == WAIT_WAITING && owner < segment->borrowers &&
+            process_state(atomic_load(&segment->worker[owner].pid)) == 'S')
+            return true;
+    }
+    return false;
+}
+
+static bool has_no_error(const struct segment *segment)
+{
+    char text[SEGMENT_ERROR_MAX + 1];
+
+    segment_get_error(segment, text);
+    return text[0] == '\0';
+}
+
+/* A sweep says again what only the supervisor has to say. */
+void scene_await_sweep(struct scene *scene)
+{
+    segment_set_error(&scene->segment, "not yet swept");
+    wait_until(has_no_error(&scene->segment), 5);
 }
 
 static bool words_are_at_rest(struct scene *scene)

@@ -138,7 +138,10 @@ struct scene {
 
 /* The segment of pool clinic. */
 void scene_map(const struct pglendd *d, struct segment *segment);
+/* Has somebody gone to sleep waiting? What he does before that is the same each time. */
 bool somebody_waits_in(const struct segment *segment);
+/* Wait for the end of the supervisor's next sweep: there is none in the second after that. */
+void scene_await_sweep(struct scene *scene);
 
 /* Start a pglendd whose pool has as many slots as there are mates, and the mates. */
 void scene_open(struct scene *scene, const struct campaign *campaign);
@@ -220,6 +223,8 @@ struct campaign {
  * $CRASH_LANES (2) lanes; $CRASH_ONLY: part of the names of the scripts to try. Prints what was tried; fails the test if a point failed, or none was reached.
  */
 void campaign_run(const struct campaign *campaign);
+/* As harness_main(); prints the totals of the program's campaigns at the end. */
+int campaign_main(Suite *suite);
 double campaign_bound(void); /* seconds that a test of it may take */
 
 #endif
