@@ -150,6 +150,12 @@ static const struct script keeper_scripts[] = {
     {"login", true, &keeper_parts[1]},
     {"reload", true, &keeper_parts[2]},
 };
+static const struct script lease_scripts[] = {
+    {"grant", true, &parts[0]},
+    {"grant, instructions", true, &parts[1]},
+    {"reclaim", true, &parts[2]},
+    {"reclaim, instructions", true, &parts[3]},
+};
 #define ALL(of) .script = (of), .scripts = sizeof(of) / sizeof *(of)
 
 /* Whose instructions: in strict isolation the supervisor makes each transition itself. */
@@ -162,6 +168,7 @@ static const struct row {
 } rows[] = {
     {{.name = "supervisor", .pool = "", ALL(supervisor_scripts)}, transitions},
     {{.name = "supervisor, strict", .pool = "", .strict = true, ALL(supervisor_scripts)}, grants},
+    {{.name = "supervisor, strict, audited", .pool = "", .strict = true, .audited = true, ALL(lease_scripts)}, grants},
     {{.name = "keeper", .pool = "", ALL(keeper_scripts)}, transitions},
     {{.name = "keeper, strict", .pool = "", .strict = true, ALL(keeper_scripts)}, grants},
 };

@@ -128,6 +128,7 @@ struct scene {
     struct mate mate[MATES];
     struct mate_answer answer[MATES];
     PGconn *superuser; /* past pglend */
+    bool exact;        /* the trail has been written by the supervisor alone: strict isolation */
     size_t supervisor_descriptors, keeper_descriptors;
     uint64_t since_ms;  /* when the slots' time to serve again began */
     unsigned within_ms; /* what it is; 0: none is measured */
@@ -187,6 +188,8 @@ bool actor_ends(struct actor *actor, int *status);
 
 /* Make one; SETTINGS: members of the configuration; MORE of the trail's, or NULL. */
 void trail_begin(char *settings, size_t size, const char *more);
+/* Every lease that was lent since then began once and ended once, of which the supervisor alone writes. False: WHY. */
+bool trail_is_exact(struct scene *scene);
 /* Every lease that began has ended once. False: WHY. */
 bool trail_balances(struct scene *scene);
 /* It is whole, and nobody but its owner wrote it. False: WHY. */
