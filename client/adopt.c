@@ -344,6 +344,11 @@ bool adopt_await(PGconn *conn, uint64_t until)
         case PGRES_TUPLES_OK:
         case PGRES_EMPTY_QUERY:
             break;
+        case PGRES_COPY_IN:
+        case PGRES_COPY_OUT:
+        case PGRES_COPY_BOTH:
+            PQclear(result); /* libpq says so again and again, until somebody copies */
+            return false;
         default:
             ok = false;
         }

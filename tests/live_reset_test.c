@@ -345,6 +345,25 @@ START_TEST(release_prints_nothing)
 }
 END_TEST
 
+/* A reset that wants to copy is no reset: the session is replaced, and the release ends. */
+START_TEST(reset_that_copies)
+{
+    struct pglendd *d =
+        pglendd_start(harness_server(),
+                      "{'pools': {'clinic': {'size': {'max': 1}, 'reset': {'query': 'copy (select 1) to stdout'}}}}");
+    pglend *pool = pglend_open(d->runtime_dir, "clinic");
+
+    for (int i = 0; i < 2; i++) {
+        PGconn *conn = borrow(pool, "a reset that copies");
+
+        ck_assert_int_eq(PQsetClientEncoding(conn, "LATIN1"), 0); /* so that it is awaited */
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    }
+    pglend_close(pool);
+    pglendd_stop(d);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_reset");
@@ -357,5 +376,6 @@ int main(void)
     tcase_add_test(tc, as_a_session_of_ones_own);
     tcase_add_test(tc, all_in_a_row);
     tcase_add_test(tc, release_prints_nothing);
+    tcase_add_test(tc, reset_that_copies);
     return harness_main(suite);
 }
