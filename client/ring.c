@@ -78,15 +78,21 @@ static bool is_claimed(struct ring_reader *reader, const struct segment *s)
     return false;
 }
 
-/* True: it was not finished, and is passed over. */
+/*
+ * True: it was not finished, and is passed over. One with the stamp of a later claim is not waited for: somebody wrote
+ * over it, or over what is claimed, and nobody will write there.
+ */
 static bool skip(struct ring_reader *reader, struct ring_entry *entry, uint64_t seen, uint64_t now)
 {
+    bool damaged = seen > stamp(reader->next, RING_SKIPPED);
+
     if (reader->stuck_since == 0)
         reader->stuck_since = now;
-    if (now - reader->stuck_since < (uint64_t)RING_STUCK_MS * 1000000 ||
+    if ((!damaged && now - reader->stuck_since < (uint64_t)RING_STUCK_MS * 1000000) ||
         !atomic_compare_exchange_strong(&entry->stamp, &seen, stamp(reader->next, RING_SKIPPED)))
         return false;
-    reader->skipped++;
+    reader->damaged += damaged;
+    reader->skipped += !damaged;
     reader->next++;
     reader->stuck_since = 0;
     return true;

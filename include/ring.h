@@ -10,7 +10,7 @@
  *   write    stamp: anything older → N, WRITING; the data; stamp N, WRITING → N, READY (release)
  *   read     in order: N, READY (acquire): the data are whole. ring_drained goes past N once its record is on disk
  *   skip     an entry that is not ready for RING_STUCK_MS: its claimer is dead or stopped. Its stamp → N, SKIPPED; if
- *            the claimer lives it finds that, and writes another entry
+ *            the claimer lives it finds that, and writes another entry. One whose stamp is of a later claim: at once
  *
  * A begin or a refusal finds no room where fewer places are left than there are slots: so the end of each lease always finds one.
  * What workers write is their word. The reader checks every number and believes none.

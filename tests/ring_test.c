@@ -114,6 +114,24 @@ START_TEST(who_was_passed_over_and_lives_writes_again)
 }
 END_TEST
 
+/* The claims were set back, or every stamp ahead: no claimer writes where it has been later, and nobody waits for one. */
+START_TEST(stamps_of_later_claims_hold_up_nobody)
+{
+    struct ring_entry event;
+
+    for (unsigned i = 0; i < RECORDS; i++)
+        atomic_store(&seg.ring[i].stamp, UINT64_C(1000000) << 2 | RING_READY);
+    ck_assert(!put(RING_BEGIN, 1));
+    while (!put(RING_BEGIN, 2)) {
+        ck_assert(!ring_take(&reader, &seg, SECOND, &event));
+        ring_free(&reader, &seg);
+    }
+    ck_assert(take_version(SECOND, 2));
+    ck_assert_uint_eq(reader.skipped, 0);
+    ck_assert_uint_eq(reader.damaged, RECORDS);
+}
+END_TEST
+
 START_TEST(nonsense_ends_nothing)
 {
     struct ring_entry event;
@@ -188,6 +206,7 @@ int main(void)
     tcase_add_test(ring, a_begin_leaves_room_for_every_end);
     tcase_add_test(ring, a_claim_that_is_not_finished_is_passed_over);
     tcase_add_test(ring, who_was_passed_over_and_lives_writes_again);
+    tcase_add_test(ring, stamps_of_later_claims_hold_up_nobody);
     tcase_add_test(ring, nonsense_ends_nothing);
     tcase_add_test(ring, many_write_and_none_is_missing);
     tcase_add_test(ring, a_ring_has_room_for_the_ends_of_all_slots);
