@@ -251,6 +251,11 @@ bool segment_get_policy(const struct segment *s, struct policy *policy, uint32_t
         policy->max = s->slots;
     if (policy->reset >= RESET_KINDS)
         policy->reset = RESET_REPLACE;
+    /* Who waits that long must have an end, whoever wrote there. */
+    if (policy->reset_timeout_ms > RESET_TIMEOUT_MAX)
+        policy->reset_timeout_ms = RESET_TIMEOUT_MAX;
+    if (policy->acquire_timeout_ms > WAIT_MAX)
+        policy->acquire_timeout_ms = WAIT_MAX;
     return true;
 }
 

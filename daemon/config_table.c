@@ -267,8 +267,9 @@ const struct config_row config_row[] = {
      .help = "What cleans a session between borrowers. full: DISCARD ALL. rollback: only end the transaction. none: "
              "the same, and only where one is open. replace: a new session each time. query: this statement."},
     {"reset_timeout", POOL_KEY(reset_timeout_ms), .kind = &kind_duration, .fallback = "\"1s\"", .min = 1,
-     .max = 10 * MINUTE, .help = "How long the server may take to answer a reset before its session is replaced."},
-    {"acquire_timeout", POOL_KEY(acquire_timeout_ms), .kind = &kind_duration, .fallback = "\"5s\"", .max = DAY,
+     .max = RESET_TIMEOUT_MAX,
+     .help = "How long the server may take to answer a reset before its session is replaced."},
+    {"acquire_timeout", POOL_KEY(acquire_timeout_ms), .kind = &kind_duration, .fallback = "\"5s\"", .max = WAIT_MAX,
      .help = "How long a borrower waits that names no time of its own."},
     {"max_waiters", POOL_KEY(max_waiters), .kind = &kind_integer, .fallback = "0", .max = BORROWERS_MAX,
      .help = "Most borrowers that wait at a time: one more is refused at once, as PGLEND_QUEUE_FULL. 0: any number."},

@@ -52,6 +52,8 @@
 #define ACTOR_MAX         127
 #define RING_MAX          65536
 #define RESET_QUERY_MAX   1023
+#define RESET_TIMEOUT_MAX 600000   /* ms */
+#define WAIT_MAX          86400000 /* ms */
 #define PURPOSES_MAX      1023
 #define SEGMENT_ERROR_MAX 511
 #define NAME_FIELD        64

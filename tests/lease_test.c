@@ -206,6 +206,23 @@ START_TEST(wait_that_nobody_sees_ends_at_its_deadline)
 }
 END_TEST
 
+/* What a policy says is bounded before anybody waits or counts by it. */
+START_TEST(policy_of_ones_has_bounds)
+{
+    struct policy policy;
+    uint32_t seq;
+
+    (void)memset(&seg.header->policy, 0xff, sizeof seg.header->policy);
+    ck_assert(segment_get_policy(&seg, &policy, &seq));
+    ck_assert_uint_eq(policy.max, SLOTS);
+    ck_assert_uint_eq(policy.reset, RESET_REPLACE);
+    ck_assert_uint_eq(policy.reset_timeout_ms, RESET_TIMEOUT_MAX);
+    ck_assert_uint_eq(policy.acquire_timeout_ms, WAIT_MAX);
+    ck_assert_uint_eq(strlen(policy.reset_query), RESET_QUERY_MAX);
+    ck_assert_uint_eq(strlen(policy.purposes), PURPOSES_MAX);
+}
+END_TEST
+
 static bool nobody_alive(void *context, uint32_t worker)
 {
     (void)context;
@@ -512,6 +529,7 @@ int main(void)
     tcase_add_test(tc, hand_over_goes_to_the_oldest_and_nobody_overtakes);
     tcase_add_test(tc, wait_ends_at_its_deadline);
     tcase_add_test(tc, wait_that_nobody_sees_ends_at_its_deadline);
+    tcase_add_test(tc, policy_of_ones_has_bounds);
     tcase_add_test(tc, sweep_mends_any_word);
     tcase_add_test(tc, grant_left_lying_goes_to_the_next);
     tcase_add_test(tc, every_grant_has_its_time);
