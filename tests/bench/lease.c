@@ -12,8 +12,11 @@
 #include <fcntl.h>
 #include <libpq-events.h>
 #include <poll.h>
+#include <sched.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -22,6 +25,7 @@
 #define BATCH       1000
 #define SLOTS       4
 #define ANSWER_NS   500000 /* a reset's answer is in by then */
+#define CPUS_MAX    1024
 
 static void cycle(pglend *pool)
 {
@@ -163,6 +167,43 @@ static double floor_full(long samples)
     return bench_median(us, (size_t)samples);
 }
 
+/*
+ * Median time, in µs, of what strict isolation asks of the kernel in a cycle, alone: a message to another process, which
+ * sleeps until it comes, and its answer.
+ */
+static double floor_trip(long samples)
+{
+    static double us[SAMPLES_MAX];
+    int pair[2];
+    char byte = 0;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) != 0)
+        bench_fail("socketpair", strerror(errno));
+    switch (fork()) {
+    case -1:
+        bench_fail("fork", strerror(errno));
+    case 0:
+        (void)close(pair[0]);
+        while (recv(pair[1], &byte, 1, 0) == 1 && send(pair[1], &byte, 1, MSG_NOSIGNAL) == 1)
+            continue;
+        _exit(0);
+    default:
+        (void)close(pair[1]);
+    }
+    for (long i = 0; i < samples; i++) {
+        uint64_t start;
+
+        spin(ANSWER_NS);
+        start = bench_ns();
+        if (send(pair[0], &byte, 1, MSG_NOSIGNAL) != 1 || recv(pair[0], &byte, 1, 0) != 1)
+            bench_fail("round trip", strerror(errno));
+        us[i] = (double)(bench_ns() - start) / 1000;
+    }
+    (void)close(pair[0]);
+    (void)wait(NULL);
+    return bench_median(us, (size_t)samples);
+}
+
 /* In a fresh process: time[0] is attach and first use, the rest first uses of one more slot each; µs. */
 static void first_uses(pglend *pool, double time[SLOTS])
 {
@@ -204,19 +245,62 @@ static void measure_first_use(const char *name, long samples)
     bench_report("first_us", bench_median(more, (size_t)samples * (SLOTS - 1)));
 }
 
-/* Strict isolation takes workers of another user than the supervisor's, and so a pglendd of its own and root. */
-static void measure_strict(double shared_us, long samples)
+/*
+ * No processor sleeps while a process is there that runs wherever nobody else does. To wake one that does sleep costs a
+ * virtual machine several times what is measured here.
+ */
+static void keep_awake(pid_t *pid, long count)
 {
-    const char *directory = getenv("BENCH_STRICT_DIR");
-    double us;
+    const struct sched_param none = {0};
 
-    if (directory == NULL)
+    for (long i = 0; i < count; i++) {
+        pid[i] = fork();
+        if (pid[i] == -1 || (pid[i] == 0 && sched_setscheduler(0, SCHED_IDLE, &none) == -1))
+            bench_fail("keep awake", strerror(errno));
+        if (pid[i] > 0)
+            continue;
+        (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (;;)
+            continue;
+    }
+}
+
+static void let_sleep(const pid_t *pid, long count)
+{
+    for (long i = 0; i < count; i++)
+        (void)kill(pid[i], SIGKILL);
+    while (wait(NULL) > 0)
+        continue;
+}
+
+/* Strict isolation takes workers of another user than the supervisor's, and so a pglendd of its own and root. */
+static void measure_strict(long samples)
+{
+    const char *shared = getenv("PGLEND_RUNTIME_DIR"), *strict = getenv("BENCH_STRICT_DIR");
+    static const char *const name[][3] = {
+        {"cycle_strict_us", "cycle_strict_more_us", "floor_trip_us"},
+        {"cycle_strict_awake_us", "cycle_strict_awake_more_us", "floor_trip_awake_us"},
+    };
+    long count = sysconf(_SC_NPROCESSORS_ONLN);
+    pid_t awake[CPUS_MAX];
+
+    if (shared == NULL || strict == NULL || count > CPUS_MAX)
         return;
-    if (setenv("PGLEND_RUNTIME_DIR", directory, 1) == -1)
-        bench_fail("setenv", strerror(errno));
-    us = settled("strict", samples);
-    bench_report("cycle_strict_us", us);
-    bench_report("cycle_strict_more_us", us - shared_us);
+    for (int i = 0; i < 2; i++) {
+        double full, us;
+
+        if (i > 0)
+            keep_awake(awake, count);
+        (void)setenv("PGLEND_RUNTIME_DIR", shared, 1);
+        full = settled("full", samples);
+        (void)setenv("PGLEND_RUNTIME_DIR", strict, 1);
+        us = settled("strict", samples);
+        bench_report(name[i][0], us);
+        bench_report(name[i][1], us - full);
+        bench_report(name[i][2], floor_trip(samples));
+        if (i > 0)
+            let_sleep(awake, count);
+    }
 }
 
 int main(void)
@@ -236,6 +320,6 @@ int main(void)
     bench_report("cycle_full_us", full);
     bench_report("cycle_context_more_us", settled("context", samples) - full);
     measure_first_use("none", samples / 5 + 1);
-    measure_strict(full, samples);
+    measure_strict(samples);
     return 0;
 }

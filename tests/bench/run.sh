@@ -46,7 +46,14 @@ EOF
 {
 $(head_of idle)
   "pools": {
-$(pool herd 100 none true),
+$(pool herd 100 none true)
+  }
+}
+EOF
+    cat >"$stage/relays.json" <<EOF
+{
+$(head_of relays)
+  "pools": {
 $(pool relays 100 none true "$stage/server.crt")
   }
 }
@@ -85,10 +92,10 @@ bring_up()
     fi
 }
 
-# Clock ticks that process PID has used, and how often it went to sleep.
+# Nanoseconds that process PID has run, and how often it went to sleep.
 usage_of()
 {
-    awk '{ print $14 + $15 }' "/proc/$1/stat"
+    awk '{ print $1 }' "/proc/$1/schedstat"
     awk '$1 == "voluntary_ctxt_switches:" { print $2 }' "/proc/$1/status"
 }
 
@@ -96,7 +103,9 @@ usage_of()
 measure_relays()
 {
     local pid total=0 count=0 kib
-    await_idle relays
+    progress "measuring: 100 relays"
+    stage_pglendd relays
+    PGLEND_RUNTIME_DIR=$stage/relays await_idle relays
     for pid in $(cat "/proc/$pglendd"/task/*/children); do
         tr '\0' ' ' <"/proc/$pid/cmdline" | grep -q '^pglendd: relay relays/' || continue
         kib=$(awk '$1 == "Private_Dirty:" { print $2 }' "/proc/$pid/smaps_rollup" 2>/dev/null)
@@ -115,7 +124,6 @@ measure_herd()
     stage_pglendd idle
     export PGLEND_RUNTIME_DIR=$stage/idle
     await_idle herd
-    measure_relays
     start_herd "$herd_workers" herd
     supervisor=$(supervisor_pid)
     sleep 3
@@ -125,8 +133,7 @@ measure_herd()
     {
         echo "herd_workers $("$build/pglend" workers | awk 'NR > 1' | wc -l)"
         awk '$1 == "VmRSS:" { printf "herd_rss_mib %.2f\n", $2 / 1024 }' "/proc/$supervisor/status"
-        awk -v t="$((after[0] - before[0]))" -v s="$idle_seconds" -v hz="$(getconf CLK_TCK)" \
-            'BEGIN { printf "herd_cpu %.2f\n", 100 * t / hz / s }'
+        awk -v t="$((after[0] - before[0]))" -v s="$idle_seconds" 'BEGIN { printf "herd_cpu %.3f\n", t / s / 1e7 }'
         awk -v n="$((after[1] - before[1]))" -v s="$idle_seconds" 'BEGIN { printf "herd_wakeups %.2f\n", n / s }'
     } >>"$stage/figures"
     end_herd
@@ -195,6 +202,10 @@ acquire + release of a slot used before
   context, more than that  | cycle_context_more_us | - |                   | us  | 1
   strict isolation         | cycle_strict_us   | -  |                     | us  | 1
     more than reset full   | cycle_strict_more_us | <= | 40               | us  | 1
+    round trip to a process alone | floor_trip_us | - |                   | us  | 1
+  strict, no CPU asleep    | cycle_strict_awake_us | - |                  | us  | 1
+    more than reset full   | cycle_strict_awake_more_us | <= | 40         | us  | 1
+    round trip to a process alone | floor_trip_awake_us | - |             | us  | 1
 First use of a slot by a worker
   first use                | first_us          | <= | 300                 | us  | 1
   attach and first use     | first_fresh_us    | -  |                     | us  | 1
@@ -235,7 +246,7 @@ The audit trail, on this disk
 Idle: 100 slots and so many workers
   workers attached         | herd_workers      | -  |                     |     | 1
   supervisor, resident     | herd_rss_mib      | <= | 16                  | MiB | 1
-  supervisor, CPU          | herd_cpu          | <= | 0                   | %   | 1
+  supervisor, CPU          | herd_cpu          | <= | 0.1                 | %   | 1
   supervisor, wake-ups     | herd_wakeups      | <= | 1                   | /s  | 1
 EOF
 }
@@ -247,6 +258,7 @@ measure query
 measure lease
 measure crowd
 measure tls
+measure_relays
 measure_herd
 measure_audit
 print_table
