@@ -91,8 +91,16 @@ static void on_death(uv_poll_t *poll, int status, int events)
     end_worker(poll->data, "process ended");
 }
 
+/* They live, and have the descriptors: what they hold must not be lent on. */
 void worker_drop_overriding(struct pool *pool)
 {
+    for (uint32_t i = 0; i < pool->segment.slots; i++) {
+        uint64_t word = slot_word(&pool->segment, i);
+        const struct worker *w = worker_of_borrower(pool, word_borrower(word));
+
+        if (w != NULL && w->overriding)
+            (void)revoke_lease(&pool->backend[i], word, CLOSE_REVOKED);
+    }
     for (uint32_t i = 0; i < pool->segment.borrowers; i++)
         if (pool->worker[i] != NULL && pool->worker[i]->overriding)
             end_worker(pool->worker[i], "the override that let it in has ended");

@@ -114,6 +114,7 @@ static int borrow_as_overrider(void *argument, int sock)
 {
     const gid_t may = OVERRIDER;
     const uid_t uid = by_group ? OTHER : OVERRIDER;
+    PGresult *result;
     pglend *pool;
     PGconn *conn;
 
@@ -130,6 +131,10 @@ static int borrow_as_overrider(void *argument, int sock)
     ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
     say(sock, 'h');
     (void)hear(sock, 20);
+    /* It lives, and the session is not another's. */
+    result = PQexec(conn, "select 1");
+    ck_assert_int_ne(PQresultStatus(result), PGRES_TUPLES_OK);
+    PQclear(result);
     (void)pglend_release(pool, conn);
     ck_assert_ptr_null(pglend_acquire(pool, 2000));
     pglend_close(pool);
