@@ -204,19 +204,23 @@ static void wait_for_answer(struct attachment *at, struct call *call, uint64_t u
 
 bool call_supervisor(struct attachment *at, struct call *call, const struct wire_acquire *want, uint64_t until)
 {
+    bool answered;
+
     *call = (struct call){.want = *want, .fd = -1};
     (void)pthread_mutex_lock(&at->dialogue);
     call->want.serial = ++at->serial;
     call->next = at->calls;
     at->calls = call;
     wait_for_answer(at, call, until);
-    if (!call->answered && at->greeted && call->sent) {
+    answered = call->answered;
+    if (!answered && at->greeted && call->sent) {
         union wire_message message = {.give_up = {.serial = call->want.serial}};
 
         (void)wire_send(at->sock, WIRE_GIVE_UP, &message, -1, MSG_DONTWAIT);
     }
+    call->answered = true; /* what another thread hears from here on is nobody's, and given back */
     (void)pthread_mutex_unlock(&at->dialogue);
-    return call->answered;
+    return answered;
 }
 
 void call_end(struct attachment *at, struct call *call)

@@ -14,6 +14,7 @@
 #include "wire.h"
 
 #include <dirent.h>
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
@@ -488,15 +489,34 @@ START_TEST(a_release_that_a_supervisor_died_with_is_not_lost)
 END_TEST
 
 static _Thread_local int send_error; /* that this thread's next message meets, once; 0: none */
+static _Thread_local bool is_slow;   /* it is held up as it leaves the lock under which it gave up */
+static _Thread_local bool has_given_up;
 
-/* libpglend.so's too. */
+/* libpglend.so's too, like the next one. */
 ssize_t sendmsg(int sock, const struct msghdr *message, int flags)
 {
+    const struct wire_header *header = message->msg_iov->iov_base;
+
+    has_given_up = is_slow && message->msg_iov->iov_len >= sizeof *header && header->type == WIRE_GIVE_UP;
     if (send_error == 0)
         return syscall(SYS_sendmsg, sock, message, flags);
     errno = send_error;
     send_error = 0;
     return -1;
+}
+
+int pthread_mutex_unlock(pthread_mutex_t *mutex)
+{
+    static int (*unlock)(pthread_mutex_t *);
+    int result;
+
+    if (unlock == NULL)
+        *(void **)&unlock = dlsym(RTLD_NEXT, "pthread_mutex_unlock");
+    result = unlock(mutex);
+    if (has_given_up)
+        harness_sleep_ms(500);
+    has_given_up = false;
+    return result;
 }
 
 /* A release that nobody read, and since it was sent another thread has greeted the next supervisor: nobody hangs up. */
@@ -597,6 +617,41 @@ START_TEST(an_answer_that_comes_too_late_is_given_back)
 }
 END_TEST
 
+static void *give_up_slowly(void *pool)
+{
+    is_slow = true;
+    return pglend_acquire(pool, 300);
+}
+
+/* What another thread hears for one that has just given up is not taken: the supervisor has ended it. */
+START_TEST(an_answer_to_a_request_that_was_given_up_is_nobodys)
+{
+    pthread_t slow, other;
+    pid_t supervisor;
+    pglend *pool;
+    void *conn;
+
+    if (!start(STRICT(", 'size': {'min': 2, 'max': 2}")))
+        return;
+    pool = open_pool();
+    give_back(pool, borrow(pool, 5000));
+    wait_until(pglendd_count(daemon_, "idle") == 2, 5);
+    supervisor = stop_supervisor();
+    ck_assert_int_eq(pthread_create(&slow, NULL, give_up_slowly, pool), 0);
+    harness_sleep_ms(100);
+    ck_assert_int_eq(pthread_create(&other, NULL, borrow_slowly, pool), 0);
+    harness_sleep_ms(400);
+    ck_assert_int_eq(kill(supervisor, SIGCONT), 0);
+    ck_assert_int_eq(pthread_join(slow, &conn), 0);
+    ck_assert_ptr_null(conn);
+    ck_assert_int_eq(pthread_join(other, &conn), 0);
+    give_back(pool, conn);
+    wait_until(pglendd_count(daemon_, "idle") == 2, 5);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_strict");
@@ -613,5 +668,6 @@ int main(void)
     tcase_add_test(tc, a_request_for_which_there_was_no_room_is_sent_again);
     tcase_add_test(tc, a_request_that_a_supervisor_died_with_is_asked_again);
     tcase_add_test(tc, an_answer_that_comes_too_late_is_given_back);
+    tcase_add_test(tc, an_answer_to_a_request_that_was_given_up_is_nobodys);
     return harness_main(suite);
 }

@@ -77,7 +77,10 @@ inline give_up_waiting()
     :: tie[me] == OPEN && IS_SET(sent, me) -> up[me]!GIVE_UP, call[me], 0
     :: else
     fi;
-    wait_is_over()
+    if
+    :: RIGHT(27) -> wait_is_over()
+    :: !RIGHT(27)
+    fi
 }
 
 inline put_away()

@@ -90,6 +90,7 @@ mistakes='
 24 strict 2x1 CRASHES=1         a release that nobody reads hangs up on whom another thread has greeted
 25 strict 2x1 FULLS=1           a request for which there was no room is not sent again
 26 strict 2x1 DROPS=1           what is held by one who is shut out is lent on
+27 strict 2x1 LEAVES=1          an answer is taken to what was given up
 '
 
 # The verifier of MODEL, SIZE, BUDGETS and MISTAKE, in a directory of that name. Optimised it takes a minute to compile,
