@@ -126,8 +126,7 @@ static void end_lease(struct backend *b, uint64_t word, enum wire_left left)
 static void tell(struct worker *w, struct backend *b, uint64_t word)
 {
     b->unsent = false;
-    if (b->waited)
-        lend_await_taken(b);
+    lend_await_taken(b, b->waited);
     b->untaken = b->waited ? clock_ns() : 0;
     if (lend_send(w, b, b->serial, word, b->waited) == 0)
         return;
@@ -405,12 +404,22 @@ void grant_sweep(struct pool *pool)
     }
 }
 
-/* Requests that a predecessor had are asked anew. */
+/*
+ * Requests that a predecessor had are asked anew. What it sent to one who waited, and who is stopped, is as little taken
+ * as before; where relays stand between, nobody can tell.
+ */
 void grant_recover(struct pool *pool)
 {
     const struct segment *s = &pool->segment;
     uint32_t used = borrowers_used(s);
 
+    for (uint32_t i = 0; i < s->slots; i++) {
+        struct backend *b = &pool->backend[i];
+
+        if (b->phase == BACKEND_LENDABLE && word_state(slot_word(s, i)) == SLOT_LEASED && !backend_is_base(b) &&
+            !lend_is_taken(b))
+            b->untaken = clock_ns();
+    }
     for (uint32_t b = 0; b < used; b++)
         if (wait_state(atomic_load(&s->borrower[b].wait)) != WAIT_NONE)
             leave_queue(pool, b);

@@ -133,11 +133,14 @@ static int lend_own_socket(struct backend *b)
     return 0;
 }
 
-/* Without a relay each lease has the same open file. */
-void lend_await_taken(struct backend *b)
+/*
+ * Without a relay each lease has the same open file. What was not waited for, nobody says is taken: it counts as that, so
+ * that another supervisor can tell.
+ */
+void lend_await_taken(struct backend *b, bool waited)
 {
     if (!backend_is_base(b))
-        (void)fcntl(b->fd, F_SETFL, O_NONBLOCK);
+        (void)fcntl(b->fd, F_SETFL, waited ? O_NONBLOCK : O_NONBLOCK | LEASE_TAKEN);
 }
 
 bool lend_is_taken(const struct backend *b)

@@ -425,7 +425,8 @@ bool position_take(struct position *p, const unsigned char *bytes, size_t length
 
 /* lend.c: a socket goes to a worker that the slot's word names */
 int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t word, bool waited);
-void lend_await_taken(struct backend *b);    /* what is sent next is to be LEASE_TAKEN ... */
+/* What is sent next is to be LEASE_TAKEN, if its borrower WAITED for it ... */
+void lend_await_taken(struct backend *b, bool waited);
 bool lend_is_taken(const struct backend *b); /* ... and is */
 void lend_cut(struct backend *b);            /* the lease is over: its own socket, if it had one, is dead */
 /* Make the socket of the lease to come; the relay gets it behind LENGTH bytes for the server. False: neither is sent. */
