@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * live_crash_daemon_test.c - supervisor and keeper are killed, or stopped for a while, at each system call on their way
- * through grant, reclaim, a dead waiter, a new login and reload, and the supervisor at each instruction of client/lease.c
- * too, in strict isolation also of daemon/grant.c and lend.c. crash/crash.h tells how.
+ * through grant, reclaim, a dead waiter, a new login, reload and sweep, and the supervisor at each instruction of
+ * client/lease.c too, in strict isolation also of daemon/grant.c and lend.c. crash/crash.h tells how.
  *
  * The hard thing: both serve many things in one loop, so a script is what happens in a bounded time while an actor, a
  * process beside them, does its part; not everything happens at the same place each time.
@@ -16,7 +16,8 @@
 #include <unistd.h>
 
 #define LIMIT_MS 400U
-#define STEPS_MS 800U /* where it is single-stepped */
+#define STEPS_MS 800U  /* where it is single-stepped */
+#define SWEEP_MS 1300U /* with a sweep in it */
 #define STOP_MS  50U
 #define START_MS 1000U /* a supervisor that died has a successor */
 
@@ -71,13 +72,83 @@ static bool raise_curtain(struct scene *scene, struct actor *actor, const struct
     return true;
 }
 
-static bool ends_well(struct actor *actor)
+/* UNSERVED: the keeper was killed, and nobody serves. */
+static bool ends_well(struct actor *actor, bool unserved)
 {
     int status;
 
     if (!actor_ends(actor, &status))
         return false;
-    return status == actor->act->status || fails(actor->scene, "I4: the actor ended with status", status);
+    return status == actor->act->status || (unserved && status == ACTOR_UNSERVED) ||
+           fails(actor->scene, "I4: the actor ended with status", status);
+}
+
+static bool followed(struct scene *scene, const struct act *act)
+{
+    return act->followed == NULL || scene_comes_true(scene, act->followed, 5);
+}
+
+static unsigned limit_of(const struct part *part, unsigned otherwise)
+{
+    return part->act->oversleeps ? SWEEP_MS : otherwise;
+}
+
+/*
+ * While it stands still a mate that has a slot gives it back, and it borrows: in shared isolation without the supervisor,
+ * where a slot is idle that the mate has had before; otherwise as soon as that goes on.
+ */
+static bool others_go_on(struct scene *scene, const struct act *act, struct tracee *tracee)
+{
+    bool alone = act->spares && !scene->strict, ok = true;
+
+    if (act->crowded) {
+        mate_tell(&scene->mate[1], MATE_RELEASE);
+        ok = scene_hear(scene, 1);
+    }
+    mate_tell(&scene->mate[1], MATE_ACQUIRE);
+    if (alone)
+        ok = scene_hear(scene, 1) && ok;
+    else
+        harness_sleep_ms(STOP_MS);
+    tracee_free(tracee, false);
+    if (!alone)
+        ok = scene_hear(scene, 1) && ok;
+    if (act->crowded)
+        return ok;
+    mate_tell(&scene->mate[1], MATE_RELEASE);
+    return scene_hear(scene, 1) && ok;
+}
+
+/* The tracee has been killed, or stopped for a while, or neither: and the actor has done its part. */
+static bool supervisor_hit(struct scene *scene, struct actor *actor, struct tracee *tracee, bool killed, bool stopped)
+{
+    bool ok = true;
+
+    if (stopped)
+        ok = others_go_on(scene, actor->act, tracee);
+    else
+        tracee_free(tracee, killed);
+    if (!actor->act->oversleeps)
+        scene_expect_back(scene, killed ? START_MS + RECLAIM_MS : RECLAIM_MS);
+    ok = (!killed || succeed(scene, SUPERVISOR)) && ok;
+    return ends_well(actor, false) && ok;
+}
+
+static bool keeper_hit(struct scene *scene, struct actor *actor, struct tracee *tracee, bool killed, bool stopped)
+{
+    bool ok;
+
+    if (stopped)
+        harness_sleep_ms(STOP_MS);
+    if (stopped)
+        scene_expect_back(scene, RECLAIM_MS);
+    if (!killed)
+        tracee_free(tracee, false);
+    ok = ends_well(actor, killed);
+    ok = (!killed || succeed(scene, KEEPER)) && ok;
+    if (killed)
+        tracee_free(tracee, false);
+    return ok;
 }
 
 static bool attempt(struct scene *scene, const struct script *script, const struct point *point, enum fault fault,
@@ -86,29 +157,18 @@ static bool attempt(struct scene *scene, const struct script *script, const stru
     const struct part *part = script->parameters;
     struct tracee tracee;
     struct actor actor;
-    bool killed, ok;
+    bool killed, stopped, ok;
 
     if (!raise_curtain(scene, &actor, part, &tracee))
         return false;
-    *reached = tracee_run(&tracee, point, LIMIT_MS) == REACHED;
-    if (*reached && fault == STOP)
-        harness_sleep_ms(STOP_MS);
+    *reached = tracee_run(&tracee, point, limit_of(part, LIMIT_MS)) == REACHED;
     killed = *reached && fault == KILL;
-    if (*reached && !(killed && part->target == KEEPER))
-        scene_expect_back(scene, killed ? START_MS + RECLAIM_MS : RECLAIM_MS);
-    if (part->target == KEEPER) {
-        if (!killed)
-            tracee_free(&tracee, false);
-        ok = ends_well(&actor);
-        ok = (!killed || succeed(scene, KEEPER)) && ok;
-        if (killed)
-            tracee_free(&tracee, false);
-    } else {
-        tracee_free(&tracee, killed);
-        ok = !killed || succeed(scene, SUPERVISOR);
-        ok = ends_well(&actor) && ok;
-    }
-    return ok && scene_holds(scene);
+    stopped = *reached && fault == STOP;
+    if (part->target == SUPERVISOR)
+        ok = supervisor_hit(scene, &actor, &tracee, killed, stopped);
+    else
+        ok = keeper_hit(scene, &actor, &tracee, killed, stopped);
+    return ok && followed(scene, part->act) && scene_holds(scene);
 }
 
 static void record(struct scene *scene, const struct script *script, struct trace *trace)
@@ -117,14 +177,15 @@ static void record(struct scene *scene, const struct script *script, struct trac
     struct tracee tracee;
     struct actor actor;
 
-    scene_await_sweep(scene);
+    if (!part->act->oversleeps)
+        scene_await_sweep(scene);
     ck_assert_msg(raise_curtain(scene, &actor, part, &tracee), "%s", scene->why);
     if (part->kind == INSTRUCTION)
-        ck_assert_int_eq(tracee_record(&tracee, trace, STEPS_MS), TIME_UP);
+        ck_assert_int_eq(tracee_record(&tracee, trace, limit_of(part, STEPS_MS)), TIME_UP);
     else
-        ck_assert_int_eq(tracee_record_calls(&tracee, trace, LIMIT_MS), TIME_UP);
+        ck_assert_int_eq(tracee_record_calls(&tracee, trace, limit_of(part, LIMIT_MS)), TIME_UP);
     tracee_free(&tracee, false);
-    ck_assert_msg(ends_well(&actor) && scene_holds(scene), "%s", scene->why);
+    ck_assert_msg(ends_well(&actor, false) && followed(scene, part->act) && scene_holds(scene), "%s", scene->why);
 }
 
 /* ---- campaigns ---- */
@@ -134,6 +195,7 @@ static const struct part parts[] = {
     {&act_reclaim, SUPERVISOR, SYSTEM_CALL}, {&act_reclaim, SUPERVISOR, INSTRUCTION},
     {&act_waiter, SUPERVISOR, SYSTEM_CALL},  {&act_waiter, SUPERVISOR, INSTRUCTION},
     {&act_login, SUPERVISOR, SYSTEM_CALL},   {&act_login, SUPERVISOR, INSTRUCTION},
+    {&act_sweep, SUPERVISOR, SYSTEM_CALL},   {&act_sweep, SUPERVISOR, INSTRUCTION},
     {&act_reload, SUPERVISOR, SYSTEM_CALL},
 };
 static const struct script supervisor_scripts[] = {
@@ -141,14 +203,19 @@ static const struct script supervisor_scripts[] = {
     {"reclaim", true, &parts[2]},     {"reclaim, instructions", true, &parts[3]},
     {"dead waiter", true, &parts[4]}, {"dead waiter, instructions", true, &parts[5]},
     {"login", true, &parts[6]},       {"login, instructions", true, &parts[7]},
-    {"reload", true, &parts[8]},
+    {"sweep", true, &parts[8]},       {"sweep, instructions", true, &parts[9]},
+    {"reload", true, &parts[10]},
 };
-static const struct part keeper_parts[] = {
-    {&act_reclaim, KEEPER, SYSTEM_CALL}, {&act_login, KEEPER, SYSTEM_CALL}, {&act_reload, KEEPER, SYSTEM_CALL}};
+/* In a grant the keeper has a part where a new worker comes: it says which program that runs. */
+static const struct part keeper_parts[] = {{&act_grant, KEEPER, SYSTEM_CALL},
+                                           {&act_reclaim, KEEPER, SYSTEM_CALL},
+                                           {&act_login, KEEPER, SYSTEM_CALL},
+                                           {&act_reload, KEEPER, SYSTEM_CALL}};
 static const struct script keeper_scripts[] = {
-    {"reclaim", true, &keeper_parts[0]},
-    {"login", true, &keeper_parts[1]},
-    {"reload", true, &keeper_parts[2]},
+    {"grant", true, &keeper_parts[0]},
+    {"reclaim", true, &keeper_parts[1]},
+    {"login", true, &keeper_parts[2]},
+    {"reload", true, &keeper_parts[3]},
 };
 static const struct script lease_scripts[] = {
     {"grant", true, &parts[0]},

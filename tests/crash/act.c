@@ -25,15 +25,19 @@ static int acquire(const struct scene *scene)
 {
     pool = pglend_open(scene->daemon->runtime_dir, "clinic");
     conn = pglend_acquire(pool, 20000);
-    return conn != NULL ? 0 : 1;
+    if (conn == NULL)
+        return pglend_errcode(pool) == PGLEND_NO_SUPERVISOR ? ACTOR_UNSERVED : 1;
+    return 0;
 }
 
 static int borrow(const struct scene *scene)
 {
     char text[16];
 
-    if (acquire(scene) != 0)
-        return 1;
+    int status = acquire(scene);
+
+    if (status != 0)
+        return status;
     (void)query(conn, "select 1", text, sizeof text);
     if (pglend_release(pool, conn) != PGLEND_OK)
         return 2;
@@ -90,18 +94,92 @@ static int end_a_session(const struct scene *scene)
     return 0;
 }
 
+static unsigned timeout_of(const struct scene *scene)
+{
+    return 20 + scene->reloads % 2;
+}
+
+/* Another policy for the workers; and another setting, so that all sessions are replaced. */
+static int configure(const struct scene *scene)
+{
+    char overrides[sizeof scene->overrides + 200];
+    const char *rest = strchr(scene->overrides, '{') + 1;
+
+    (void)snprintf(overrides, sizeof overrides,
+                   "{'defaults': {'acquire_timeout': '%us', 'database': {'settings': {'work_mem': '%uMB'}}}, %s",
+                   timeout_of(scene), timeout_of(scene), rest);
+    pglendd_configure(scene->daemon, harness_server(), overrides);
+    return 0;
+}
+
 static int reload(const struct scene *scene)
 {
     (void)kill(scene->daemon->pid, SIGHUP);
     return 0;
 }
 
-const struct act act_grant = {nothing, borrow, 0, false};
-const struct act act_reclaim = {acquire, die_with_it, SIGKILL, false};
-const struct act act_waiter = {nothing, die_waiting, SIGALRM, true};
-const struct act act_login = {prepare_superuser, end_a_session, 0, false};
-const struct act act_reload = {nothing, reload, 0, false};
-const struct act act_use = {nothing, use_all, 0, false};
+static bool is_reloaded(struct scene *scene)
+{
+    struct policy policy = {0};
+    uint32_t seq;
+
+    if (segment_get_policy(&scene->segment, &policy, &seq) && policy.acquire_timeout_ms == 1000 * timeout_of(scene))
+        return true;
+    (void)snprintf(scene->why, sizeof scene->why, "I4: acquire_timeout is %u ms, not %u s, after a reload",
+                   (unsigned)policy.acquire_timeout_ms, timeout_of(scene));
+    return false;
+}
+
+const struct act act_grant = {.prepare = nothing, .play = borrow, .spares = true};
+const struct act act_reclaim = {.prepare = acquire, .play = die_with_it, .status = SIGKILL, .spares = true};
+const struct act act_waiter = {.prepare = nothing, .play = die_waiting, .status = SIGALRM, .crowded = true};
+const struct act act_login = {.prepare = prepare_superuser, .play = end_a_session};
+const struct act act_sweep = {.prepare = nothing, .play = borrow, .crowded = true, .oversleeps = true, .spares = true};
+const struct act act_reload = {.prepare = configure, .play = reload, .followed = is_reloaded};
+const struct act act_use = {.prepare = nothing, .play = use_all};
+
+/* ---- one that oversleeps ---- */
+
+static int knock(void *argument, int sock)
+{
+    const struct scene *scene = argument;
+
+    (void)sock;
+    pool = pglend_open(scene->daemon->runtime_dir, "clinic");
+    (void)pglend_acquire(pool, 0); /* it is a worker now, and its end brings a sweep */
+    pglend_close(pool);
+    return 0;
+}
+
+/*
+ * It is stopped, has been granted a slot, and a sweep has seen that; then the periodic ones: of two, the second comes
+ * more than a second after that, and takes the slot back. Returns after the first.
+ */
+static bool oversleep(struct actor *actor)
+{
+    struct scene *scene = actor->scene;
+
+    say(actor->process.sock, 'g');
+    wait_until(somebody_waits_in(&scene->segment), 10);
+    (void)kill(actor->process.pid, SIGSTOP);
+    mate_tell(&scene->mate[0], MATE_RELEASE);
+    if (!scene_hear(scene, 0))
+        return false;
+    in_worker(knock, scene, 20);
+    scene_await_sweep(scene);
+    return true;
+}
+
+/* Another gets the slot, while it still sleeps; then it may go on. */
+static bool wake_up(struct actor *actor)
+{
+    bool served;
+
+    mate_tell(&actor->scene->mate[0], MATE_ACQUIRE);
+    served = scene_hear(actor->scene, 0);
+    (void)kill(actor->process.pid, SIGCONT);
+    return served && scene_mates(actor->scene, MATE_RELEASE);
+}
 
 /* ---- the actor ---- */
 
@@ -118,8 +196,10 @@ static int work(void *argument, int sock)
 bool actor_start(struct actor *actor, const struct act *act, struct scene *scene)
 {
     *actor = (struct actor){.scene = scene, .act = act};
+    scene->reloads++;
     worker_fork(&actor->process, work, actor);
-    if (hear(actor->process.sock, 30) == 'r' && (!act->crowded || scene_mates(scene, MATE_ACQUIRE)))
+    if (hear(actor->process.sock, 30) == 'r' && (!act->crowded || scene_mates(scene, MATE_ACQUIRE)) &&
+        (!act->oversleeps || oversleep(actor)))
         return true;
     (void)snprintf(scene->why, sizeof scene->why, "I4: the actor could not begin");
     worker_kill(&actor->process, SIGKILL);
@@ -128,14 +208,17 @@ bool actor_start(struct actor *actor, const struct act *act, struct scene *scene
 
 void actor_go(struct actor *actor)
 {
-    say(actor->process.sock, 'g');
+    if (!actor->act->oversleeps)
+        say(actor->process.sock, 'g');
 }
 
 bool actor_ends(struct actor *actor, int *status)
 {
+    const struct act *act = actor->act;
     struct scene *scene = actor->scene;
+    bool ok = !act->oversleeps || wake_up(actor);
     int code = worker_wait(&actor->process, 40);
 
     *status = code > 128 ? code - 128 : code;
-    return !actor->act->crowded || scene_mates(scene, MATE_RELEASE);
+    return ok && (!act->crowded || act->oversleeps || scene_mates(scene, MATE_RELEASE));
 }

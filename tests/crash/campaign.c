@@ -19,7 +19,7 @@
 #define FAILURES_MAX   5 /* of a lane: then it gives up */
 #define LANES_MAX      16
 #define POINTS_MAX     (1 << 17) /* of a script */
-#define RECORDINGS     2
+#define RECORDINGS     2         /* where all points are tried */
 #define RECORD_SECONDS 120
 /* A busy machine makes slots late now and then, a defect makes them late each time; and no two runs are quite the same. */
 #define TRIES 5
@@ -166,7 +166,7 @@ static bool run_script(const struct lane *lane, struct scene *scene, const struc
 static void record_script(const struct campaign *c, struct scene *scene, const struct script *script,
                           struct tally *tally)
 {
-    for (unsigned i = 0; i < RECORDINGS; i++) {
+    for (unsigned i = 0; i < (seconds_each() > 0 ? 1 : RECORDINGS); i++) {
         struct trace trace = {0};
 
         c->record(scene, script, &trace);
@@ -230,7 +230,7 @@ static void run_lanes(const struct campaign *campaign)
     struct tally *tally = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     struct worker_process worker[LANES_MAX];
     struct lane lane[LANES_MAX];
-    unsigned lanes = (unsigned)setting("CRASH_LANES", 2);
+    unsigned lanes = (unsigned)setting("CRASH_LANES", 4);
     uint64_t start = harness_now_ms();
     bool good = true;
 

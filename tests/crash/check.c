@@ -272,11 +272,13 @@ bool scene_serves(struct scene *scene)
 
 /* ---- begin and end ---- */
 
-/* Twice: what the first round leaves open on purpose, in caches, is part of the baseline. */
+/* What the first round leaves open on purpose, in caches, is part of the baseline. */
 static void take_baseline(struct scene *scene)
 {
-    ck_assert_msg(scene_mates(scene, MATE_ACQUIRE), "%s", scene->why);
-    ck_assert_msg(scene_mates(scene, MATE_RELEASE), "%s", scene->why);
+    for (int m = 0; m < MATES; m++) {
+        mate_tell(&scene->mate[m], MATE_TOUR);
+        ck_assert_msg(scene_hear(scene, m), "%s", scene->why);
+    }
     ck_assert_msg(scene_comes_true(scene, words_are_at_rest, SETTLED), "%s", scene->why);
     harness_sleep_ms(50);
     scene->supervisor = pglendd_process(scene->daemon, "supervisor");
@@ -287,20 +289,21 @@ static void take_baseline(struct scene *scene)
 
 void scene_open(struct scene *scene, const struct campaign *campaign)
 {
-    char overrides[1500], audit[400] = "";
+    char audit[400] = "";
 
     *scene = (struct scene){0};
     if (campaign->audited)
         trail_begin(audit, sizeof audit, campaign->trail);
+    scene->strict = campaign->strict;
     scene->exact = campaign->audited && campaign->strict;
     /* Tells its sessions from those of others on the same server. */
     (void)snprintf(scene->name, sizeof scene->name, "scene %d", (int)getpid());
-    (void)snprintf(overrides, sizeof overrides,
+    (void)snprintf(scene->overrides, sizeof scene->overrides,
                    "{'pools': {'clinic': {'database': {'application_name': '%s'%s},"
                    " 'isolation': '%s', 'size': {'min': %d, 'max': %d, 'limit': 4}%s}}%s}",
                    scene->name, campaign->database != NULL ? campaign->database : "",
                    campaign->strict ? "strict" : "shared", MATES, MATES, campaign->pool, audit);
-    scene->daemon = pglendd_start(harness_server(), overrides);
+    scene->daemon = pglendd_start(harness_server(), scene->overrides);
     scene->superuser = postgres_connect(harness_server(), "postgres");
     wait_until(pglendd_count(scene->daemon, "idle") == MATES, 10);
     scene_map(scene->daemon, &scene->segment);

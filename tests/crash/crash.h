@@ -103,6 +103,7 @@ struct mate_answer {
 enum mate_command {
     MATE_ACQUIRE = 'a',
     MATE_RELEASE = 'r',
+    MATE_TOUR = 't', /* hold all slots at once, and give them back: their descriptors are known from then on */
     MATE_RELEASE_WHEN_WANTED = 'w' /* as soon as somebody waits, or the next command comes */
 };
 
@@ -127,8 +128,11 @@ struct scene {
     struct segment segment;
     struct mate mate[MATES];
     struct mate_answer answer[MATES];
+    char overrides[1500]; /* of its configuration; a reload is to bring acquire_timeout of RELOADS */
+    unsigned reloads;
     PGconn *superuser; /* past pglend */
-    bool exact;        /* the trail has been written by the supervisor alone: strict isolation */
+    bool strict;
+    bool exact; /* the trail has been written by the supervisor alone: strict isolation */
     size_t supervisor_descriptors, keeper_descriptors;
     uint64_t since_ms;  /* when the slots' time to serve again began */
     unsigned within_ms; /* what it is; 0: none is measured */
@@ -165,13 +169,21 @@ bool scene_serves(struct scene *scene);
 struct act {
     int (*prepare)(const struct scene *scene);
     int (*play)(const struct scene *scene);
-    int status;   /* of the process, or its signal: what must come out */
-    bool crowded; /* the mates hold all slots meanwhile */
+    int status;      /* of the process, or its signal: what must come out */
+    bool crowded;    /* the mates hold all slots meanwhile */
+    bool oversleeps; /* it is stopped as it waits, and does not come for what it is granted */
+    bool spares;     /* of the slots that are not the mates' one stays idle, with the session that it has */
+    bool (*followed)(struct scene *scene); /* what must come true in the end; NULL: nothing */
 };
-/* A new worker borrows; one dies with a lease; one dies waiting; a session ends; the configuration is read again. */
-extern const struct act act_grant, act_reclaim, act_waiter, act_login, act_reload;
+/*
+ * A new worker borrows; one dies with a lease; one dies waiting; a session ends; the configuration is another one; a
+ * sweep takes back what nobody came for.
+ */
+extern const struct act act_grant, act_reclaim, act_waiter, act_login, act_reload, act_sweep;
 /* Every session is used, and whatever becomes of that given back. */
 extern const struct act act_use;
+
+#define ACTOR_UNSERVED 3 /* its status where there is no supervisor */
 
 struct actor {
     struct scene *scene;
@@ -223,7 +235,7 @@ struct campaign {
 
 /*
  * $CRASH_SECONDS (0.2) for each script, 0: until all points have been tried; of these, each $CRASH_EVERY-th (1), in
- * $CRASH_LANES (2) lanes; $CRASH_ONLY: part of the names of the scripts to try. Prints what was tried; fails the test if a point failed, or none was reached.
+ * $CRASH_LANES (4) lanes; $CRASH_ONLY: part of the names of the scripts to try. Prints what was tried; fails the test if a point failed, or none was reached.
  */
 void campaign_run(const struct campaign *campaign);
 /* As harness_main(); prints the totals of the program's campaigns at the end. */

@@ -56,6 +56,18 @@ static void release(struct mate_state *state, struct mate_answer *answer)
     state->conn = NULL;
 }
 
+static void tour(const struct mate_state *state, struct mate_answer *answer)
+{
+    PGconn *lent[MATES] = {NULL};
+
+    for (int i = 0; i < MATES; i++)
+        if ((lent[i] = pglend_acquire(state->pool, MATE_SECONDS * 1000)) == NULL)
+            answer->status = (int)pglend_errcode(state->pool);
+    for (int i = 0; i < MATES; i++)
+        if (lent[i] != NULL)
+            (void)pglend_release(state->pool, lent[i]);
+}
+
 /* As soon as somebody waits, or SOCK has another command. */
 static void release_when_wanted(struct mate_state *state, int sock, struct mate_answer *answer)
 {
@@ -83,6 +95,9 @@ static int mate_work(void *argument, int sock)
             break;
         case MATE_RELEASE:
             release(&state, &answer);
+            break;
+        case MATE_TOUR:
+            tour(&state, &answer);
             break;
         case MATE_RELEASE_WHEN_WANTED:
             release_when_wanted(&state, sock, &answer);
