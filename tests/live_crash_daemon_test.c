@@ -144,8 +144,8 @@ static bool keeper_hit(struct scene *scene, struct actor *actor, struct tracee *
         scene_expect_back(scene, RECLAIM_MS);
     if (!killed)
         tracee_free(tracee, false);
-    ok = ends_well(actor, killed);
-    ok = (!killed || succeed(scene, KEEPER)) && ok;
+    ok = !killed || succeed(scene, KEEPER);
+    ok = ends_well(actor, killed) && ok;
     if (killed)
         tracee_free(tracee, false);
     return ok;

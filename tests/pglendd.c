@@ -265,11 +265,11 @@ static int shared_memory(const struct pglendd *d, bool remove)
 
 static bool all_gone(const pid_t *process, size_t count)
 {
-    while (waitpid(-1, NULL, WNOHANG) > 0)
-        continue;
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
+        (void)waitpid(process[i], NULL, WNOHANG); /* it may be this process's by now; others the test waits for */
         if (process_state(process[i]) != 0)
             return false;
+    }
     return true;
 }
 
