@@ -71,7 +71,7 @@ static bool receive(int sock, union wire_message *message, int *fd, uint64_t unt
         }
         if (ready != 0 && errno != EAGAIN && errno != EINTR)
             return false;
-        if (ready == 0 && left == 0) {
+        if (left == 0) {
             errno = ETIMEDOUT;
             return false;
         }
