@@ -214,9 +214,9 @@ check-model-small:
 	@CC='$(CC)' tests/model/run.sh small
 	@CC='$(CC)' tests/model/replay.sh 100
 
-# make check with more rounds of what is left to chance, then every campaign; about three hours.
+# make check with more rounds of what is left to chance, then every campaign, the analyzers and the coverage; about three hours.
 CAMPAIGNS = check-tls check-strict check-wire check-bulk check-audit check-tsan check-model fuzz soak check-faults check-crash \
-            check-valgrind check-steady
+            check-valgrind check-steady lint coverage
 check-all: all
 	@failed=; \
 	echo "== make check"; PGLEND_TEST_ROUNDS=$${PGLEND_TEST_ROUNDS:-10} $(MAKE) --no-print-directory check || failed=" check"; \
