@@ -93,6 +93,7 @@ static pglend_status hear_welcome(const pglend *p, int sock, uint64_t until, uin
     union wire_message message;
 
     *silent = false;
+    message.header.version = 0;
     if (!receive(sock, &message, segment_fd, until)) {
         *silent = errno == ETIMEDOUT;
         if (errno == EPROTONOSUPPORT)
