@@ -171,6 +171,8 @@ START_TEST(who_may_not_is_told)
     ck_assert_int_eq(cli("shutdown", true), 4);
     ck_assert_ptr_nonnull(strstr(said, "control"));
     ck_assert_int_eq(cli("check clinic", true), 0); /* it may borrow */
+    ck_assert_int_eq(cli("--runtime-dir /root status", true), 4);
+    ck_assert_ptr_nonnull(strstr(said, "may not connect to /root/admin.sock"));
     pglendd_stop(daemon_);
 }
 END_TEST
@@ -182,7 +184,8 @@ START_TEST(every_wait_ends)
         {"--timeout 0.3 check clinic", 3, "did not answer"},
     };
     static const struct row busy[] = {{"--timeout 0.3 check clinic", 5, "1 leased"}};
-    pid_t supervisor;
+    static const struct row silent[] = {{"--timeout 0.3 check clinic", 5, "did not answer `select 1` in time"}};
+    pid_t supervisor, backend;
     pglend *pool;
     PGconn *conn;
 
@@ -195,7 +198,14 @@ START_TEST(every_wait_ends)
     ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
     RUN(stopped);
     ck_assert_int_eq(kill(supervisor, SIGCONT), 0);
+    backend = PQbackendPID(conn);
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000)); /* with the reset's answer */
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    harness_sleep_ms(200);
+    ck_assert_int_eq(kill(backend, SIGSTOP), 0);
+    RUN(silent);
+    ck_assert_int_eq(kill(backend, SIGCONT), 0);
     pglend_close(pool);
     pglendd_stop(daemon_);
 }

@@ -60,6 +60,13 @@ static const struct {
     {"$pglend audit", 2, ""},
     {"$pglend audit frobnicate", 2, "frobnicate"},
     {"$pglend audit head --key k trail", 2, "--key"},
+    {"$pglend export --help", 0, "usage: pglend export"},
+    {"$pglend export --listne x", 2, "--listne"},
+    {"$pglend export more", 2, "export takes no argument: \"more\""},
+    {"$pglend export --user nobody.of.this.name", 1, "there is no such user here"},
+    {"cp $pglend . && ./pglend export", 1, "cannot run "},
+    {"ln -s admin.sock admin.sock; $pglend --runtime-dir $PWD status", 1, "cannot connect to "},
+    {"$pglend --runtime-dir $PWD check $(printf x%.0s {1..64})", 1, "cannot use pool name"},
 };
 
 /* Exit status; what it says on both outputs in TEXT. */
