@@ -99,7 +99,7 @@ void position_ask_along(struct position *p, struct pg_buffer *out)
     size_t begun = pg_begin(out, 'P');
 
     p->tail_length = 0;
-    random_bytes(types + 2, 4 * NONCE_TYPES);
+    random_bytes(types + 2, sizeof types - 2);
     for (size_t i = 0; i < NONCE_TYPES; i++)
         types[2 + 4 * i] |= 0x80;
     pg_string(out, "");

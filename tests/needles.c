@@ -229,6 +229,7 @@ int lease_and_stay(void *role, int sock)
 
 void nowhere_in_relays(const struct pglendd *d, int expected)
 {
+    const char *sanitize = getenv("SANITIZE");
     int relays = 0;
 
     for (int i = 0; i < NEEDLE_LEASES; i++) {
@@ -240,7 +241,7 @@ void nowhere_in_relays(const struct pglendd *d, int expected)
         if (relay == 0)
             continue;
         /* AddressSanitizer keeps what is freed, out of the program's reach: there is no wiping of that. */
-        if (getenv("SANITIZE") == NULL || *getenv("SANITIZE") == '\0')
+        if (sanitize == NULL || *sanitize == '\0')
             nowhere_in_process(relay);
         relays++;
     }
