@@ -199,6 +199,7 @@ $(describe_machine "make bench BENCH_RESULTS=tests/bench/RESULTS.md")
 $(race_table)
 
 PgBouncer before 1.21 has no prepared statements in transaction mode.
+What stands in the way where a goal is missed: LIMITS.md.
 $(plots)
 
 ## Cycles, crowds, deaths, CPU and memory
