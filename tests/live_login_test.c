@@ -441,6 +441,8 @@ START_TEST(back_off)
     int before = server_said(harness_server(), words), tries;
     struct pglendd *d;
 
+    if (postgres_certificate() != NULL)
+        return; /* only over the Unix socket may somebody ask for a database that is none */
     d = pglendd_start(harness_server(), "{'pools': {'clinic': {'database': {'dbname': 'nowhere', 'user': 'postgres'}, "
                                         "'size': {'min': 1}}}}");
     wait_until(pglendd_logged(d, words), 5);
@@ -535,6 +537,8 @@ START_TEST(encrypted_connection_is_lent)
     struct pglendd *d;
     char database[256];
 
+    if (postgres_certificate() != NULL)
+        return; /* each session of this program is encrypted, and it has a certificate already */
     make_certificate();
     turn_tls(true);
     overrides[0] = '\0';
