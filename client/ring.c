@@ -60,6 +60,21 @@ bool ring_put(const struct segment *s, const struct ring_entry *event)
     return false;
 }
 
+bool ring_last(const struct segment *s, struct ring_entry *event)
+{
+    uint64_t claimed = atomic_load_explicit(&s->header->ring_claimed, memory_order_relaxed);
+    const struct ring_entry *entry;
+
+    if (claimed == 0)
+        return false;
+    entry = &s->ring[(claimed - 1) % s->records];
+    if (atomic_load_explicit(&entry->stamp, memory_order_acquire) != stamp(claimed - 1, RING_READY))
+        return false;
+    memcpy((char *)event + sizeof event->stamp, (const char *)entry + sizeof entry->stamp,
+           sizeof *event - sizeof event->stamp);
+    return true;
+}
+
 void ring_reader_begin(struct ring_reader *reader, const struct segment *s)
 {
     *reader = (struct ring_reader){.next = atomic_load_explicit(&s->header->ring_drained, memory_order_relaxed)};

@@ -112,10 +112,9 @@ static void record(struct audit_trail *t, const struct pool_ring *r, const struc
         enum audit_event event;
         const char *outcome;
     } row[RING_KINDS] = {
-        [RING_BEGIN] = {AUDIT_LEASE_BEGIN, NULL},
-        [RING_END] = {AUDIT_LEASE_END, "kept"},
-        [RING_BROKEN] = {AUDIT_LEASE_END, "replaced"},
-        [RING_REFUSED] = {AUDIT_LEASE_REFUSED, NULL},
+        [RING_BEGIN] = {AUDIT_LEASE_BEGIN, NULL},         [RING_END] = {AUDIT_LEASE_END, "kept"},
+        [RING_BROKEN] = {AUDIT_LEASE_END, "replaced"},    [RING_REFUSED] = {AUDIT_LEASE_REFUSED, NULL},
+        [RING_RECLAIMED] = {AUDIT_LEASE_RECLAIMED, NULL},
     };
     struct audit_values values = {0};
     char lease[NAME_FIELD + 40], executable[EXECUTABLE_MAX];
@@ -133,8 +132,10 @@ static void record(struct audit_trail *t, const struct pool_ring *r, const struc
     audit_set_flag(&values, AUDIT_FIELD_ATTESTED, r->attested);
     if (row[e->kind].event == AUDIT_LEASE_END)
         set_time(&values, AUDIT_FIELD_DURATION, e->duration_us);
-    else
+    else if (e->kind != RING_RECLAIMED)
         set_time(&values, AUDIT_FIELD_WAIT, e->wait_us);
+    else
+        audit_set_text(&values, AUDIT_FIELD_REASON, "its worker has ended");
     if (e->kind == RING_REFUSED)
         audit_set_text(&values, AUDIT_FIELD_OUTCOME, pglend_status_name((pglend_status)e->status));
     else if (row[e->kind].outcome != NULL)

@@ -105,21 +105,37 @@ static uint64_t with_grace(const struct pool *pool, uint64_t until, uint64_t now
 
 /* ---- begin and end ---- */
 
-/* The lease that WORD, of B's slot, says is over. LEFT: how its borrower says that it left the session. */
-static void end_lease(struct backend *b, uint64_t word, enum wire_left left)
+/* B's slot is its borrower's no more, who left the session as LEFT says. */
+static void let_go(struct backend *b, uint64_t word, enum wire_left left)
 {
     const struct segment *s = &b->pool->segment;
 
-    stats_lease_ended(b);
-    lease_record_end(b, word, left == LEFT_BROKEN);
-    if (left == LEFT_BROKEN)
-        stats_count(s, STATS_DISCARDED);
     (void)lease_surrender(s, word_borrower(word), b->slot, left == LEFT_BROKEN ? SLOT_BROKEN : 0);
     borrower_free(s, word_borrower(word));
     b->untaken = 0;
     b->unsent = false;
     b->left_at_rest = left == LEFT_AT_REST;
     backend_returned(b, word_flags(slot_word(s, b->slot)));
+}
+
+/* The lease that WORD, of B's slot, says is over. LEFT: how its borrower says that it left the session. */
+static void end_lease(struct backend *b, uint64_t word, enum wire_left left)
+{
+    stats_lease_ended(b);
+    lease_record_end(b, word, left == LEFT_BROKEN);
+    if (left == LEFT_BROKEN)
+        stats_count(&b->pool->segment, STATS_DISCARDED);
+    let_go(b, word, left);
+}
+
+/* The same where its worker has ended. */
+static void reclaim(struct backend *b, uint64_t word)
+{
+    stats_count(&b->pool->segment, STATS_RECLAIMS);
+    stats_lease_ended(b);
+    backend_log(b, LOG_LEVEL_INFO, "lease reclaimed");
+    lease_record_reclaimed(b, word);
+    let_go(b, word, LEFT_BUSY);
 }
 
 /* The lease that WORD, of B's slot, says has begun: its borrower, of W, is sent the descriptor. */
@@ -144,8 +160,8 @@ static void hand_over(struct worker *w, uint32_t serial, uint32_t slot, uint64_t
 
     b->serial = serial;
     b->waited = waited;
-    stats_waited(&pool->segment, slot, wait_ns);
     lease_record_begin(b, word, wait_ns);
+    stats_waited(&pool->segment, slot, wait_ns);
     b->unsent = lease_record_first(pool);
     if (b->unsent) {
         b->recorded = lease_record_place(pool);
@@ -352,13 +368,20 @@ void grant_holding(struct worker *w, const struct wire_holding *m)
 
 void grant_worker_left(const struct worker *w)
 {
-    struct ask **link = &w->pool->ask;
+    struct pool *pool = w->pool;
+    struct ask **link = &pool->ask;
 
     while (*link != NULL)
         if ((*link)->worker == w)
-            drop(w->pool, link);
+            drop(pool, link);
         else
             link = &(*link)->next;
+    for (uint32_t i = 0; pool->strict && !pool->replacing && pool->damaged == 0 && i < pool->segment.slots; i++) {
+        uint64_t word = slot_word(&pool->segment, i);
+
+        if (is_held_by(w, i, word))
+            reclaim(&pool->backend[i], word);
+    }
 }
 
 /* Those who wait: is it in vain by now? */
@@ -413,11 +436,16 @@ void grant_recover(struct pool *pool)
     const struct segment *s = &pool->segment;
     uint32_t used = borrowers_used(s);
 
+    lease_record_recover(pool);
     for (uint32_t i = 0; i < s->slots; i++) {
         struct backend *b = &pool->backend[i];
+        uint64_t word = slot_word(s, i);
 
-        if (b->phase == BACKEND_LENDABLE && word_state(slot_word(s, i)) == SLOT_LEASED && !backend_is_base(b) &&
-            !lend_is_taken(b))
+        if (b->phase != BACKEND_LENDABLE || word_state(word) != SLOT_LEASED)
+            continue;
+        if (!lease_record_open(b))
+            let_go(b, word, LEFT_BUSY);
+        else if (!backend_is_base(b) && !lend_is_taken(b))
             b->untaken = clock_ns();
     }
     for (uint32_t b = 0; b < used; b++)

@@ -5,6 +5,10 @@
  *
  * They go the way that workers' own records go in shared isolation, by the segment's ring, so that they outlive this
  * process; here nobody else can write there, and who the worker is comes from the kernel.
+ *
+ * The hard thing: this process may die between a record and what it is of. A begin is written when the word is LEASED, an
+ * end while it still is, and slot.recorded says which lease has the one and not the other. So a lease that it does not
+ * name was told to nobody yet, or is over: a successor takes the slot back, and writes nothing.
  */
 #include "ring.h"
 #include "supervisor.h"
@@ -52,6 +56,8 @@ static void put(const struct backend *b, uint64_t word, struct ring_entry *event
         set_worker(event, w);
     if (!ring_put(s, event))
         (void)atomic_fetch_add_explicit(&s->header->ring_lost, 1, memory_order_relaxed);
+    atomic_store_explicit(&s->slot[b->slot].recorded, event->kind == RING_BEGIN ? event->version : 0,
+                          memory_order_release);
 }
 
 void lease_record_begin(const struct backend *b, uint64_t word, uint64_t wait_ns)
@@ -89,6 +95,36 @@ void lease_record_end(const struct backend *b, uint64_t word, bool broken)
 
     if (is_recorded(b->pool))
         put(b, word, &event);
+}
+
+void lease_record_reclaimed(const struct backend *b, uint64_t word)
+{
+    struct ring_entry event = {.kind = RING_RECLAIMED};
+
+    if (is_recorded(b->pool))
+        put(b, word, &event);
+}
+
+/* The predecessor may have died before it had noted what is in the ring: the last entry can be such a one. */
+void lease_record_recover(const struct pool *pool)
+{
+    const struct segment *s = &pool->segment;
+    struct ring_entry last;
+
+    if (!is_recorded(pool) || !ring_last(s, &last) || last.kind == RING_REFUSED || last.slot >= s->slots)
+        return;
+    if (last.kind == RING_BEGIN)
+        atomic_store_explicit(&s->slot[last.slot].recorded, last.version, memory_order_release);
+    else if (atomic_load_explicit(&s->slot[last.slot].recorded, memory_order_relaxed) == last.version)
+        atomic_store_explicit(&s->slot[last.slot].recorded, 0, memory_order_release);
+}
+
+bool lease_record_open(const struct backend *b)
+{
+    const struct slot *slot = &b->pool->segment.slot[b->slot];
+
+    return !is_recorded(b->pool) || atomic_load_explicit(&slot->recorded, memory_order_relaxed) ==
+                                        atomic_load_explicit(&slot->lease, memory_order_relaxed);
 }
 
 void lease_record_refusal(const struct worker *w, const struct asserted *said, uint64_t wait_ns, pglend_status status)

@@ -460,6 +460,10 @@ bool lease_record_first(const struct pool *pool);
 uint64_t lease_record_place(const struct pool *pool);
 bool lease_record_on_disk(const struct pool *pool, uint64_t place);
 void lease_record_end(const struct backend *b, uint64_t word, bool broken);
+void lease_record_reclaimed(const struct backend *b, uint64_t word);
+/* What the ring has of a predecessor's leases; then: does it have the begin of B's present one, and not its end? */
+void lease_record_recover(const struct pool *pool);
+bool lease_record_open(const struct backend *b);
 void lease_record_refusal(const struct worker *w, const struct asserted *said, uint64_t wait_ns, pglend_status status);
 
 /* guest.c: connections before they are workers */

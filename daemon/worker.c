@@ -72,6 +72,7 @@ static void end_worker(struct worker *w, const char *why)
         return;
     w->dead = true;
     log_debug("pool=%s worker=%u pid=%d: %s", pool->config->name, w->index, w->identity.pid, why);
+    grant_worker_left(w);
     pool->worker[w->index] = NULL;
     pool->workers--;
     atomic_store_explicit(&pool->segment.worker[w->index].pid, 0, memory_order_relaxed);
@@ -80,7 +81,6 @@ static void end_worker(struct worker *w, const char *why)
     uv_close((uv_handle_t *)&w->pidfd_poll, on_worker_closed);
     (void)close(w->identity.pidfd);
     audit_worker_left(w);
-    grant_worker_left(w);
     pool->sweep_due = true;
 }
 

@@ -23,7 +23,7 @@
 #define RING_STUCK_MS 1000
 
 enum ring_stamp { RING_WRITING = 1, RING_READY, RING_SKIPPED };
-enum ring_kind { RING_BEGIN, RING_END, RING_BROKEN, RING_REFUSED, RING_KINDS };
+enum ring_kind { RING_BEGIN, RING_END, RING_BROKEN, RING_REFUSED, RING_RECLAIMED, RING_KINDS };
 
 /* Entries for a pool of SLOTS: room for a burst while the audit process waits for the disk. */
 static inline uint32_t ring_size(uint32_t slots)
@@ -35,6 +35,8 @@ static inline uint32_t ring_size(uint32_t slots)
 bool ring_has_room(const struct segment *s);
 /* Write EVENT, whose stamp does not count. False: there is no room. Does not block. */
 bool ring_put(const struct segment *s, const struct ring_entry *event);
+/* What was written last, where there is one writer; drained or not. False: nothing, or its writer died in it. */
+bool ring_last(const struct segment *s, struct ring_entry *event);
 
 /* One reader's place. */
 struct ring_reader {

@@ -28,6 +28,7 @@
  *                                                           read the other's; weaker orders let both miss it
  *   slot.generation    supervisor, as owner   workers       released by the word that hands the slot on
  *   slot.lost          supervisor             its loser     relaxed: a report; written before the word is taken
+ *   slot.recorded      supervisor             its successor release: after what it says of the ring
  *   slot.since, …      the slot's owner       all           relaxed: reports and hints
  *   borrower.owner     who claims or frees    all           seq_cst
  *   borrower.wait      see lease.h            all           seq_cst
@@ -101,8 +102,9 @@ struct slot {
     _Atomic uint64_t lease;      /* version under which the present lease began */
     _Atomic uint32_t generation; /* 0: never had a backend */
     _Atomic int32_t backend_pid;
-    _Atomic uint32_t uses; /* leases since this backend logged in */
-    _Atomic uint64_t lost; /* the last lease that was taken away: its version << 8 | enum lost_reason */
+    _Atomic uint32_t uses;     /* leases since this backend logged in */
+    _Atomic uint64_t lost;     /* the last lease that was taken away: its version << 8 | enum lost_reason */
+    _Atomic uint64_t recorded; /* strict isolation: the lease whose begin is in the ring, and not its end; 0: none */
 };
 
 /* Whom the server takes the slot's backend for: its database role, NUL-terminated if its writer is honest. */
