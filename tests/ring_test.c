@@ -196,6 +196,24 @@ START_TEST(a_ring_has_room_for_the_ends_of_all_slots)
 }
 END_TEST
 
+/* The one writer's: drained or not, and not the one that it died in. */
+START_TEST(what_was_written_last_is_known)
+{
+    struct ring_entry last;
+
+    ck_assert(!ring_last(&seg, &last));
+    for (uint64_t i = 1; i < 2 * RECORDS; i++) {
+        ck_assert(put(RING_END, i));
+        ck_assert(take_version(0, i));
+        ring_free(&reader, &seg);
+        ck_assert(ring_last(&seg, &last));
+        ck_assert_uint_eq(last.version, i);
+    }
+    (void)atomic_fetch_add(&seg.header->ring_claimed, 1);
+    ck_assert(!ring_last(&seg, &last));
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("ring");
@@ -210,5 +228,6 @@ int main(void)
     tcase_add_test(ring, nonsense_ends_nothing);
     tcase_add_test(ring, many_write_and_none_is_missing);
     tcase_add_test(ring, a_ring_has_room_for_the_ends_of_all_slots);
+    tcase_add_test(ring, what_was_written_last_is_known);
     return harness_main(suite);
 }
