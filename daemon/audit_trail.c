@@ -113,6 +113,28 @@ static bool wait_with(struct audit_trail *t, const char *body, size_t length, bo
     return false;
 }
 
+/* Back to what is on disk for sure. A file that got no record is taken away again: its number is the next one's. */
+static void abandon_file(struct audit_trail *t)
+{
+    char name[AUDIT_FILE_NAME_MAX];
+
+    if (t->fd == -1)
+        return;
+    if (t->size == 0) {
+        audit_file_name(name, t->number);
+        (void)unlinkat(t->directory, name, 0);
+    } else {
+        if (!t->foreign && ftruncate(t->fd, t->size) == -1)
+            log_error("audit: cannot cut file %u back to %lld bytes: %s", t->number, (long long)t->size,
+                      strerror(errno));
+        t->previous = (struct audit_ending){.end = AUDIT_END_FAILED, .file = t->number, .bytes = (size_t)t->size};
+    }
+    (void)close(t->fd);
+    t->fd = -1;
+    t->chain = t->durable;
+    t->lines.length = 0;
+}
+
 static bool add(struct audit_trail *t, enum audit_event event, const struct audit_values *values)
 {
     char body[AUDIT_BODY_MAX];
@@ -123,8 +145,10 @@ static bool add(struct audit_trail *t, enum audit_event event, const struct audi
     if (t->bodies.length + length > AUDIT_WAITING_MAX || !wait_with(t, body, length, checkpoint))
         return false;
     t->since_checkpoint = checkpoint ? 0 : t->since_checkpoint + 1;
-    /* Without a file there is nothing to follow yet. */
-    return t->fd == -1 || line_add(t, body, length, checkpoint);
+    /* Without a file there is nothing to follow yet. Where this cannot, all that waits goes into the next one. */
+    if (t->fd != -1 && !line_add(t, body, length, checkpoint))
+        abandon_file(t);
+    return true;
 }
 
 static void say_lost(struct audit_trail *t)
@@ -202,28 +226,6 @@ static bool begin_file(struct audit_trail *t)
     t->full = errno == ENOSPC || errno == EDQUOT;
     (void)snprintf(t->error, sizeof t->error, "cannot begin %s: %s", name, strerror(errno));
     return false;
-}
-
-/* Back to what is on disk for sure. A file that got no record is taken away again: its number is the next one's. */
-static void abandon_file(struct audit_trail *t)
-{
-    char name[AUDIT_FILE_NAME_MAX];
-
-    if (t->fd == -1)
-        return;
-    if (t->size == 0) {
-        audit_file_name(name, t->number);
-        (void)unlinkat(t->directory, name, 0);
-    } else {
-        if (!t->foreign && ftruncate(t->fd, t->size) == -1)
-            log_error("audit: cannot cut file %u back to %lld bytes: %s", t->number, (long long)t->size,
-                      strerror(errno));
-        t->previous = (struct audit_ending){.end = AUDIT_END_FAILED, .file = t->number, .bytes = (size_t)t->size};
-    }
-    (void)close(t->fd);
-    t->fd = -1;
-    t->chain = t->durable;
-    t->lines.length = 0;
 }
 
 static bool write_lines(struct audit_trail *t)
