@@ -260,16 +260,20 @@ static unsigned own_words(const struct scene *scene)
     return pglendd_logged(scene->daemon, " error login") + pglendd_logged(scene->daemon, " error pglendd");
 }
 
-/* One that failed is tried again, and what there is to read then says why; its own line where it could not tell it. */
+/*
+ * One that failed is tried again, and what there is to read then says why; its own line where it could not tell it. One
+ * that had become a relay has not failed as a login.
+ */
 static bool login_survives(struct scene *scene, const struct subject *subject)
 {
     unsigned told = pglendd_logged(scene->daemon, FAILED), silent = pglendd_logged(scene->daemon, FAILED SILENT),
-             own = own_words(scene);
+             own = own_words(scene), relays = pglendd_logged(scene->daemon, " error relay");
 
     arm_starts(subject);
     if (!act_goes_on(scene, subject) || !starts_paused(scene))
         return false;
-    if (atomic_load(&control->starts) > 1 && pglendd_logged(scene->daemon, FAILED) == told)
+    if (atomic_load(&control->starts) > 1 && pglendd_logged(scene->daemon, FAILED) == told &&
+        pglendd_logged(scene->daemon, " error relay") == relays)
         return fails(scene, "no login is said to have failed, of", (int)atomic_load(&control->starts));
     if (pglendd_logged(scene->daemon, FAILED SILENT) - silent > own_words(scene) - own)
         return fails(scene, "a login failed without words, of", (int)atomic_load(&control->starts));
