@@ -20,12 +20,22 @@ int __real_uv_process_kill(struct uv_process *process, int number) __attribute__
 int __wrap_uv_process_kill(struct uv_process *process, int number);
 int __real_prctl(int option, ...);
 int __wrap_prctl(int option, ...);
+pid_t __wrap___gcov_fork(void);
 void __gcov_dump(void);
+void __gcov_reset(void);
 
 _Noreturn void __wrap__exit(int status)
 {
     __gcov_dump();
     __real__exit(status);
+}
+
+/* gcc's own forgets what a child has counted so far, which is its fork handlers: it begins anew before them. */
+pid_t __wrap___gcov_fork(void)
+{
+    __gcov_dump();
+    __gcov_reset();
+    return fork();
 }
 
 static void on_last_words(int number)

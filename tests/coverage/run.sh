@@ -15,7 +15,7 @@ daemon 90'
 mkdir -p "$build/gcov"
 ${CC:-gcc} -c -o "$build/end.o" tests/coverage/end.c || exit 1
 "${MAKE:-make}" --no-print-directory BUILD="$build" SANITIZE= SHARED_TESTS= CFLAGS='-Og -g -DPGLEND_UNCONFINED --coverage -fprofile-update=atomic' \
-    LDFLAGS="$build/end.o -Wl,--wrap=_exit,--wrap=prctl,--wrap=uv_process_kill" all coverage-tests >"$build/log" 2>&1 || { tail -n 30 "$build/log"; exit 1; }
+    LDFLAGS="$build/end.o -Wl,--wrap=_exit,--wrap=prctl,--wrap=__gcov_fork,--wrap=uv_process_kill" all coverage-tests >"$build/log" 2>&1 || { tail -n 30 "$build/log"; exit 1; }
 find "$build" -name '*.gcda' -exec rm -f {} +
 find "$build" -name '*.gcno' | while read -r notes; do
     : >"${notes%.gcno}.gcda"
