@@ -157,6 +157,20 @@ START_TEST(tables_and_json)
 }
 END_TEST
 
+START_TEST(steering_is_told)
+{
+    static const struct row rows[] = {
+        {"pause clinic", 0, "clinic: paused, size 1 to "},
+        {"--timeout 5 pause clinic --wait", 0, " 0 leased"},
+        {"resume clinic --wait", 0, "clinic: active, size 1 to "},
+    };
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1}}}}");
+    RUN(rows);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 START_TEST(who_may_not_is_told)
 {
     if (geteuid() != 0)
@@ -298,6 +312,7 @@ int main(void)
     tcase_add_test(tc, usage);
     tcase_add_test(tc, every_command_explains_itself);
     tcase_add_test(tc, tables_and_json);
+    tcase_add_test(tc, steering_is_told);
     tcase_add_test(tc, who_may_not_is_told);
     tcase_add_test(tc, every_wait_ends);
     tcase_add_test(tc, check_waits_as_long_as_the_pool_says);

@@ -15,8 +15,9 @@
 #define SETS                                                                                                           \
     "'{\"pools\": {\"p\": {\"database\": {\"dbname\": \"d\"}, \"init_query\": \"set work_mem = 1\", "                  \
     "\"reset\": \"full\"}}}'"
-#define TRAIL "$pglend audit init --key-out key trail >made; "
-#define ONES  "1111111111111111111111111111111111111111111111111111111111111111"
+#define TRAIL        "$pglend audit init --key-out key trail >made; "
+#define UNPRIVILEGED "$(test $(id -u) != 0 || echo --user nobody)"
+#define ONES         "1111111111111111111111111111111111111111111111111111111111111111"
 
 static const struct {
     const char *command;
@@ -60,6 +61,14 @@ static const struct {
     {"$pglend audit", 2, ""},
     {"$pglend audit frobnicate", 2, "frobnicate"},
     {"$pglend audit head --key k trail", 2, "--key"},
+    {TRAIL "echo x >k; $pglend audit verify --key k trail", 4, "k: this is not a verification key"},
+    {"$pglend audit init --key-out key none/trail", 1, "cannot make directory none/trail"},
+    {">trail; $pglend audit init --key-out key trail", 1, "cannot open directory trail"},
+    {"mkdir -m 755 trail; $pglend audit init --key-out key trail", 1, "closed to others: run chmod 0700"},
+    {"$pglend check ''", 2, "the argument is empty"},
+    {"$pglend --timeout 1 export", 2, "export is the first word"},
+    {"$pglend export " UNPRIVILEGED " --listen nowhere", 1, "give a numeric address and a port"},
+    {"$pglend export " UNPRIVILEGED " --listen [::2]:9632", 1, "cannot listen on "},
     {"$pglend export --help", 0, "usage: pglend export"},
     {"$pglend export --listne x", 2, "--listne"},
     {"$pglend export more", 2, "export takes no argument: \"more\""},
