@@ -179,7 +179,7 @@ static void return_pages(void)
 static _Noreturn void stay(const struct job *job, const struct pool_config *pool, PGconn *conn)
 {
     char why[160] = "", title[NAME_FIELD + 16];
-    int pair[2], server;
+    int pair[2], server = -1;
     SSL *ssl = NULL;
 
     if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, pair) == -1)
