@@ -18,14 +18,15 @@ head_of()
 EOF
 }
 
-# A pool: NAME SIZE RESET GUARD [AUTHORITY: encrypted, and verified with that file] [ISOLATION] [MORE].
+# A pool: NAME SIZE RESET GUARD [AUTHORITY: encrypted, and verified with that file] [ISOLATION] [MORE]. Over TCP, where
+# $host does not name the directory of a socket.
 pool()
 {
     local tls=
     [ -z "${5-}" ] || tls=", \"sslmode\": \"verify-full\", \"sslrootcert\": \"$5\""
     cat <<EOF
     "$1": {
-      "database": { "host": "127.0.0.1", "port": $pg_port, "dbname": "postgres", "user": "postgres",
+      "database": { "host": "${host:-127.0.0.1}", "port": $pg_port, "dbname": "postgres", "user": "postgres",
                     "password_file": "$stage/bench.password"$tls },
       "size": { "min": $2, "max": $2 }, "reset": "$3", "guard": $4, "certificate_warn": "0s",
       "isolation": "${6:-shared}"${7-}

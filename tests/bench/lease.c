@@ -318,6 +318,7 @@ int main(void)
     bench_report("cycle_ns", batched("unguarded", batches));
     full = settled("full", samples);
     bench_report("cycle_full_us", full);
+    bench_report("cycle_full_unix_us", settled("full_unix", samples));
     bench_report("cycle_context_more_us", settled("context", samples) - full);
     measure_first_use("none", samples / 5 + 1);
     measure_strict(samples);

@@ -28,6 +28,7 @@ $(head_of run)
 $(pool none 4 none true),
 $(pool unguarded 1 none false),
 $(pool full 1 full true),
+$(host=$stage/postgres pool full_unix 1 full true),
 $(pool context 1 full true "" shared ', "context": true'),
 $(pool crowd 8 none true),
 $(pool tls 8 none true "$stage/server.crt")
@@ -81,7 +82,7 @@ bring_up()
     export HOME=$stage # libpq looks there for a client's certificate
     export BENCH_TLS="host=127.0.0.1 port=$pg_port dbname=postgres user=postgres sslmode=verify-full"
     BENCH_TLS+=" sslrootcert=$stage/server.crt"
-    for program in none unguarded full crowd tls; do
+    for program in none unguarded full full_unix crowd tls; do
         await_idle "$program"
     done
     # Its workers are of another user than the supervisor: that takes root.
@@ -199,6 +200,7 @@ acquire + release of a slot used before
     its libpq, clock alone | floor_ns          | -  |                     | ns  | 1
   reset full, answer is in | cycle_full_us     | <= | 12                  | us  | 1
     its send, recv alone   | floor_full_us     | -  |                     | us  | 1
+  the same, Unix socket    | cycle_full_unix_us | <= | 12                 | us  | 1
   context, more than that  | cycle_context_more_us | - |                   | us  | 1
   strict isolation         | cycle_strict_us   | -  |                     | us  | 1
     more than reset full   | cycle_strict_more_us | <= | 40               | us  | 1
