@@ -360,6 +360,8 @@ START_TEST(a_mark_leaves_no_grant_to_nobody)
     uint32_t holder = claim(0);
     enum lease_end end;
 
+    if (getenv("PGLEND_TEST_VALGRIND") != NULL)
+        return; /* whose processor knows no such trap */
     leaver = claim(1);
     supply(1);
     ck_assert_uint_eq(try_slot(holder, NO_SLOT), 0);

@@ -37,7 +37,7 @@ for test; do
     start=$(date +%s)
     unset PGLEND_TEST_TLS PGLEND_TEST_STRICT
     case $test in *:strict) export PGLEND_TEST_STRICT=1 ;; esac
-    CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER:-20} PGLEND_BUILD=$readable PGLEND_SOURCE=$PWD \
+    CK_TIMEOUT_MULTIPLIER=${CK_TIMEOUT_MULTIPLIER:-20} PGLEND_TEST_VALGRIND=1 PGLEND_BUILD=$readable PGLEND_SOURCE=$PWD \
         valgrind --quiet --vgdb=no --trace-children=yes --trace-children-skip='/usr/*,/bin/*,/sbin/*,cp,sh' \
         --leak-check=full --show-leak-kinds=definite,indirect --suppressions="$readable/answered.supp" \
         --log-socket=127.0.0.1:$port "$build/tests/${test%:*}_test" >"$readable/out" 2>&1 || failed=1
