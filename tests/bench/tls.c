@@ -143,17 +143,20 @@ static const struct race races[] = {
      CLIENTS,
      {{"relay", NULL, open_relay, one_relay, NULL},
       {"direct", NULL, open_direct, one_direct, NULL},
-      {"bouncer", "BENCH_BOUNCER", open_bouncer, one_bouncer, NULL}}},
+      {"bouncer", "BENCH_BOUNCER", open_bouncer, one_bouncer, NULL}},
+     NULL},
     {"tls_copy",
      CLIENTS,
      {{"relay", NULL, open_relay, copy_relay, NULL},
       {"direct", NULL, open_direct, copy_direct, NULL},
-      {"bouncer", "BENCH_BOUNCER", open_bouncer, copy_bouncer, NULL}}},
+      {"bouncer", "BENCH_BOUNCER", open_bouncer, copy_bouncer, NULL}},
+     NULL},
     {"tls_copy_in",
      CLIENTS,
      {{"relay", NULL, open_relay, copy_in_relay, NULL},
       {"direct", NULL, open_direct, copy_in_direct, NULL},
-      {"bouncer", "BENCH_BOUNCER", open_bouncer, copy_in_bouncer, NULL}}},
+      {"bouncer", "BENCH_BOUNCER", open_bouncer, copy_in_bouncer, NULL}},
+     NULL},
 };
 
 int main(void)

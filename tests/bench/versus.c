@@ -356,54 +356,51 @@ static double cycle_on(void)
 #define INSIDE(name_, transaction_)                                                                                    \
     {                                                                                                                  \
         name_, 8,                                                                                                      \
-        {                                                                                                              \
-            {"lent", NULL, open_lease, transaction_##_leased, LEND},                                                   \
-                {"direct", NULL, open_direct, transaction_##_direct, NULL},                                            \
-            {                                                                                                          \
-                "session", "BENCH_SESSION", open_session, transaction_##_session, "BENCH_SESSION_PID"                  \
-            }                                                                                                          \
-        }                                                                                                              \
+            {{"lent", NULL, open_lease, transaction_##_leased, LEND},                                                  \
+             {"direct", NULL, open_direct, transaction_##_direct, NULL},                                               \
+             {"session", "BENCH_SESSION", open_session, transaction_##_session, "BENCH_SESSION_PID"}},                 \
+            NULL                                                                                                       \
     }
 #define CYCLE(name_, clients_)                                                                                         \
     {                                                                                                                  \
-        name_, clients_,                                                                                               \
-        {                                                                                                              \
-            {"off", NULL, open_cycling, cycle_off, LEND},                                                              \
-            {                                                                                                          \
-                "on", NULL, open_cycling, cycle_on, LEND                                                               \
-            }                                                                                                          \
-        }                                                                                                              \
+        name_, clients_, {{"off", NULL, open_cycling, cycle_off, LEND}, {"on", NULL, open_cycling, cycle_on, LEND}},   \
+            NULL                                                                                                       \
     }
 static const struct race races[] = {
     {"regulated",
      8,
      {{"lent", "BENCH_REGULATED_DIR", open_profile, profile_lease, "BENCH_REGULATED"},
-      {"session", "BENCH_BOUNCER_TCP", NULL, encrypted_anew, "BENCH_BOUNCER_PID"}}},
+      {"session", "BENCH_BOUNCER_TCP", NULL, encrypted_anew, "BENCH_BOUNCER_PID"}},
+     NULL},
     {"clean",
      8,
      {{"lent", NULL, open_clean, clean_lease, LEND},
       {"session", "BENCH_SESSION", NULL, session_anew, "BENCH_SESSION_PID"},
       {"discard", NULL, open_direct, direct_discard, NULL},
-      {"anew", NULL, NULL, direct_anew, NULL}}},
+      {"anew", NULL, NULL, direct_anew, NULL}},
+     NULL},
     {"keep",
      8,
      {{"lent", NULL, open_keep, keep_lease, LEND},
       {"transaction", "BENCH_TRANSACTION", NULL, transaction_anew, "BENCH_TRANSACTION_PID"},
       {"permanent", "BENCH_TRANSACTION", open_transaction, select_simple_transaction, "BENCH_TRANSACTION_PID"},
-      {"direct", NULL, open_direct, select_simple_direct, NULL}}},
+      {"direct", NULL, open_direct, select_simple_direct, NULL}},
+     NULL},
     {"select",
      8,
      {{"lent", NULL, open_lease, select_simple_leased, LEND},
       {"direct", NULL, open_direct, select_simple_direct, NULL},
       {"session", "BENCH_SESSION", open_session, select_simple_session, "BENCH_SESSION_PID"},
-      {"transaction", "BENCH_TRANSACTION", open_transaction, select_simple_transaction, "BENCH_TRANSACTION_PID"}}},
+      {"transaction", "BENCH_TRANSACTION", open_transaction, select_simple_transaction, "BENCH_TRANSACTION_PID"}},
+     NULL},
     INSIDE("prepared", select_prepared),
     {"tpcb",
      8,
      {{"lent", NULL, open_lease, tpcb_leased, LEND},
       {"direct", NULL, open_direct, tpcb_direct, NULL},
       {"session", "BENCH_SESSION", open_session, tpcb_session, "BENCH_SESSION_PID"},
-      {"transaction", "BENCH_TRANSACTION", open_transaction, tpcb_transaction, "BENCH_TRANSACTION_PID"}}},
+      {"transaction", "BENCH_TRANSACTION", open_transaction, tpcb_transaction, "BENCH_TRANSACTION_PID"}},
+     NULL},
     INSIDE("tpcb_prepared", tpcb_prepared),
     CYCLE("cycle1", 1),
     CYCLE("cycle2", 2),
