@@ -579,14 +579,13 @@ static void (*const strict_steps[])(struct raw *r) = {
     leave,
 };
 
-static int say_strictly_what_it_likes(void *argument, int sock)
+/* One step after another, of COUNT. */
+static int say_any(void (*const step[])(struct raw *r), size_t count)
 {
     struct raw r = {.seed = (unsigned)getpid(), .sock = -1, .lent = -1, .borrower = NO_BORROWER, .slot = NO_SLOT};
 
-    (void)argument;
-    (void)sock;
     while (!atomic_load(&counted->stop)) {
-        strict_steps[choose(&r, sizeof strict_steps / sizeof strict_steps[0])](&r);
+        step[choose(&r, count)](&r);
         (void)atomic_fetch_add(&counted->done, 1);
     }
     leave(&r);
@@ -595,16 +594,16 @@ static int say_strictly_what_it_likes(void *argument, int sock)
 
 static int say_what_it_likes(void *argument, int sock)
 {
-    struct raw r = {.seed = (unsigned)getpid(), .sock = -1, .lent = -1, .borrower = NO_BORROWER, .slot = NO_SLOT};
-
     (void)argument;
     (void)sock;
-    while (!atomic_load(&counted->stop)) {
-        steps[choose(&r, sizeof steps / sizeof steps[0])](&r);
-        (void)atomic_fetch_add(&counted->done, 1);
-    }
-    leave(&r);
-    return 0;
+    return say_any(steps, sizeof steps / sizeof steps[0]);
+}
+
+static int say_strictly_what_it_likes(void *argument, int sock)
+{
+    (void)argument;
+    (void)sock;
+    return say_any(strict_steps, sizeof strict_steps / sizeof strict_steps[0]);
 }
 
 /* Nobody notices: each lease comes in time, works, and ends well. */
