@@ -68,18 +68,22 @@ static bool has_room(const struct request *r)
     return false;
 }
 
-static struct lease_wish make_wish(const struct request *r, uint64_t now)
+/* How long a reset takes here, as others have seen it. */
+static uint64_t settling_ns(const struct request *r)
 {
     uint64_t reset = atomic_load_explicit(&r->at->segment.header->reset_ns, memory_order_relaxed);
 
+    return reset < SETTLED_MIN_NS ? SETTLED_MIN_NS : reset > GRACE_NS ? GRACE_NS : reset;
+}
+
+static struct lease_wish make_wish(const struct request *r, uint64_t now)
+{
     return (struct lease_wish){
         .own = r->at->own,
         .max = r->policy->max,
         .among = r->only_cached ? r->cached : NULL,
         .now = now,
-        .settled = reset < SETTLED_MIN_NS ? SETTLED_MIN_NS
-                   : reset > GRACE_NS     ? GRACE_NS
-                                          : reset,
+        .settled = settling_ns(r),
     };
 }
 
@@ -222,13 +226,16 @@ static enum reader_state settle(struct request *r, struct loan *loan, uint64_t w
 {
     uint64_t until = now + (uint64_t)r->policy->reset_timeout_ms * 1000000, took;
     struct segment_header *header = r->at->segment.header;
+    unsigned how = SETTLE_DUE | (r->policy->reset == RESET_FULL ? SETTLE_DISCARD_ALL : 0);
     enum reader_state state;
 
     if ((word_flags(word) & SLOT_RESET_PENDING) == 0)
-        return now < idle_since + LOOK_AFTER_NS ? READER_CLEAN : adopt_settle(loan, false, false, now);
+        return now < idle_since + LOOK_AFTER_NS ? READER_CLEAN : adopt_settle(loan, 0, now);
+    if (now < idle_since + LOOK_AFTER_NS)
+        how |= SETTLE_ALIVE | (now < idle_since + settling_ns(r) ? SETTLE_EARLY : 0);
     if (until > r->until)
         until = r->until > now + GRACE_NS ? r->until : now + GRACE_NS;
-    state = adopt_settle(loan, true, r->policy->reset == RESET_FULL, until);
+    state = adopt_settle(loan, how, until);
     if (state != READER_CLEAN)
         return state;
     /* What it took, or an upper bound of it: others should leave a reset that long before they take its slot. */

@@ -411,14 +411,17 @@ static bool parameter_believed(void *context, const char *name, const char *valu
            strcmp(value, before) == 0;
 }
 
-enum reader_state adopt_settle(struct loan *loan, bool due, bool discard_all, uint64_t until)
+enum reader_state adopt_settle(struct loan *loan, unsigned how, uint64_t until)
 {
     struct reset_reader reader;
+    bool due = (how & SETTLE_DUE) != 0;
     enum reader_state state = due ? READER_MORE : READER_CLEAN;
     unsigned char bytes[1024];
 
+    if ((how & SETTLE_EARLY) != 0 && !wait_for(loan->lent, POLLIN, until))
+        return state;
     reader.due = due;
-    reader.discard_all = discard_all;
+    reader.discard_all = (how & SETTLE_DISCARD_ALL) != 0;
     reader.completed = false;
     reader.parameter = parameter_believed;
     reader.row = NULL;
@@ -433,8 +436,9 @@ enum reader_state adopt_settle(struct loan *loan, bool due, bool discard_all, ui
             return READER_BROKEN;
         else if (state == READER_CLEAN || (state == READER_MORE && !wait_for(loan->lent, POLLIN, until)))
             return state;
-        /* Also behind a whole answer: the session's end may stand there. */
-        if (state == READER_BROKEN)
+        /* Behind a whole answer the session's end may stand. */
+        if (state == READER_BROKEN ||
+            (state == READER_CLEAN && (how & SETTLE_ALIVE) != 0 && got < (ssize_t)sizeof bytes))
             return state;
     }
 }

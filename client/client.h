@@ -82,8 +82,14 @@ bool adopt_await(PGconn *conn, uint64_t until);
 bool adopt_flush(struct loan *loan, uint64_t until);
 /* Write the reset and do not wait. */
 bool adopt_send_reset(const struct loan *loan, const char *sql);
-/* Read the reset's answer (DUE), or whatever came while idle. CLEAN, BROKEN, or MORE: not there by UNTIL. */
-enum reader_state adopt_settle(struct loan *loan, bool due, bool discard_all, uint64_t until);
+/* Read the reset's answer, or whatever came while idle. CLEAN, BROKEN, or MORE: not there by UNTIL. */
+enum settling {
+    SETTLE_DUE = 1,         /* an answer has yet to come */
+    SETTLE_DISCARD_ALL = 2, /* it is that one's */
+    SETTLE_EARLY = 4,       /* it is hardly there yet */
+    SETTLE_ALIVE = 8,       /* the session was alive a moment ago: its end is not looked for behind the answer */
+};
+enum reader_state adopt_settle(struct loan *loan, unsigned how, uint64_t until);
 int adopt_dead_socket(void); /* every operation on it fails at once; made once a process */
 
 /*

@@ -104,7 +104,7 @@ static struct loan *make_ready(struct request *r, struct call *call, enum wire_l
     loan->version = backend->version;
     loan_link(loan);
     /* The supervisor reset it, and watches it; what the server said since then, or its end, is in the socket. */
-    state = adopt_settle(loan, false, false, clock_ns());
+    state = adopt_settle(loan, 0, clock_ns());
     if (state == READER_CLEAN)
         state = adopt_arm(loan) ? context_set(r, loan) : READER_BROKEN;
     if (state == READER_CLEAN)

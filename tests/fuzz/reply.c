@@ -53,7 +53,7 @@ static void over_a_socket(const uint8_t *bytes, size_t length, bool due, bool di
     fuzz_require(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
     loan.lent = pair[0];
     fuzz_require(length == 0 || send(pair[1], bytes, length, MSG_DONTWAIT) == (ssize_t)length);
-    state = adopt_settle(&loan, due, discard_all, clock_ns());
+    state = adopt_settle(&loan, (due ? SETTLE_DUE : 0) | (discard_all ? SETTLE_DISCARD_ALL : 0), clock_ns());
     /* It knows no parameter here, and so believes none: broken it may be where believe() was content. */
     if (state == READER_CLEAN) {
         size_t seen;
