@@ -48,15 +48,18 @@ static int connect_supervisor(const pglend *p)
     return -1;
 }
 
-/* The next message. False with errno; ECONNRESET: the supervisor is gone; ETIMEDOUT; EPROTONOSUPPORT: its version. */
-static bool receive(int sock, union wire_message *message, int *fd, uint64_t until)
+/*
+ * The next message; FLAGS: MSG_PEEK leaves it where it is. False with errno; ECONNRESET: the supervisor is gone; ETIMEDOUT;
+ * EPROTONOSUPPORT: its version; EMFILE: its descriptor finds no place.
+ */
+static bool receive(int sock, union wire_message *message, int *fd, uint64_t until, int flags)
 {
     for (;;) {
         struct pollfd pfd = {.fd = sock, .events = POLLIN};
         uint64_t now = clock_ns(), left = until > now ? until - now : 0;
         /* First, for an answer takes the supervisor's turn and is not there yet. */
         int ready = poll(&pfd, 1, (int)((left + 999999) / 1000000));
-        ssize_t got = ready == 1 ? wire_receive_packet(sock, message, sizeof *message, fd, MSG_DONTWAIT) : -1;
+        ssize_t got = ready == 1 ? wire_receive_packet(sock, message, sizeof *message, fd, flags | MSG_DONTWAIT) : -1;
 
         if (got > 0 && wire_check(message, (size_t)got))
             return true;
@@ -86,7 +89,10 @@ static bool say_hello(const pglend *p, int sock, uint32_t claim)
     return wire_send(sock, WIRE_HELLO, &message, -1, 0) == 0;
 }
 
-/* The answer to a hello on SOCK: OK with *WORKER and *SEGMENT_FD, or a status with the error set. *SILENT: none yet. */
+/*
+ * The answer to a hello on SOCK: OK with *WORKER and *SEGMENT_FD, or a status with the error set. *SILENT: none yet, or one
+ * that stays there until this process has a descriptor to spare.
+ */
 static pglend_status hear_welcome(const pglend *p, int sock, uint64_t until, uint32_t *worker, int *segment_fd,
                                   bool *silent)
 {
@@ -94,8 +100,10 @@ static pglend_status hear_welcome(const pglend *p, int sock, uint64_t until, uin
 
     *silent = false;
     message.header.version = 0;
-    if (!receive(sock, &message, segment_fd, until)) {
-        *silent = errno == ETIMEDOUT;
+    if (receive(sock, &message, segment_fd, until, MSG_PEEK)) {
+        (void)recv(sock, NULL, 0, MSG_DONTWAIT);
+    } else {
+        *silent = errno == ETIMEDOUT || errno == EMFILE;
         if (errno == EPROTONOSUPPORT)
             return error_set(p, PGLEND_MISMATCH,
                              "the supervisor in %s speaks version %u of the worker protocol, this library version %d: "
@@ -364,7 +372,7 @@ static bool approach(struct attachment *at)
 /*
  * Greet a new supervisor. Called with the dialogue locked. An answer that has not come UNTIL then is still waited for
  * at the next call: hanging up on a supervisor that has just answered would be this worker's end in its books, and its
- * leases' end.
+ * leases' end. False: AT->unreached says why.
  */
 static bool reconnect(struct attachment *at, uint64_t until)
 {
@@ -372,9 +380,12 @@ static bool reconnect(struct attachment *at, uint64_t until)
     int segment_fd = -1;
     bool silent;
 
-    if (!at->greeting && !approach(at))
+    if (!at->greeting && !approach(at)) {
+        at->unreached = errno;
         return false;
+    }
     if (hear_welcome(at->pool, at->sock, until, &worker, &segment_fd, &silent) != PGLEND_OK) {
+        at->unreached = errno;
         if (!silent) {
             (void)dup3(adopt_dead_socket(), at->sock, O_CLOEXEC);
             at->greeting = false;
@@ -390,7 +401,7 @@ static bool reconnect(struct attachment *at, uint64_t until)
 
 bool attachment_hear(const struct attachment *at, union wire_message *message, int *fd, uint64_t until)
 {
-    return receive(at->sock, message, fd, until);
+    return receive(at->sock, message, fd, until, 0);
 }
 
 bool attachment_knock(struct attachment *at)
@@ -434,7 +445,7 @@ static pglend_status ask(struct attachment *at, uint32_t slot, uint32_t borrower
         return error_set(p, PGLEND_NO_SUPERVISOR, "cannot ask the supervisor in %s for a connection: %s",
                          p->runtime_dir, strerror(errno));
     for (;;) {
-        if (!receive(at->sock, answer, fd, until))
+        if (!receive(at->sock, answer, fd, until, 0))
             return error_set(p, errno == EPROTO || errno == EMFILE ? PGLEND_SYSTEM : PGLEND_NO_SUPERVISOR,
                              errno == EPROTO || errno == EMFILE
                                  ? "the connection's descriptor did not arrive: too many open files? (ulimit -n)"
@@ -462,9 +473,7 @@ pglend_status attachment_fetch(struct attachment *at, uint32_t slot, uint32_t bo
     if (is_connected(at) || reconnect(at, until))
         status = ask(at, slot, borrower, until, &answer, fd);
     else
-        status =
-            error_set(at->pool, PGLEND_NO_SUPERVISOR,
-                      "no pglend supervisor answers at %s/worker.sock; is pglendd running?", at->pool->runtime_dir);
+        status = explain_unreached(at, "");
     (void)pthread_mutex_unlock(&at->dialogue);
     if (status == PGLEND_OK)
         *backend = answer.backend;

@@ -110,6 +110,7 @@ struct attachment {
     _Atomic int sock;         /* the same number for life: a new connection is duplicated over it */
     _Atomic bool greeting;    /* a hello went out on SOCK and has not been answered */
     _Atomic bool gone;        /* a new supervisor does not know this segment */
+    _Atomic int unreached;    /* errno of the last attempt to greet one that failed */
     pthread_mutex_t dialogue; /* shared isolation: one request at a time; strict: of the next five, never held long */
     uint32_t serial;
     struct call *calls;   /* strict isolation: requests of this process's threads */
@@ -209,6 +210,7 @@ void explain_down(const struct request *r);
 void explain_closed(const struct request *r);
 void explain_full(const struct request *r, uint32_t before); /* so many wait */
 void explain_unsupervised(const struct request *r);
+pglend_status explain_unreached(const struct attachment *at, const char *consequence);
 void explain_unrecorded(const struct request *r);
 
 /*

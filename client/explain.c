@@ -6,7 +6,9 @@
  */
 #include "client.h"
 
+#include <errno.h>
 #include <stdio.h>
+#include <string.h>
 
 static void count(const struct request *r, enum stats_counter counter)
 {
@@ -104,12 +106,22 @@ void explain_full(const struct request *r, uint32_t before)
                     r->pool->name, before, r->policy->max_waiters);
 }
 
+pglend_status explain_unreached(const struct attachment *at, const char *consequence)
+{
+    const pglend *p = at->pool;
+
+    if (at->unreached == EMFILE || at->unreached == ENFILE)
+        return error_set(p, PGLEND_SYSTEM,
+                         "pool \"%s\": the supervisor at %s/worker.sock cannot be greeted%s: %s (ulimit -n)", p->name,
+                         p->runtime_dir, consequence, strerror(at->unreached));
+    return error_set(p, PGLEND_NO_SUPERVISOR,
+                     "pool \"%s\": no pglend supervisor answers at %s/worker.sock%s; is pglendd running?", p->name,
+                     p->runtime_dir, consequence);
+}
+
 void explain_unsupervised(const struct request *r)
 {
-    (void)error_set(r->pool, PGLEND_NO_SUPERVISOR,
-                    "pool \"%s\": no pglend supervisor answers at %s/worker.sock, and without one nothing more can "
-                    "be lent here; is pglendd running?",
-                    r->pool->name, r->pool->runtime_dir);
+    (void)explain_unreached(r->at, ", and without one nothing more can be lent here");
 }
 
 void explain_unrecorded(const struct request *r)

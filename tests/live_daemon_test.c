@@ -146,7 +146,7 @@ START_TEST(graceful_shutdown_waits_for_leases)
     ck_assert_int_eq(hear(worker.sock, 10), 'h');
     ck_assert_int_eq(kill(daemon_->pid, SIGTERM), 0);
     wait_until(pglendd_logged(daemon_, "shutting down"), 5);
-    ck_assert_ptr_null(pglend_acquire(pool, 300));
+    ck_assert_ptr_null(pglend_acquire(pool, 1500));
     ck_assert_int_eq(pglend_errcode(pool), PGLEND_SHUTDOWN);
     wait_until(postgres_sessions(harness_server()) == 1, 5);
     ck_assert_int_eq(kill(daemon_->pid, 0), 0);

@@ -173,6 +173,39 @@ START_TEST(worker_falls_back)
 }
 END_TEST
 
+/* A new supervisor's answer to who holds a lease, and has no descriptor left for it, is there when he has one. */
+START_TEST(worker_greets_without)
+{
+    PGconn *conn, *second;
+    pid_t supervisor;
+    pglend *pool;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 2, 'max': 2}}}}");
+    wait_until(pglendd_count(daemon_, "idle") == 2, 5);
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    supervisor = pglendd_process(daemon_, "supervisor");
+    ck_assert_int_eq(kill(daemon_->pid, SIGSTOP), 0);
+    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    ck_assert_ptr_null(pglend_acquire(pool, 100)); /* it has said hello, to nobody yet */
+    ck_assert_int_eq(kill(daemon_->pid, SIGCONT), 0);
+    wait_until(pglendd_process(daemon_, "supervisor") > 0 && pglendd_count(daemon_, "leased") == 1, 10);
+    limit_self((rlim_t)next_descriptor());
+    for (int i = 0; i < 3; i++) {
+        ck_assert_ptr_null(pglend_acquire(pool, 100));
+        ck_assert_msg(strstr(pglend_errmessage(pool), "oo many open files") != NULL, "%s", pglend_errmessage(pool));
+    }
+    limit_self(1024);
+    ck_assert(!pglendd_logged(daemon_, "reclaimed"));
+    second = pglend_acquire(pool, 5000);
+    ck_assert_msg(second != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_msg(pglend_release(pool, conn) == PGLEND_OK, "%s", pglend_errmessage(pool));
+    ck_assert_int_eq(pglend_release(pool, second), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- the supervisor without ---- */
 
 struct limit_wish {
@@ -386,6 +419,7 @@ int main(void)
 
     tcase_add_test(tc, worker_without_descriptors);
     tcase_add_test(tc, worker_falls_back);
+    tcase_add_test(tc, worker_greets_without);
     tcase_add_test(tc, supervisor_without_descriptors);
     tcase_add_test(tc, login_without_descriptor);
     tcase_add_test(tc, segment_without_descriptor);
