@@ -14,9 +14,10 @@
 #include <string.h>
 #include <time.h>
 
-#define LOOK_AFTER_NS  UINT64_C(20000000) /* the supervisor sees a backend's end within this time: no look needed */
-#define SETTLED_MIN_NS UINT64_C(20000)    /* no reset's answer comes faster */
-#define FETCH_TRIES    12                 /* 1.5 s, each pause twice the one before, RETRY_MAX_NS at most */
+#define LOOK_AFTER_NS  UINT64_C(20000000)  /* the supervisor sees a backend's end within this time: no look needed */
+#define SETTLED_MIN_NS UINT64_C(20000)     /* no reset's answer comes faster */
+#define UNANSWERED_NS  UINT64_C(100000000) /* for a supervisor that is there, where one might do without */
+#define FETCH_TRIES    12                  /* 1.5 s, each pause twice the one before, RETRY_MAX_NS at most */
 #define RETRY_MAX_NS   200000000
 #define WANT_EVERY_NS  UINT64_C(1000000000)
 #define ATTACH_NS      UINT64_C(5000000000) /* for the first hello, where the pool's own time-out is not known yet */
@@ -173,6 +174,37 @@ static uint32_t find_slot(struct request *r, uint64_t *now, uint64_t *word)
     return wait_in_queue(r, word, now);
 }
 
+/* What this process has cached, as a bitmap. False: nothing. */
+static bool list_cached(struct request *r)
+{
+    const struct attachment *at = r->at;
+    bool any = false;
+
+    pool_lock(r->pool);
+    (void)memset(r->cached, 0, sizeof r->cached);
+    for (uint32_t i = 0; i < at->segment.slots; i++)
+        if (at->loan[i] != NULL && at->loan[i]->state == LOAN_CACHED) {
+            r->cached[i / 64] |= UINT64_C(1) << (i % 64);
+            any = true;
+        }
+    pool_unlock(r->pool);
+    return any;
+}
+
+/*
+ * How long to wait for the supervisor's answer, until UNTIL at most: it may be stopped, and what this process has cached be
+ * idle by now. Only once is there such a hurry: it may be just slow, too.
+ */
+static uint64_t wait_for_answer(struct request *r, uint64_t until)
+{
+    uint64_t soon = clock_ns() + UNANSWERED_NS;
+
+    if (r->hurried || soon >= until || !list_cached(r))
+        return until;
+    r->hurried = true;
+    return soon;
+}
+
 /* Fetch the backend's socket and put a PGconn round it. NULL with the error set. */
 static struct loan *fetch_once(struct request *r, uint32_t slot, uint64_t until, bool *shell_failed)
 {
@@ -181,7 +213,7 @@ static struct loan *fetch_once(struct request *r, uint32_t slot, uint64_t until,
     int fd = -1;
 
     *shell_failed = false;
-    if (attachment_fetch(r->at, slot, r->borrower, until, &backend, &fd) == PGLEND_OK) {
+    if (attachment_fetch(r->at, slot, r->borrower, wait_for_answer(r, until), &backend, &fd) == PGLEND_OK) {
         loan = loan_make(r->at, &backend, r->borrower, fd, until);
         *shell_failed = loan == NULL;
     }
@@ -243,23 +275,6 @@ static enum reader_state settle(struct request *r, struct loan *loan, uint64_t w
     if (clock_ns() - now > SETTLED_MIN_NS || took < atomic_load_explicit(&header->reset_ns, memory_order_relaxed))
         atomic_store_explicit(&header->reset_ns, took, memory_order_relaxed);
     return READER_CLEAN;
-}
-
-/* What this process has cached, as a bitmap. False: nothing. */
-static bool list_cached(struct request *r)
-{
-    const struct attachment *at = r->at;
-    bool any = false;
-
-    pool_lock(r->pool);
-    (void)memset(r->cached, 0, sizeof r->cached);
-    for (uint32_t i = 0; i < at->segment.slots; i++)
-        if (at->loan[i] != NULL && at->loan[i]->state == LOAN_CACHED) {
-            r->cached[i / 64] |= UINT64_C(1) << (i % 64);
-            any = true;
-        }
-    pool_unlock(r->pool);
-    return any;
 }
 
 /* A descriptor could not be fetched: go on with what is cached, or until a supervisor is there, while there is time. */
@@ -413,7 +428,7 @@ PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int
     do {
         struct loan *loan;
 
-        r.only_cached = r.unsupervised = r.again = r.refused = false;
+        r.only_cached = r.unsupervised = r.hurried = r.again = r.refused = false;
         r.at = attachment_get(p, r.until > r.started ? r.until : r.started + GRACE_NS, &r.borrower);
         if (r.at == NULL)
             return NULL;

@@ -196,6 +196,7 @@ struct request {
     const struct policy *policy;
     bool only_cached;
     bool unsupervised;               /* the supervisor was needed and away */
+    bool hurried;                    /* its answer has been waited for not as long as may be */
     bool again;                      /* the segment was retired meanwhile: attach anew */
     bool refused;                    /* the server does not take the lease's context: no other slot's will */
     uint64_t cached[SLOTS_MAX / 64]; /* only filled, and only read, when only_cached */

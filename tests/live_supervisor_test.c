@@ -368,6 +368,44 @@ START_TEST(returned_to_nobody)
 }
 END_TEST
 
+/* One that is stopped answers nobody: who has a session cached has it, though another is idle that it has never had. */
+START_TEST(stopped_it_is_done_without)
+{
+    pid_t supervisor;
+    uint64_t longest = 0;
+    pglend *pool;
+    PGconn *conn;
+    int backend;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 2, 'max': 2}}}}");
+    if (pglendd_is_strict(daemon_)) {
+        pglendd_stop(daemon_);
+        return;
+    }
+    wait_until(pglendd_count(daemon_, "idle") == 2, 5);
+    pool = open_pool();
+    conn = borrow(pool, 5000);
+    backend = PQbackendPID(conn);
+    supervisor = pglendd_process(daemon_, "supervisor");
+    ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
+    /* Its reset is not done at once, so that the other slot is looked at first. */
+    for (int i = 0; i < 2000 && longest < 100; i++) {
+        uint64_t began = harness_now_ms(), took;
+
+        give_back(pool, conn);
+        conn = borrow(pool, 3000);
+        ck_assert_int_eq(PQbackendPID(conn), backend);
+        took = harness_now_ms() - began;
+        longest = took > longest ? took : longest;
+    }
+    ck_assert_msg(longest >= 100, "the other slot was not asked for");
+    ck_assert_int_eq(kill(supervisor, SIGCONT), 0);
+    give_back(pool, conn);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- a cancel that comes late ---- */
 
 /* What may happen to a cancel that the server has been sent and has not looked at: its sender or asker is gone. */
@@ -594,6 +632,7 @@ int main(void)
     tcase_add_test(meanwhile, queue_moves_on_meanwhile);
     tcase_add_test(meanwhile, who_needs_it_waits_for_it);
     tcase_add_test(meanwhile, returned_to_nobody);
+    tcase_add_test(meanwhile, stopped_it_is_done_without);
     tcase_add_loop_test(cancel, late_cancel_hits_nobody_else, 0, (int)(sizeof lost / sizeof lost[0]));
     tcase_add_test(cancel, older_cancel_delays_none);
     tcase_add_test(process, killed_login_is_a_failed_one);
