@@ -460,7 +460,9 @@ static void segment_came(struct supervisor *s, const struct message *m, int fd)
         return;
     }
     if (fd == -1) {
-        log_error("pool=%s: too many files open to take its shared memory: raise the limit (ulimit -n)", m->pool);
+        log_error("pool=%s: too many files open to take its shared memory, or it could not be made: raise the limit "
+                  "(ulimit -n)",
+                  m->pool);
         pool->segment_wanted = pool->replacing;
         return;
     }
