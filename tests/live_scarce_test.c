@@ -328,6 +328,25 @@ START_TEST(segment_that_cannot_be_made)
 }
 END_TEST
 
+/* What a login sends does not arrive. That is no word of the server's on the password, which nobody would try for long. */
+START_TEST(login_that_cannot_be_taken)
+{
+    struct worker_process worker;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 0, 'max': 1}}}}");
+    postgres_signal(harness_server(), SIGSTOP);
+    worker_fork(&worker, lend_anew, &(int){15000});
+    wait_until(pglendd_process(daemon_, "login") != 0, 5);
+    limit_process(daemon_->pid, 3);
+    postgres_signal(harness_server(), SIGCONT);
+    wait_until(pglendd_logged(daemon_, "channel: too many open files"), 5);
+    wait_until(pglendd_logged(daemon_, "login failed"), 5);
+    limit_process(daemon_->pid, 0);
+    ck_assert_int_eq(worker_wait(&worker, 15), 0);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- one directory, one daemon ---- */
 
 START_TEST(second_daemon)
@@ -425,6 +444,7 @@ int main(void)
     tcase_add_test(tc, segment_without_descriptor);
     tc = harness_live_case(suite, "keeper", 60);
     tcase_add_test(tc, segment_that_cannot_be_made);
+    tcase_add_test(tc, login_that_cannot_be_taken);
     tc = harness_live_case(suite, "directory", 40);
     tcase_add_test(tc, second_daemon);
     tcase_add_test(tc, stale_things);
