@@ -18,10 +18,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SWEEP_MS   1000
-#define CONFIG_MAX (1 << 20)
+#define SWEEP_MS      1000
+#define KEEPER_END_MS 1000 /* from the end of its channel to its own */
+#define CONFIG_MAX    (1 << 20)
 
 static struct supervisor supervisor;
+static pid_t keeper;
 
 struct pool *supervisor_pool(struct supervisor *s, const char *name)
 {
@@ -339,9 +341,24 @@ static void stop(struct supervisor *s, enum shutdown_mode mode)
         pool_stop(s->pool[i], mode);
 }
 
+/* A process that ends closes its sockets a moment before it is gone. */
+static bool keeper_has_ended(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    for (int ms = 0; ms < KEEPER_END_MS && getppid() == keeper; ms++)
+        (void)nanosleep(&pause, NULL);
+    return getppid() != keeper;
+}
+
 /* The keeper is gone: nobody can restart us, log in or cancel. Leases that are out finish without us. */
 static _Noreturn void keeper_gone(struct supervisor *s)
 {
+    /* It lives, and starts another supervisor, whose the segments are. */
+    if (!keeper_has_ended()) {
+        log_error("the keeper does not answer any more: ending, for another supervisor to go on");
+        exit(1);
+    }
     log_warning("the keeper is gone: ending; leases that are out finish by themselves");
     for (size_t i = 0; i < s->pools; i++) {
         struct pool *pool = s->pool[i];
@@ -571,6 +588,7 @@ int supervisor_main(void)
     struct supervisor *s = &supervisor;
     static uv_prepare_t round;
 
+    keeper = getppid();
     log_open("supervisor");
     privilege_harden();
     ignore_signals();
