@@ -211,10 +211,9 @@ static struct config *receive_config(int fd)
 
 static void make_pools(struct supervisor *s)
 {
-    s->pool = calloc(s->config->pools, sizeof(struct pool *));
-    for (size_t i = 0; s->pool != NULL && i < s->config->pools; i++) {
-        s->pool[i] = pool_new(s, &s->config->pool[i]);
-        if (s->pool[i] == NULL)
+    s->pool = calloc(s->config->pools + 1, sizeof(struct pool *));
+    for (size_t i = 0; i < s->config->pools; i++) {
+        if (s->pool == NULL || (s->pool[i] = pool_new(s, &s->config->pool[i])) == NULL)
             fatal(1, "out of memory");
         s->pools = i + 1;
     }
@@ -253,8 +252,9 @@ static void configuration_came(struct supervisor *s, const char *names, int fd)
 
     if (fd != -1)
         (void)close(fd);
+    /* The next supervisor gets it too; this one would go on with an old one, or none. */
     if (config == NULL)
-        return;
+        fatal(1, "cannot read the configuration that the keeper sent");
     names_take(names);
     if (s->config != NULL) {
         reconfigure(s, config);
@@ -467,6 +467,14 @@ static void segment_reader_came(struct supervisor *s, const struct message *m, i
         (void)close(old);
 }
 
+/* Where ERROR says that its workers wrote over it, it is replaced. Else the next supervisor may be able to map it. */
+static void segment_refused(struct pool *pool, int fd, int error)
+{
+    (void)close(fd);
+    if ((error != EPROTO && error != EINVAL) || pool_attach_stand_in(pool) == -1)
+        fatal(1, "pool=%s: cannot map its shared memory: %s", pool->config->name, strerror(error));
+}
+
 static void segment_came(struct supervisor *s, const struct message *m, int fd)
 {
     struct pool *pool = supervisor_pool(s, m->pool);
@@ -485,8 +493,8 @@ static void segment_came(struct supervisor *s, const struct message *m, int fd)
     }
     if (pool->replacing)
         segment_replaced(pool, fd);
-    else if (pool_attach(pool, fd) == -1 && ((void)close(fd), pool_attach_stand_in(pool)) == -1)
-        fatal(1, "pool=%s: cannot map its shared memory: %s", m->pool, strerror(errno));
+    else if (pool_attach(pool, fd) == -1)
+        segment_refused(pool, fd, errno);
 }
 
 static void on_keeper_message(void *context, const struct message *m, int fd)

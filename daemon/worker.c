@@ -505,10 +505,11 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
 
 static void recover(struct pool *pool, uint32_t index, const struct identity *who, int64_t since, const char *program)
 {
-    if (new_worker(pool, index, who, program) == NULL)
-        (void)close(who->pidfd);
-    else
-        pool->worker[index]->since = since;
+    struct worker *w = new_worker(pool, index, who, program);
+
+    if (w == NULL)
+        fatal(1, "out of memory"); /* the worker lives: another supervisor may have some */
+    w->since = since;
 }
 
 void worker_recover(struct pool *pool)
