@@ -75,7 +75,7 @@ static void refuse(const struct ask *ask, const struct asserted *said, pglend_st
     /* Who does not want to wait only asks whether there is one. */
     if (ask->waits)
         lease_record_refusal(w, said, ask->began < now ? now - ask->began : 0, status);
-    lend_refuse(w, ask->serial, status, "not lent");
+    (void)lend_refuse(w, ask->serial, status, "not lent");
 }
 
 /* Why nobody waits here any longer than UNTIL, if so; PGLEND_OK: one may. */
@@ -147,7 +147,7 @@ static void tell(struct worker *w, struct backend *b, uint64_t word)
     if (lend_send(w, b, b->serial, word, b->waited) == 0)
         return;
     /* It does not read, or has gone: the session was not touched. */
-    lend_refuse(w, b->serial, PGLEND_SYSTEM, "the supervisor cannot send the connection's descriptor");
+    (void)lend_refuse(w, b->serial, PGLEND_SYSTEM, "the supervisor cannot send the connection's descriptor");
     end_lease(b, word, LEFT_AT_REST);
 }
 
@@ -276,13 +276,13 @@ void grant_acquire(struct worker *w, const struct wire_acquire *m)
 
     ask.waits = ask.until > ask.began;
     if (!asserted_fits(m->said.actor) || !asserted_fits(m->said.purpose)) {
-        lend_refuse(w, m->serial, PGLEND_USAGE, "actor and purpose must be UTF-8 without control characters");
+        (void)lend_refuse(w, m->serial, PGLEND_USAGE, "actor and purpose must be UTF-8 without control characters");
     } else if (!asserted_enough(&pool->policy, m->said.actor, m->said.purpose)) {
         refuse(&ask, &m->said, PGLEND_DENIED);
     } else if (w->asks == ASKS_MAX) {
-        lend_refuse(w, m->serial, PGLEND_SYSTEM, "this process waits for too many connections at a time");
+        (void)lend_refuse(w, m->serial, PGLEND_SYSTEM, "this process waits for too many connections at a time");
     } else if (borrower_claim(&pool->segment, w->index, &ask.borrower) == -1) {
-        lend_refuse(w, m->serial, PGLEND_SYSTEM, "all borrower entries are taken: raise max_workers");
+        (void)lend_refuse(w, m->serial, PGLEND_SYSTEM, "all borrower entries are taken: raise max_workers");
     } else {
         pool->segment.asserted[ask.borrower] = m->said;
         serve(pool, &ask, m->own);

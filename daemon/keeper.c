@@ -130,8 +130,17 @@ static void on_shutdown(struct keeper *k, const struct message *m)
     stop(k, m->status == SHUTDOWN_FAST ? SHUTDOWN_FAST : SHUTDOWN_GRACEFUL);
 }
 
-static void send_segment(struct keeper *k, const struct keeper_pool *pool)
+/* One that could not be made is tried again whenever it is wanted. Until there is one, the message has no descriptor. */
+static void send_segment(struct keeper *k, struct keeper_pool *pool)
 {
+    char error[512];
+
+    if (pool->segment_fd == -1) {
+        if (segment_open(pool, k->config->runtime_dir, error, sizeof error) == 0)
+            keeper_audit_segment(k, pool);
+        else
+            log_error("%s", error);
+    }
     if (pool->reader_fd != -1) {
         message_make(&out, MESSAGE_SEGMENT_READER, pool->config->name, 0, NULL);
         keeper_tell(k, &out, pool->reader_fd);
@@ -140,23 +149,15 @@ static void send_segment(struct keeper *k, const struct keeper_pool *pool)
     keeper_tell(k, &out, pool->segment_fd);
 }
 
-/* A worker damaged the old one. Without a new one the pool cannot go on, and neither can the daemon. */
+/* A worker damaged the old one. */
 static void on_new_segment(struct keeper *k, const struct message *m)
 {
     struct keeper_pool *pool = keeper_pool(k, m->pool);
-    char error[512];
 
     if (pool == NULL)
         return;
     segment_close(pool);
-    if (segment_open(pool, k->config->runtime_dir, error, sizeof error) == -1) {
-        log_error("%s", error);
-        k->failed = true;
-        stop(k, SHUTDOWN_FAST);
-        return;
-    }
     send_segment(k, pool);
-    keeper_audit_segment(k, pool);
 }
 
 /* For the next one: it is stored, and means nothing to the keeper. */

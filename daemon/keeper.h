@@ -174,7 +174,7 @@ void keeper_password_anew(struct keeper_pool *pool, struct keeper *k);
  * another which is refused. Nobody here looks into it. What a login is to know of it is added to its job's DETAILS.
  */
 json_t *keeper_give_secret(struct child *c, json_t *details);
-/* True: M was a login's SECRET; FD (-1: the file's was refused, the one before was right) is taken. */
+/* True: M was a login's SECRET; FD (-1 and a text: the file's was refused, the one before was right) is taken. */
 bool keeper_secret_told(struct child *c, const struct message *m, int fd);
 void keeper_drop_secret(struct keeper_pool *pool);
 /* POOL will be configured as NEXT says (NULL: not at all): what was another role's or server's is not kept. */

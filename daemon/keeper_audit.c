@@ -44,7 +44,7 @@ void keeper_audit_join(struct keeper *k)
 
 void keeper_audit_segment(struct keeper *k, const struct keeper_pool *pool)
 {
-    if (k->audit == NULL)
+    if (k->audit == NULL || pool->segment_fd == -1)
         return;
     message_make(&out, MESSAGE_SEGMENT, pool->config->name, 0, NULL);
     out.status = (uint32_t)pool->config->isolation;

@@ -136,6 +136,15 @@ struct child *child_start(struct keeper *k, const struct child_kind *kind, const
         free(c);
         return NULL;
     }
+    /* First, for a process that is closed before it has ended is never waited for. */
+    c->channel = channel_open(&k->loop, pair[0], on_message, c);
+    if (c->channel == NULL) {
+        (void)snprintf(error, size, "cannot start a %s process: no memory for its channel", role);
+        (void)close(pair[0]);
+        (void)close(pair[1]);
+        free(c);
+        return NULL;
+    }
     c->keeper = k;
     c->kind = kind;
     c->process.data = c->timer.data = c;
@@ -144,17 +153,11 @@ struct child *child_start(struct keeper *k, const struct child_kind *kind, const
     (void)snprintf(title, sizeof title, "pglendd: %s%s%s", role, pool == NULL ? "" : " ", pool == NULL ? "" : pool);
     status = spawn(c, title, dropped, pair[1]);
     (void)close(pair[1]);
-    if (status == 0)
-        c->channel = channel_open(&k->loop, pair[0], on_message, c);
-    if (c->channel != NULL) {
+    if (status == 0) {
         enlist(c);
         return c;
     }
-    (void)snprintf(error, size, "cannot start a %s process: %s", role,
-                   status == 0 ? "no memory for its channel" : uv_strerror(status));
-    if (status == 0)
-        (void)uv_process_kill(&c->process, SIGKILL);
-    (void)close(pair[0]);
+    (void)snprintf(error, size, "cannot start a %s process: %s", role, uv_strerror(status));
     child_free(c);
     return NULL;
 }

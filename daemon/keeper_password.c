@@ -157,7 +157,7 @@ bool keeper_secret_told(struct child *c, const struct message *m, int fd)
         keep(c, m->stamp, fd);
     } else if (fd != -1) {
         (void)close(fd);
-    } else {
+    } else if (m->length > 0) { /* the refusal; without it, a descriptor that got lost on its way */
         c->kept = true;
         refused(c, m);
     }

@@ -261,6 +261,7 @@ int segment_open(struct keeper_pool *pool, const char *runtime_dir, char *error,
         return 0;
     (void)snprintf(error, size, "cannot create shared memory for pool %s (%u slots, %u borrowers): %s", name,
                    pool->slots, borrowers, strerror(errno));
+    segment_close(pool);
     return -1;
 }
 

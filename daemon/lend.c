@@ -173,11 +173,11 @@ int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t wor
     return wire_send(w->sock, WIRE_BACKEND, &answer, b->lent != -1 ? b->lent : b->fd, MSG_DONTWAIT);
 }
 
-void lend_refuse(const struct worker *w, uint32_t serial, pglend_status status, const char *why)
+bool lend_refuse(const struct worker *w, uint32_t serial, pglend_status status, const char *why)
 {
     union wire_message answer = {.not_fetched = {.serial = serial, .status = (uint32_t)status}};
 
     (void)snprintf(answer.not_fetched.message, sizeof answer.not_fetched.message, "pool \"%s\": %s",
                    w->pool->config->name, why);
-    (void)wire_send(w->sock, WIRE_NOT_FETCHED, &answer, -1, MSG_DONTWAIT);
+    return wire_send(w->sock, WIRE_NOT_FETCHED, &answer, -1, MSG_DONTWAIT) == 0;
 }

@@ -39,6 +39,28 @@ struct pool *pool_new(struct supervisor *s, const struct pool_config *config)
     return pool;
 }
 
+/* What this process alone knows of the slots and workers of S. All of it or nothing. */
+static bool make_tables(struct pool *pool, const struct segment *s)
+{
+    struct backend *backend = calloc(s->slots, sizeof *backend);
+    struct worker **worker = calloc(s->borrowers, sizeof(struct worker *));
+    struct grant *grants = calloc(s->slots, sizeof *grants);
+
+    if (backend == NULL || worker == NULL || grants == NULL) {
+        free(backend);
+        free(worker);
+        free(grants);
+        errno = ENOMEM;
+        return false;
+    }
+    pool->backend = backend;
+    pool->worker = worker;
+    pool->grants = grants;
+    for (uint32_t i = 0; i < s->slots; i++)
+        backend_init(&pool->backend[i], pool, i);
+    return true;
+}
+
 int pool_attach(struct pool *pool, int segment_fd)
 {
     struct segment segment = {0};
@@ -51,16 +73,9 @@ int pool_attach(struct pool *pool, int segment_fd)
         errno = EINVAL;
         return -1;
     }
-    if (pool->backend == NULL) {
-        pool->backend = calloc(segment.slots, sizeof *pool->backend);
-        pool->worker = calloc(segment.borrowers, sizeof(struct worker *));
-        pool->grants = calloc(segment.slots, sizeof *pool->grants);
-        if (pool->backend == NULL || pool->worker == NULL || pool->grants == NULL) {
-            segment_unmap(&segment);
-            return -1;
-        }
-        for (uint32_t i = 0; i < segment.slots; i++)
-            backend_init(&pool->backend[i], pool, i);
+    if (pool->backend == NULL && !make_tables(pool, &segment)) {
+        segment_unmap(&segment);
+        return -1;
     }
     pool->segment = segment;
     pool->segment_fd = segment_fd;

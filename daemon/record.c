@@ -8,6 +8,7 @@
  */
 #include "supervisor.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/hmac.h>
 #include <stdio.h>
@@ -72,6 +73,7 @@ bool record_read(const struct pool *pool, uint32_t index, struct identity *who, 
                  char executable[EXECUTABLE_MAX])
 {
     const struct worker_record *record = &pool->segment.worker[index];
+    uint64_t start_time;
 
     *who = (struct identity){
         .pid = atomic_load_explicit(&record->pid, memory_order_relaxed),
@@ -86,10 +88,14 @@ bool record_read(const struct pool *pool, uint32_t index, struct identity *who, 
         atomic_load_explicit(&record->seal, memory_order_relaxed) != record_seal(pool, index, who, *since, executable))
         return false;
     who->pidfd = (int)syscall(SYS_pidfd_open, who->pid, 0);
-    if (who->pidfd == -1)
+    if (who->pidfd == -1 && errno == ESRCH)
         return false;
-    if (identity_start_time(who->pid) == who->start_time)
+    start_time = who->pidfd != -1 ? identity_start_time(who->pid) : 0;
+    if (who->pidfd != -1 && start_time == who->start_time)
         return true;
+    /* Who was taken for dead would lose its leases. Another supervisor may find out. */
+    if (start_time == 0 && (who->pidfd == -1 || !identity_ended(who)))
+        fatal(1, "cannot look whether the worker with pid %d lives: %s", (int)who->pid, strerror(errno));
     (void)close(who->pidfd);
     return false;
 }

@@ -18,10 +18,12 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SWEEP_MS   1000
-#define CONFIG_MAX (1 << 20)
+#define SWEEP_MS      1000
+#define KEEPER_END_MS 1000 /* from the end of its channel to its own */
+#define CONFIG_MAX    (1 << 20)
 
 static struct supervisor supervisor;
+static pid_t keeper;
 
 struct pool *supervisor_pool(struct supervisor *s, const char *name)
 {
@@ -209,10 +211,9 @@ static struct config *receive_config(int fd)
 
 static void make_pools(struct supervisor *s)
 {
-    s->pool = calloc(s->config->pools, sizeof(struct pool *));
-    for (size_t i = 0; s->pool != NULL && i < s->config->pools; i++) {
-        s->pool[i] = pool_new(s, &s->config->pool[i]);
-        if (s->pool[i] == NULL)
+    s->pool = calloc(s->config->pools + 1, sizeof(struct pool *));
+    for (size_t i = 0; i < s->config->pools; i++) {
+        if (s->pool == NULL || (s->pool[i] = pool_new(s, &s->config->pool[i])) == NULL)
             fatal(1, "out of memory");
         s->pools = i + 1;
     }
@@ -251,8 +252,9 @@ static void configuration_came(struct supervisor *s, const char *names, int fd)
 
     if (fd != -1)
         (void)close(fd);
+    /* The next supervisor gets it too; this one would go on with an old one, or none. */
     if (config == NULL)
-        return;
+        fatal(1, "cannot read the configuration that the keeper sent");
     names_take(names);
     if (s->config != NULL) {
         reconfigure(s, config);
@@ -339,9 +341,24 @@ static void stop(struct supervisor *s, enum shutdown_mode mode)
         pool_stop(s->pool[i], mode);
 }
 
+/* A process that ends closes its sockets a moment before it is gone. */
+static bool keeper_has_ended(void)
+{
+    const struct timespec pause = {.tv_nsec = 1000000};
+
+    for (int ms = 0; ms < KEEPER_END_MS && getppid() == keeper; ms++)
+        (void)nanosleep(&pause, NULL);
+    return getppid() != keeper;
+}
+
 /* The keeper is gone: nobody can restart us, log in or cancel. Leases that are out finish without us. */
 static _Noreturn void keeper_gone(struct supervisor *s)
 {
+    /* It lives, and starts another supervisor, whose the segments are. */
+    if (!keeper_has_ended()) {
+        log_error("the keeper does not answer any more: ending, for another supervisor to go on");
+        exit(1);
+    }
     log_warning("the keeper is gone: ending; leases that are out finish by themselves");
     for (size_t i = 0; i < s->pools; i++) {
         struct pool *pool = s->pool[i];
@@ -450,6 +467,14 @@ static void segment_reader_came(struct supervisor *s, const struct message *m, i
         (void)close(old);
 }
 
+/* Where ERROR says that its workers wrote over it, it is replaced. Else the next supervisor may be able to map it. */
+static void segment_refused(struct pool *pool, int fd, int error)
+{
+    (void)close(fd);
+    if ((error != EPROTO && error != EINVAL) || pool_attach_stand_in(pool) == -1)
+        fatal(1, "pool=%s: cannot map its shared memory: %s", pool->config->name, strerror(error));
+}
+
 static void segment_came(struct supervisor *s, const struct message *m, int fd)
 {
     struct pool *pool = supervisor_pool(s, m->pool);
@@ -460,14 +485,16 @@ static void segment_came(struct supervisor *s, const struct message *m, int fd)
         return;
     }
     if (fd == -1) {
-        log_error("pool=%s: too many files open to take its shared memory: raise the limit (ulimit -n)", m->pool);
+        log_error("pool=%s: too many files open to take its shared memory, or it could not be made: raise the limit "
+                  "(ulimit -n)",
+                  m->pool);
         pool->segment_wanted = pool->replacing;
         return;
     }
     if (pool->replacing)
         segment_replaced(pool, fd);
-    else if (pool_attach(pool, fd) == -1 && ((void)close(fd), pool_attach_stand_in(pool)) == -1)
-        fatal(1, "pool=%s: cannot map its shared memory: %s", m->pool, strerror(errno));
+    else if (pool_attach(pool, fd) == -1)
+        segment_refused(pool, fd, errno);
 }
 
 static void on_keeper_message(void *context, const struct message *m, int fd)
@@ -569,6 +596,7 @@ int supervisor_main(void)
     struct supervisor *s = &supervisor;
     static uv_prepare_t round;
 
+    keeper = getppid();
     log_open("supervisor");
     privilege_harden();
     ignore_signals();

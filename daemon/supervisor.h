@@ -216,6 +216,7 @@ struct worker {
     bool must_tell;  /* likewise: what it holds, for a predecessor greeted it */
     uv_poll_t sock_poll, pidfd_poll;
     int handles_open;
+    bool hanging_up; /* sock_poll is being closed */
     bool dead;
 };
 
@@ -434,7 +435,8 @@ bool lend_prepare(struct backend *b, const void *bytes, size_t length);
 void lend_drop(struct backend *b); /* what was prepared is not lent */
 /* The relay of B, which is nobody's or lent, has bytes of the server's. False: they cannot be told to a borrower. */
 bool lend_hear(struct backend *b);
-void lend_refuse(const struct worker *w, uint32_t serial, pglend_status status, const char *why);
+/* False: it was not told. */
+bool lend_refuse(const struct worker *w, uint32_t serial, pglend_status status, const char *why);
 /* The worker that presents TOKEN, and what it was given for; NULL: nobody's. */
 struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
                                struct shell **shell);

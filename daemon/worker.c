@@ -53,12 +53,22 @@ static void on_worker_closed(uv_handle_t *handle)
     free(w);
 }
 
+static void on_socket_closed(uv_handle_t *handle)
+{
+    struct worker *w = handle->data;
+
+    w->hanging_up = false;
+    on_worker_closed(handle);
+}
+
+/* It may greet this supervisor again, as it would the next one. */
 static void detach_socket(struct worker *w)
 {
     if (w->sock == -1)
         return;
+    w->hanging_up = true;
     (void)uv_poll_stop(&w->sock_poll);
-    uv_close((uv_handle_t *)&w->sock_poll, on_worker_closed);
+    uv_close((uv_handle_t *)&w->sock_poll, on_socket_closed);
     (void)close(w->sock);
     w->sock = -1;
 }
@@ -222,8 +232,8 @@ static struct worker *claimed_worker(const struct pool *pool, uint32_t claim, co
 {
     struct worker *w = claim < pool->segment.borrowers ? pool->worker[claim] : NULL;
 
-    return w != NULL && w->sock == -1 && w->identity.pid == who->pid && w->identity.start_time == who->start_time &&
-                   w->identity.uid == who->uid
+    return w != NULL && w->sock == -1 && !w->hanging_up && w->identity.pid == who->pid &&
+                   w->identity.start_time == who->start_time && w->identity.uid == who->uid
                ? w
                : NULL;
 }
@@ -391,24 +401,20 @@ static bool holds(const struct worker *w, uint32_t slot, uint32_t borrower)
            borrower_owned(s, borrower, w->index);
 }
 
-static void fetch(struct worker *w, const struct wire_fetch *asked)
+/* Answer what W asked. False: it got none. */
+static bool fetch(struct worker *w, const struct wire_fetch *asked)
 {
     struct backend *b;
 
-    if (!holds(w, asked->slot, asked->borrower)) {
-        lend_refuse(w, asked->serial, PGLEND_LOST, "the slot is not this borrower's");
-        return;
-    }
+    if (!holds(w, asked->slot, asked->borrower))
+        return lend_refuse(w, asked->serial, PGLEND_LOST, "the slot is not this borrower's");
     b = &w->pool->backend[asked->slot];
-    if (b->phase == BACKEND_LENDABLE &&
-        lend_send(w, b, asked->serial, slot_word(&w->pool->segment, b->slot), false) == 0)
-        return;
-    if (b->phase == BACKEND_LENDABLE) {
-        lend_refuse(w, asked->serial, PGLEND_SYSTEM, strerror(errno));
-    } else {
+    if (b->phase != BACKEND_LENDABLE) {
         pool_correct_word(w->pool, asked->slot);
-        lend_refuse(w, asked->serial, PGLEND_LOST, "its backend is gone");
+        return lend_refuse(w, asked->serial, PGLEND_LOST, "its backend is gone");
     }
+    return lend_send(w, b, asked->serial, slot_word(&w->pool->segment, b->slot), false) == 0 ||
+           lend_refuse(w, asked->serial, PGLEND_SYSTEM, strerror(errno));
 }
 
 static void returned(const struct worker *w, uint32_t slot)
@@ -464,8 +470,11 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
         }
         switch (message.header.type) {
         case WIRE_FETCH:
-            fetch(w, &message.fetch);
-            break;
+            if (fetch(w, &message.fetch))
+                break;
+            /* It would wait in vain. This it hears, and asks again. */
+            detach_socket(w);
+            return;
         case WIRE_WANT:
             pool_balance(w->pool);
             break;
@@ -496,10 +505,11 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
 
 static void recover(struct pool *pool, uint32_t index, const struct identity *who, int64_t since, const char *program)
 {
-    if (new_worker(pool, index, who, program) == NULL)
-        (void)close(who->pidfd);
-    else
-        pool->worker[index]->since = since;
+    struct worker *w = new_worker(pool, index, who, program);
+
+    if (w == NULL)
+        fatal(1, "out of memory"); /* the worker lives: another supervisor may have some */
+    w->since = since;
 }
 
 void worker_recover(struct pool *pool)

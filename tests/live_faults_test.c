@@ -29,9 +29,11 @@
 #define ACQUIRE_MS    300
 #define ACT_MS        250
 #define TRAIL_SECONDS 30
+#define START_SECONDS 5
 #define FAILURES_MOST 20
-#define OF_A_PLACE    4 /* calls that fail each by itself: in a loop the fifth is like the fourth */
-#define STARTS_MOST   8 /* of one process while an act goes on, where each fails: more would be without a pause */
+#define OF_A_PLACE    4  /* calls that fail each by itself: in a loop the fifth is like the fourth */
+#define OF_MESSAGES   20 /* of these each is another, and all go through one place */
+#define STARTS_MOST   8  /* of one process while an act goes on, where each fails: more would be without a pause */
 #define FAILED        "login failed: "
 #define SILENT        "the login process ended without an answer: exit"
 #define UNCLEAR       50 /* how the worker ends: an error without a word */
@@ -180,16 +182,20 @@ static bool fails(struct scene *scene, const char *what, int number)
     return false;
 }
 
-/* No process of pglendd has crashed; a supervisor may have ended with an error, and have a successor. */
+/*
+ * No process of pglendd has crashed; a supervisor may have ended with an error, and have a successor. Nor has one blamed
+ * a worker for what none did.
+ */
 static bool daemon_is_whole(struct scene *scene)
 {
-    static const char *const crashes[] = {"signal 4 ", "signal 6 ", "signal 7 ", "signal 8 ", "signal 11 "};
+    static const char *const words[] = {"signal 4 ", "signal 6 ",  "signal 7 ",
+                                        "signal 8 ", "signal 11 ", "damaged the shared memory"};
 
     if (process_state(scene->daemon->pid) == 'Z')
         return fails(scene, "the keeper has ended, process", (int)scene->daemon->pid);
-    for (size_t i = 0; i < sizeof crashes / sizeof *crashes; i++)
-        if (pglendd_logged(scene->daemon, crashes[i]))
-            return fails(scene, crashes[i], 0);
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++)
+        if (pglendd_logged(scene->daemon, words[i]))
+            return fails(scene, words[i], 0);
     scene->supervisor = pglendd_process(scene->daemon, "supervisor");
     return scene->supervisor != 0 || fails(scene, "there is no supervisor under process", (int)scene->daemon->pid);
 }
@@ -239,6 +245,24 @@ static bool starts_paused(struct scene *scene)
     uint32_t starts = atomic_load(&control->starts);
 
     return starts <= STARTS_MOST || fails(scene, "without a pause, starts:", (int)starts);
+}
+
+static bool has_started(struct scene *scene)
+{
+    return atomic_load(&control->starts) > 0 || fails(scene, "it was not started again within s", START_SECONDS);
+}
+
+/* It is killed, and each that comes after it is hit. */
+static bool start_survives(struct scene *scene, const struct subject *subject)
+{
+    bool started;
+
+    arm_starts(subject);
+    (void)kill(pglendd_process(scene->daemon, subject->process), SIGKILL);
+    started = scene_comes_true(scene, has_started, START_SECONDS);
+    harness_sleep_ms(ACT_MS);
+    disarm();
+    return started && starts_paused(scene) && scene_comes_true(scene, daemon_is_whole, 5) && scene_holds(scene);
 }
 
 /* All of pglendd starts anew, for who dies again and again is waited for. */
@@ -305,6 +329,11 @@ static unsigned earlier_ones(const struct fault_call *call, size_t n)
     return earlier;
 }
 
+static unsigned most_of(const struct fault_call *call)
+{
+    return strcmp(call->function, "sendmsg") == 0 || strcmp(call->function, "recvmsg") == 0 ? OF_MESSAGES : OF_A_PLACE;
+}
+
 static void try_call(struct scene *scene, const struct subject *subject, const struct fault_call *call, uint32_t nth,
                      struct tally *tally, uint64_t until)
 {
@@ -319,7 +348,7 @@ static void try_call(struct scene *scene, const struct subject *subject, const s
                 continue;
             }
             tally->failed++;
-            say_call(call, where);
+            say_call(control->hits > 0 ? &control->call[nth - 1] : call, where);
             printf("%s, call %u: %s: %s %s: %s\n", subject->name, nth, where, say_error(errors[call->failing][i]),
                    for_ever ? "for ever" : "once", scene->why);
             (void)fflush(stdout);
@@ -349,7 +378,7 @@ static void try_all(struct scene *scene, const struct subject *subject, double s
     for (uint32_t i = 0; i < calls && tally.failed < FAILURES_MOST && (until == 0 || harness_now_ms() < until); i++) {
         uint32_t n = (uint32_t)((uint64_t)i * 7919 % calls);
 
-        if (earlier_ones(call, n) < (seconds > 0 ? 1 : OF_A_PLACE))
+        if (earlier_ones(call, n) < (seconds > 0 ? 1 : most_of(&call[n])))
             try_call(scene, subject, &call[n], n + 1, &tally, until);
     }
     free(call);
@@ -382,6 +411,8 @@ static const struct subject daemons[] = {
     {"supervisor: dead waiter", daemon_survives, &shared, .act = &act_waiter, .process = "supervisor"},
     {"supervisor: login", daemon_survives, &shared, .act = &act_login, .process = "supervisor"},
     {"supervisor: reload", daemon_survives, &shared, .act = &act_reload, .process = "supervisor"},
+    {"supervisor: start", start_survives, &shared, .process = "supervisor"},
+    {"supervisor, strict: start", start_survives, &strict, .process = "supervisor"},
     {"supervisor, strict: grant", daemon_survives, &strict, .act = &act_use, .process = "supervisor"},
     {"supervisor, strict: reclaim", daemon_survives, &strict, .act = &act_reclaim, .process = "supervisor"},
     {"supervisor, strict: dead waiter", daemon_survives, &strict, .act = &act_waiter, .process = "supervisor"},

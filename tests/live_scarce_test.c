@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_scarce_test.c - no descriptors left, in a worker and in the supervisor; and a directory that is taken, or full
- * of what a dead daemon left.
+ * live_scarce_test.c - no descriptors left, in a worker, in the supervisor and in the keeper; and a directory that is
+ * taken, or full of what a dead daemon left.
  */
 #include "harness.h"
 #include "pglend.h"
@@ -209,11 +209,11 @@ END_TEST
 /* ---- the supervisor without ---- */
 
 struct limit_wish {
-    pid_t supervisor;
+    pid_t process;
     size_t descriptors; /* 0: as many as may be */
 };
 
-/* In a process of the supervisor's user: to set the limits of others takes more than being root. */
+/* In a process of the same user: to set the limits of others takes more than being root. */
 static int set_limit(void *argument, int sock)
 {
     const struct limit_wish *wish = argument;
@@ -222,14 +222,15 @@ static int set_limit(void *argument, int sock)
     (void)sock;
     ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
     limit.rlim_cur = wish->descriptors > 0 ? wish->descriptors : limit.rlim_max;
-    harness_drop();
-    ck_assert_msg(prlimit(wish->supervisor, RLIMIT_NOFILE, &limit, NULL) == 0, "prlimit: %s", strerror(errno));
+    if (wish->process != daemon_->pid)
+        harness_drop();
+    ck_assert_msg(prlimit(wish->process, RLIMIT_NOFILE, &limit, NULL) == 0, "prlimit: %s", strerror(errno));
     return 0;
 }
 
-static void limit_supervisor(pid_t supervisor, size_t limit)
+static void limit_process(pid_t process, size_t limit)
 {
-    in_worker(set_limit, &(struct limit_wish){supervisor, limit}, 5);
+    in_worker(set_limit, &(struct limit_wish){process, limit}, 5);
 }
 
 START_TEST(supervisor_without_descriptors)
@@ -246,7 +247,7 @@ START_TEST(supervisor_without_descriptors)
     ck_assert_ptr_nonnull(held = pglend_acquire(first, 5000));
     supervisor = pglendd_process(daemon_, "supervisor");
     for (size_t spare = 1; spare <= 4; spare++) {
-        limit_supervisor(supervisor, process_descriptors(supervisor) + spare);
+        limit_process(supervisor, process_descriptors(supervisor) + spare);
         cpu = cpu_ms(supervisor);
         for (int i = 0; i < HANDLES; i++) {
             pool[i] = pglend_open(daemon_->runtime_dir, "clinic");
@@ -258,7 +259,7 @@ START_TEST(supervisor_without_descriptors)
         cpu = cpu_ms(supervisor) - cpu;
         ck_assert_msg(cpu < 300, "it used %ld ms of processor time", cpu);
         ck_assert_str_eq(query(held, "select 1", text, sizeof text), "1");
-        limit_supervisor(supervisor, 0);
+        limit_process(supervisor, 0);
         for (int i = 0; i < HANDLES; i++) {
             conn = pglend_acquire(pool[i], 5000);
             ck_assert_msg(conn != NULL, "with %zu, handle %d: %s", spare, i, pglend_errmessage(pool[i]));
@@ -288,11 +289,11 @@ START_TEST(login_without_descriptor)
     pool = pglend_open(daemon_->runtime_dir, "clinic");
     ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
     supervisor = pglendd_process(daemon_, "supervisor");
-    limit_supervisor(supervisor, 3);
+    limit_process(supervisor, 3);
     ck_assert_int_eq(pglend_discard(pool, conn), PGLEND_OK);
     ck_assert_ptr_null(pglend_acquire(pool, 500));
     wait_until(pglendd_logged(daemon_, "too many files open"), 5);
-    limit_supervisor(supervisor, 0);
+    limit_process(supervisor, 0);
     conn = pglend_acquire(pool, 8000);
     ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
@@ -303,26 +304,78 @@ START_TEST(login_without_descriptor)
 }
 END_TEST
 
+/* Cut its shared memory off. */
+static void damage(void)
+{
+    char instance[17], name[SEGMENT_NAME_MAX];
+    int fd;
+
+    segment_instance(daemon_->runtime_dir, instance);
+    ck_assert_int_eq(segment_name(name, instance, "clinic"), 0);
+    ck_assert_int_ne(fd = shm_open(name, O_RDWR, 0), -1);
+    ck_assert_int_eq(ftruncate(fd, 0), 0);
+    (void)close(fd);
+}
+
 /* The descriptor of a new segment does not arrive: it is asked for until it does. */
 START_TEST(segment_without_descriptor)
 {
-    char instance[17], name[SEGMENT_NAME_MAX];
     pid_t supervisor;
-    int fd;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
     in_worker(lend_anew, NULL, 10);
     supervisor = pglendd_process(daemon_, "supervisor");
-    segment_instance(daemon_->runtime_dir, instance);
-    ck_assert_int_eq(segment_name(name, instance, "clinic"), 0);
-    limit_supervisor(supervisor, 3);
-    ck_assert_int_ne(fd = shm_open(name, O_RDWR, 0), -1);
-    ck_assert_int_eq(ftruncate(fd, 0), 0);
-    (void)close(fd);
+    limit_process(supervisor, 3);
+    damage();
     wait_until(pglendd_logged(daemon_, "too many files open to take its shared memory"), 5);
-    limit_supervisor(supervisor, 0);
+    limit_process(supervisor, 0);
     in_worker(lend_anew, NULL, 10);
     ck_assert_int_eq(pglendd_process(daemon_, "supervisor"), supervisor);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* ---- the keeper without ---- */
+
+/* It cannot make a segment, for this supervisor or for the next one, and does when it can. */
+START_TEST(segment_that_cannot_be_made)
+{
+    pid_t supervisor;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    for (int killed = 0; killed < 2; killed++) {
+        unsigned failed = pglendd_logged(daemon_, "cannot create shared memory for pool clinic");
+
+        in_worker(lend_anew, NULL, 10);
+        supervisor = pglendd_process(daemon_, "supervisor");
+        limit_process(daemon_->pid, 3);
+        damage();
+        wait_until(pglendd_logged(daemon_, "cannot create shared memory for pool clinic") > failed, 5);
+        if (killed)
+            ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+        limit_process(daemon_->pid, 0);
+        in_worker(lend_anew, NULL, 10);
+        ck_assert_int_eq(pglendd_process(daemon_, "supervisor") == supervisor, !killed);
+    }
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* What a login sends does not arrive. That is no word of the server's on the password, which nobody would try for long. */
+START_TEST(login_that_cannot_be_taken)
+{
+    struct worker_process worker;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 0, 'max': 1}}}}");
+    postgres_signal(harness_server(), SIGSTOP);
+    worker_fork(&worker, lend_anew, &(int){15000});
+    wait_until(pglendd_process(daemon_, "login") != 0, 5);
+    limit_process(daemon_->pid, 3);
+    postgres_signal(harness_server(), SIGCONT);
+    wait_until(pglendd_logged(daemon_, "channel: too many open files"), 5);
+    wait_until(pglendd_logged(daemon_, "login failed"), 5);
+    limit_process(daemon_->pid, 0);
+    ck_assert_int_eq(worker_wait(&worker, 15), 0);
     pglendd_stop(daemon_);
 }
 END_TEST
@@ -423,6 +476,9 @@ int main(void)
     tcase_add_test(tc, supervisor_without_descriptors);
     tcase_add_test(tc, login_without_descriptor);
     tcase_add_test(tc, segment_without_descriptor);
+    tc = harness_live_case(suite, "keeper", 60);
+    tcase_add_test(tc, segment_that_cannot_be_made);
+    tcase_add_test(tc, login_that_cannot_be_taken);
     tc = harness_live_case(suite, "directory", 40);
     tcase_add_test(tc, second_daemon);
     tcase_add_test(tc, stale_things);

@@ -3,6 +3,7 @@
  * live_supervisor_test.c - the supervisor is killed, or one of the keeper's short-lived processes is: no query fails,
  * no lease and no backend is lost, and whoever needs a supervisor meanwhile waits for it, or is told.
  */
+#include "daemon.h"
 #include "harness.h"
 #include "pglend.h"
 #include "pglendd.h"
@@ -13,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -240,6 +242,44 @@ START_TEST(lease_outlives_it)
     give_back(other, more);
     ck_assert_str_eq(before, backends(after));
     pglend_close(other);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/*
+ * One call that failed broke its channel to the keeper, which lives and starts another: no end of the daemon. As root
+ * alone, for nobody else may take the channel in hand.
+ */
+START_TEST(lease_outlives_its_channel)
+{
+    char before[256], after[256];
+    int pidfd, channel;
+    pid_t supervisor;
+    pglend *pool;
+    PGconn *conn;
+
+    if (geteuid() != 0) {
+        printf("lease_outlives_its_channel: skipped: it takes root\n");
+        return;
+    }
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pool = open_pool();
+    conn = borrow(pool, 5000);
+    (void)backends(before);
+    supervisor = pglendd_process(daemon_, "supervisor");
+    ck_assert_int_ne(pidfd = (int)syscall(SYS_pidfd_open, supervisor, 0), -1);
+    ck_assert_int_ne(channel = (int)syscall(SYS_pidfd_getfd, pidfd, CHANNEL_FD, 0), -1);
+    ck_assert_int_eq(kill(daemon_->pid, SIGSTOP), 0); /* it would kill a supervisor that it does not hear any more */
+    ck_assert_int_eq(shutdown(channel, SHUT_RDWR), 0);
+    (void)close(channel);
+    (void)close(pidfd);
+    wait_until(process_state(supervisor) == 'Z', 5);
+    supervise_again(supervisor);
+    one(conn);
+    give_back(pool, conn);
+    give_back(pool, borrow(pool, 5000));
+    ck_assert_str_eq(before, backends(after));
     pglend_close(pool);
     pglendd_stop(daemon_);
 }
@@ -628,6 +668,7 @@ int main(void)
     tcase_add_test(killed, killed_again_and_again_under_load);
     tcase_add_test(killed, another_within_a_second);
     tcase_add_test(killed, lease_outlives_it);
+    tcase_add_test(killed, lease_outlives_its_channel);
     tcase_add_test(meanwhile, worker_that_dies_meanwhile_is_reclaimed_by_the_next);
     tcase_add_test(meanwhile, queue_moves_on_meanwhile);
     tcase_add_test(meanwhile, who_needs_it_waits_for_it);

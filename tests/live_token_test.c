@@ -261,6 +261,40 @@ START_TEST(descriptors_sent_along)
 }
 END_TEST
 
+/* Who asks and does not read what it is told is hung up on: it hears that, and would not hear of an answer that got lost. */
+START_TEST(answer_without_room)
+{
+    union wire_message message;
+    uint32_t slot, worker;
+    struct bare w;
+    ssize_t got;
+    int fd;
+
+    start();
+    attach(&w);
+    slot = take_slot(&w);
+    worker = w.worker;
+    do
+        message = (union wire_message){.fetch = {.serial = 7, .slot = slot, .borrower = w.borrower}};
+    while (wire_send(w.sock, WIRE_FETCH, &message, -1, MSG_DONTWAIT) == 0);
+    while ((got = wire_receive_packet(w.sock, &message, sizeof message, &fd, 0)) > 0)
+        (void)close(fd);
+    ck_assert_msg(got == 0 || errno == ECONNRESET, "an answer is missing: %s", strerror(errno));
+    (void)close(w.sock);
+    /* It is still the same worker, and the lease is its own. */
+    w.sock = connect_to("worker.sock", SOCK_SEQPACKET);
+    message = (union wire_message){.hello = {.pool = "clinic", .worker = worker}};
+    ck_assert_int_eq(wire_send(w.sock, WIRE_HELLO, &message, -1, 0), 0);
+    ck_assert_int_gt(wire_receive_packet(w.sock, &message, sizeof message, &fd, 0), 0);
+    ck_assert_int_eq(message.header.type, WIRE_WELCOME);
+    ck_assert_uint_eq(message.welcome.worker, worker);
+    (void)close(fd);
+    ck_assert_int_eq(fetch(&w, slot, w.borrower, -1, &message), WIRE_BACKEND);
+    detach(&w);
+    stop();
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_token");
@@ -269,5 +303,6 @@ int main(void)
     tcase_add_test(tc, only_the_holder_gets_it);
     tcase_add_test(tc, tokens);
     tcase_add_test(tc, descriptors_sent_along);
+    tcase_add_test(tc, answer_without_room);
     return harness_main(suite);
 }

@@ -20,7 +20,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define SETTLED 5.0
+#define SETTLED      5.0
+#define CHILDREN_MAX 256
 
 static bool broken(struct scene *scene, const char *format, ...) __attribute__((format(printf, 2, 3)));
 static bool broken(struct scene *scene, const char *format, ...)
@@ -171,6 +172,18 @@ static bool resources_are_back(struct scene *scene)
     return true;
 }
 
+/* Nobody waits for it. */
+static bool no_child_is_left(struct scene *scene)
+{
+    pid_t child[CHILDREN_MAX];
+    size_t count = process_children(scene->daemon->pid, child, CHILDREN_MAX);
+
+    for (size_t i = 0; i < count; i++)
+        if (process_state(child[i]) == 'Z')
+            return broken(scene, "I6: the keeper does not wait for process %d, which has ended", (int)child[i]);
+    return true;
+}
+
 /* ---- all together ---- */
 
 bool scene_comes_true(struct scene *scene, bool (*is)(struct scene *scene), double seconds)
@@ -257,7 +270,7 @@ bool scene_holds(struct scene *scene)
            scene_comes_true(scene, words_are_at_rest, SETTLED) &&
            scene_comes_true(scene, borrowers_are_at_rest, SETTLED) &&
            scene_comes_true(scene, sessions_are_at_rest, SETTLED) &&
-           scene_comes_true(scene, resources_are_back, SETTLED) &&
+           scene_comes_true(scene, resources_are_back, SETTLED) && scene_comes_true(scene, no_child_is_left, SETTLED) &&
            (!scene->exact || scene_comes_true(scene, trail_is_exact, SETTLED)) && was_in_time(scene);
 }
 
