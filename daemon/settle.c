@@ -120,15 +120,17 @@ void settle_again(struct backend *b)
 
 static bool parameter_as_reported(void *context, const char *name, const char *value)
 {
-    const struct backend *b = context;
+    struct backend *b = context;
     char known[256];
 
-    return backend_fact(b, name, known, sizeof known) != NULL && strcmp(known, value) == 0;
+    b->changed = backend_fact(b, name, known, sizeof known) == NULL || strcmp(known, value) != 0;
+    return !b->changed;
 }
 
 static void await_reset(struct backend *b)
 {
     backend_enter(b, BACKEND_RESETTING);
+    b->changed = false;
     b->reader =
         (struct reset_reader){.due = true, .discard_all = true, .parameter = parameter_as_reported, .context = b};
     stats_reset(&b->pool->segment, b->slot);
@@ -157,9 +159,9 @@ static void reset_input(struct backend *b, const unsigned char *bytes, size_t le
         backend_ready(b);
         break;
     case READER_BROKEN:
-        if (b->reset_asked)
+        if (b->reset_asked && !b->changed)
             settle_begin(b); /* it was not at rest */
-        else
+        else                 /* what has changed is reported once, and no reset undoes it */
             backend_close(b, CLOSE_RESET_FAILED);
         break;
     }

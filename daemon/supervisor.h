@@ -104,6 +104,7 @@ struct backend {
     struct position position;   /* while SYNCING */
     bool reset_asked;           /* while SYNCING: the reset has been sent behind the question */
     struct reset_reader reader; /* of the reset's answer, while RESETTING; of that and the check's, while CHECKING */
+    bool changed;               /* there a parameter was not what its login reported */
 
     bool asked;                           /* CHECKING: the reset's answer is read, the check's is due */
     const struct role_question *question; /* of that check; NULL: check_query */
