@@ -492,6 +492,9 @@ static void on_backend_event(uv_poll_t *poll, int status, int events)
         (events & UV_DISCONNECT) == 0) {
         if (!lend_hear(b))
             backend_retire(b, CLOSE_UNHEARD);
+        /* Its borrower has hung up on an answer that may have no end: the rest waits for the end of the lease. */
+        if (b->reason == CLOSE_UNHEARD && b->phase == BACKEND_LENDABLE)
+            backend_watch(b, UV_DISCONNECT);
         return;
     }
     if (b->phase == BACKEND_LENDABLE) {
