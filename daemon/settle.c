@@ -214,6 +214,10 @@ void settle_ask(struct backend *b, unsigned flags, const struct role_question *q
     b->question = question;
     b->asked = b->role_told = b->role_fits = false;
     b->out_length = b->out_sent = 0;
+    if (b->heard) {
+        backend_close(b, CLOSE_UNHEARD); /* it goes with the socket that its borrower would have read it from */
+        return;
+    }
     lend_drop(b);
     backend_enter(b, BACKEND_CHECKING);
     b->reader = (struct reset_reader){.due = (flags & SLOT_RESET_PENDING) != 0,

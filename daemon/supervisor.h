@@ -71,6 +71,7 @@ struct backend {
     bool relayed; /* FD leads to a relay */
     int lent;     /* strict isolation, relayed: the socket of the lease that is out, -1: none that is known */
     int next[2];  /* likewise: of the lease to come, its borrower's end and the relay's, which has it too; -1: none */
+    bool heard;   /* likewise: the server has spoken to that lease, which has not begun */
     uint32_t generation;
     int32_t pid;
     uint64_t since;                            /* phase entered; ns */
