@@ -53,7 +53,7 @@ static enum fate tidy(struct loan *loan, const struct policy *policy)
 }
 
 /* The same in strict isolation, where the supervisor resets the session, and finds out what is left to its own. */
-static enum fate tidy_strict(struct loan *loan, const struct policy *policy, bool *reusable)
+static enum fate tidy_strict(struct loan *loan, const struct policy *policy)
 {
     uint64_t until = clock_ns() + (uint64_t)policy->reset_timeout_ms * 1000000;
 
@@ -63,8 +63,8 @@ static enum fate tidy_strict(struct loan *loan, const struct policy *policy, boo
     case AT_REST:
         return KEEP;
     case CHANGED:
-        *reusable = false; /* it would go on believing what the reset undoes */
-        return KEEP;
+        /* What no reset undoes the server has changed, and it is reported once: the supervisor will not hear of it. */
+        return adopt_mend(loan, "DISCARD ALL", until) && adopt_rest(loan, true) == AT_REST ? KEEP : REPLACE;
     case IN_TRANSACTION:
         return HAND_OVER;
     case BUSY:
@@ -218,9 +218,7 @@ static int end_lease(pglend *p, PGconn *conn, bool discard)
         fate = REPLACE;
     } else {
         reusable = adopt_restore_hooks(loan);
-        fate = !loan_held(loan)             ? REPLACE
-               : loan->at->segment.readonly ? tidy_strict(loan, policy, &reusable)
-                                            : tidy(loan, policy);
+        fate = !loan_held(loan) ? REPLACE : loan->at->segment.readonly ? tidy_strict(loan, policy) : tidy(loan, policy);
     }
     if (give_back(loan, policy, fate, reusable, &why) == LEASE_LOST)
         return (int)error_set(p, PGLEND_LOST, "the lease had been taken away before it was given back%s", why);

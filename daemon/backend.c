@@ -162,7 +162,7 @@ static void take_facts(struct backend *b, const struct message *m, int fd)
     b->checked = clock_ns();
     b->idle_uses = UINT32_MAX;
     b->connected = m->stamp <= clock_ns() ? m->stamp : clock_ns();
-    b->spoiled = false;
+    b->spoiled = b->heard = false;
     free(b->facts);
     b->facts = strdup(m->text);
     (void)backend_fact(b, FACT_MODE, mode, sizeof mode);
@@ -319,6 +319,8 @@ void backend_returned(struct backend *b, unsigned flags)
         backend_close(b, CLOSE_BROKEN);
     else if (b->spoiled || ((flags & SLOT_RETIRE) != 0 && b->reason != CLOSE_NONE))
         backend_close(b, b->reason != CLOSE_NONE ? b->reason : CLOSE_CANCEL_LOST);
+    else if (b->heard) /* the lease ended before it was lent */
+        backend_close(b, CLOSE_UNHEARD);
     else if (b->pool->config->reset == RESET_REPLACE)
         backend_close(b, CLOSE_REPLACED);
     else if (at_rest)
@@ -492,6 +494,9 @@ static void on_backend_event(uv_poll_t *poll, int status, int events)
         (events & UV_DISCONNECT) == 0) {
         if (!lend_hear(b))
             backend_retire(b, CLOSE_UNHEARD);
+        /* Its borrower has hung up on an answer that may have no end: the rest waits for the end of the lease. */
+        if (b->reason == CLOSE_UNHEARD && b->phase == BACKEND_LENDABLE)
+            backend_watch(b, UV_DISCONNECT);
         return;
     }
     if (b->phase == BACKEND_LENDABLE) {

@@ -118,7 +118,8 @@ bool lend_hear(struct backend *b)
 
     if (got == -1)
         return errno == EAGAIN || errno == EINTR;
-    return got > 0 && b->next[1] != -1 && send(b->next[1], bytes, (size_t)got, MSG_DONTWAIT | MSG_NOSIGNAL) == got;
+    b->heard = got > 0 && b->next[1] != -1 && send(b->next[1], bytes, (size_t)got, MSG_DONTWAIT | MSG_NOSIGNAL) == got;
+    return b->heard;
 }
 
 static int lend_own_socket(struct backend *b)
@@ -129,6 +130,7 @@ static int lend_own_socket(struct backend *b)
     (void)fcntl(b->next[1], F_SETFL, O_NONBLOCK | LEASE_IS_OUT);
     b->lent = b->next[0];
     b->next[0] = -1;
+    b->heard = false;
     lend_drop(b);
     return 0;
 }

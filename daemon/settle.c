@@ -120,15 +120,17 @@ void settle_again(struct backend *b)
 
 static bool parameter_as_reported(void *context, const char *name, const char *value)
 {
-    const struct backend *b = context;
+    struct backend *b = context;
     char known[256];
 
-    return backend_fact(b, name, known, sizeof known) != NULL && strcmp(known, value) == 0;
+    b->changed = backend_fact(b, name, known, sizeof known) == NULL || strcmp(known, value) != 0;
+    return !b->changed;
 }
 
 static void await_reset(struct backend *b)
 {
     backend_enter(b, BACKEND_RESETTING);
+    b->changed = false;
     b->reader =
         (struct reset_reader){.due = true, .discard_all = true, .parameter = parameter_as_reported, .context = b};
     stats_reset(&b->pool->segment, b->slot);
@@ -157,9 +159,9 @@ static void reset_input(struct backend *b, const unsigned char *bytes, size_t le
         backend_ready(b);
         break;
     case READER_BROKEN:
-        if (b->reset_asked)
+        if (b->reset_asked && !b->changed)
             settle_begin(b); /* it was not at rest */
-        else
+        else                 /* what has changed is reported once, and no reset undoes it */
             backend_close(b, CLOSE_RESET_FAILED);
         break;
     }
@@ -212,6 +214,10 @@ void settle_ask(struct backend *b, unsigned flags, const struct role_question *q
     b->question = question;
     b->asked = b->role_told = b->role_fits = false;
     b->out_length = b->out_sent = 0;
+    if (b->heard) {
+        backend_close(b, CLOSE_UNHEARD); /* it goes with the socket that its borrower would have read it from */
+        return;
+    }
     lend_drop(b);
     backend_enter(b, BACKEND_CHECKING);
     b->reader = (struct reset_reader){.due = (flags & SLOT_RESET_PENDING) != 0,

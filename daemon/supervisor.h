@@ -71,6 +71,7 @@ struct backend {
     bool relayed; /* FD leads to a relay */
     int lent;     /* strict isolation, relayed: the socket of the lease that is out, -1: none that is known */
     int next[2];  /* likewise: of the lease to come, its borrower's end and the relay's, which has it too; -1: none */
+    bool heard;   /* likewise: the server has spoken to that lease, which has not begun */
     uint32_t generation;
     int32_t pid;
     uint64_t since;                            /* phase entered; ns */
@@ -104,6 +105,7 @@ struct backend {
     struct position position;   /* while SYNCING */
     bool reset_asked;           /* while SYNCING: the reset has been sent behind the question */
     struct reset_reader reader; /* of the reset's answer, while RESETTING; of that and the check's, while CHECKING */
+    bool changed;               /* there a parameter was not what its login reported */
 
     bool asked;                           /* CHECKING: the reset's answer is read, the check's is due */
     const struct role_question *question; /* of that check; NULL: check_query */

@@ -186,6 +186,47 @@ START_TEST(outlives_the_daemon)
 }
 END_TEST
 
+/* How long PID has computed; ms. */
+static long computed(pid_t pid)
+{
+    char path[64], line[512];
+    unsigned long user, kernel;
+    FILE *f;
+
+    (void)snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+    ck_assert_ptr_nonnull(f = fopen(path, "re"));
+    ck_assert_ptr_nonnull(fgets(line, sizeof line, f));
+    (void)fclose(f);
+    ck_assert_int_eq(
+        sscanf(strrchr(line, ')') + 1, " %*c %*d %*d %*d %*d %*d %*u %*u %*u %*u %*u %lu %lu", &user, &kernel), 2);
+    return (long)(user + kernel) * 1000 / sysconf(_SC_CLK_TCK);
+}
+
+/* It has asked for what never ends, hangs up, and does not say so: nobody is to read that in its place. */
+START_TEST(hung_up_it_keeps_nobody_busy)
+{
+    PGconn *conn;
+    pid_t supervisor;
+    long before;
+
+    if (!start())
+        return;
+    conn = borrow();
+    ck_assert_int_eq(PQsendQuery(conn, "select repeat('x', 1000), generate_series(1, 1000000000)"), 1);
+    ck_assert_int_eq(PQflush(conn), 0);
+    harness_sleep_ms(200);
+    ck_assert_int_eq(shutdown(PQsocket(conn), SHUT_RDWR), 0);
+    supervisor = pglendd_process(tls_daemon, "supervisor");
+    harness_sleep_ms(200);
+    before = computed(supervisor);
+    harness_sleep_ms(2000);
+    ck_assert_int_le(computed(supervisor) - before, 100);
+    (void)pglend_release(pool, conn);
+    give_back(borrow());
+    stop();
+}
+END_TEST
+
 static int copy_in(void *argument, int sock)
 {
     PGconn *conn = borrow();
@@ -229,5 +270,6 @@ int main(void)
     tcase_add_test(tc, dead_after_a_supervisors_death);
     tcase_add_test(tc, outlives_the_daemon);
     tcase_add_test(tc, dead_after_its_workers_death);
+    tcase_add_test(tc, hung_up_it_keeps_nobody_busy);
     return harness_main(suite);
 }

@@ -364,6 +364,63 @@ START_TEST(reset_that_copies)
 }
 END_TEST
 
+/* ---- what the server changes ---- */
+
+static void set_zone(const char *sql)
+{
+    postgres_run(harness_server(), sql);
+    postgres_run(harness_server(), "select pg_reload_conf()");
+}
+
+static bool shows(PGconn *conn, const char *zone)
+{
+    char text[64];
+
+    return strcmp(query(conn, "show timezone", text, sizeof text), zone) == 0;
+}
+
+/*
+ * Nobody is lent a session whose PGconn believes what is not so any more. A server reports a change at the end of the
+ * next statement, whose ever that is.
+ */
+static const struct {
+    const char *name;
+    bool lent, asked;
+} moments[] = {
+    {"while it is lent, and its borrower hears of it", true, true},
+    {"while it is lent, and the reset hears of it", true, false},
+    {"while it is idle", false, false},
+};
+
+START_TEST(a_setting_that_the_server_changes)
+{
+    struct pglendd *d = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pglend *pool = pglend_open(d->runtime_dir, "clinic");
+    PGconn *conn = borrow(pool, moments[_i].name);
+    char text[64];
+
+    if (!moments[_i].lent)
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    set_zone("alter system set timezone = 'Asia/Tokyo'");
+    if (moments[_i].asked)
+        wait_until(shows(conn, "Asia/Tokyo"), 10);
+    else
+        harness_sleep_ms(300); /* a signal is under way */
+    if (moments[_i].lent)
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    for (int i = 0; i < 4; i++) {
+        conn = borrow(pool, moments[_i].name);
+        (void)query(conn, "show timezone", text, sizeof text);
+        ck_assert_msg(strcmp(PQparameterStatus(conn, "TimeZone"), text) == 0, "%s: \"%s\", and believed is \"%s\"",
+                      moments[_i].name, text, PQparameterStatus(conn, "TimeZone"));
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    }
+    pglend_close(pool);
+    pglendd_stop(d);
+    set_zone("alter system reset timezone");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_reset");
@@ -377,5 +434,7 @@ int main(void)
     tcase_add_test(tc, all_in_a_row);
     tcase_add_test(tc, release_prints_nothing);
     tcase_add_test(tc, reset_that_copies);
+    tc = harness_live_case(suite, "changed", 40);
+    tcase_add_loop_test(tc, a_setting_that_the_server_changes, 0, (int)(sizeof moments / sizeof moments[0]));
     return harness_main(suite);
 }
