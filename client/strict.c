@@ -112,8 +112,7 @@ static struct loan *make_ready(struct request *r, struct call *call, enum wire_l
     /* A statement that is only slow may be under way: the supervisor finds the session's position. */
     *left = state == READER_MORE ? LEFT_BUSY : LEFT_BROKEN;
     if (!r->refused)
-        (void)error_set(r->pool, PGLEND_LOST, "pool \"%s\": the session of slot %u ended as it was lent", r->pool->name,
-                        backend->slot);
+        explain_timeout(r); /* which it is unless there is time for another */
     loan_unlink(loan);
     adopt_free(loan);
     return NULL;

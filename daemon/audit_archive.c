@@ -20,7 +20,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#define WORDS_MAX 64
 #define RETRY_MS  60000
 #define BOUND_MS  600000
 #define RECEIPT   "audit-%08u.stored"
@@ -100,13 +99,13 @@ static void on_bound(uv_timer_t *timer)
 
 static void start(uv_loop_t *loop, uint32_t file, const struct audit_config *config)
 {
-    char *words[WORDS_MAX + 2], path[PATH_MAX];
+    char *words[ARCHIVE_WORDS_MAX + 2], path[PATH_MAX];
     uv_stdio_container_t stdio[] = {
         {.flags = UV_IGNORE}, {.flags = UV_IGNORE}, {.flags = UV_INHERIT_FD, .data.fd = STDERR_FILENO}};
     uv_process_options_t options = {
         .exit_cb = on_exit_status, .args = words, .stdio = stdio, .stdio_count = sizeof stdio / sizeof stdio[0]};
     char name[AUDIT_FILE_NAME_MAX];
-    size_t count = config->archive_command.count < WORDS_MAX ? config->archive_command.count : WORDS_MAX;
+    size_t count = config->archive_command.count;
     int status;
 
     audit_file_name(name, file);

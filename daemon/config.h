@@ -29,6 +29,7 @@ struct access_config {
 };
 
 #define PASSWORD_WORDS_MAX 32 /* of password_command */
+#define ARCHIVE_WORDS_MAX  64 /* of audit.archive_command */
 
 enum role_change { ROLE_CHANGE_RELEASE, ROLE_CHANGE_REVOKE };
 

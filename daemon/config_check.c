@@ -195,11 +195,14 @@ static bool check_password(struct config_parse *p, const struct database_config 
             first = source[i].key;
     }
     if (strchr(database->password_credential, '/') != NULL)
-        return config_fail_key(p, "database.password_credential", "a credential has a name, not a path");
+        return config_fail_key(p, "database.password_credential",
+                               "a credential has a name, not a path; write what LoadCredential calls it");
     if (database->password_command.count > 0 && database->password_command.item[0][0] != '/')
-        return config_fail_key(p, "database.password_command", "the program must be an absolute path");
+        return config_fail_key(p, "database.password_command",
+                               "the program must be an absolute path; write /usr/bin/... or where it is");
     if (database->password_command.count > PASSWORD_WORDS_MAX)
-        return config_fail_key(p, "database.password_command", "it has more than %d words", PASSWORD_WORDS_MAX);
+        return config_fail_key(p, "database.password_command",
+                               "it has more than %d words; write a script that has them", PASSWORD_WORDS_MAX);
     return true;
 }
 
@@ -270,6 +273,9 @@ bool config_check_file(struct config_parse *p, struct config *config)
                                "workers could not connect to \"%s\", for libpq takes a comma for a list of "
                                "directories; write a path without",
                                config->runtime_dir);
+    if (config->audit.archive_command.count > ARCHIVE_WORDS_MAX)
+        return config_fail_key(p, "audit.archive_command", "it has more than %d words; write a script that has them",
+                               ARCHIVE_WORDS_MAX);
     for (size_t i = 0; i < config->pools; i++)
         least += config->pool[i].size_min;
     if (config->max_backends != 0 && least > config->max_backends)

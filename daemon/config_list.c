@@ -91,8 +91,10 @@ static json_t *json_of_list(const struct config_row *row, const void *object)
 
 static void describe_list(const struct config_row *row, char out[CONFIG_TEXT_MAX])
 {
-    (void)row;
-    snprintf(out, CONFIG_TEXT_MAX, "a list of strings, names or numbers, as [\"www-data\", \"1000\"]");
+    if (row->example != NULL)
+        snprintf(out, CONFIG_TEXT_MAX, "a list of strings, as %s", row->example);
+    else
+        snprintf(out, CONFIG_TEXT_MAX, "a list of strings, names or numbers, as [\"www-data\", \"1000\"]");
 }
 
 static json_t *schema_list(const struct config_row *row)

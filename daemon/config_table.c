@@ -56,7 +56,7 @@ const struct config_row config_row[] = {
      .help = "Account of the unprivileged processes when started as root. Empty: pglend if it exists, else nobody, "
              "with a warning."},
     {"group", FILE_KEY(group), .kind = &kind_string, .fallback = "\"\"", .max = ACCOUNT_MAX, .takes = TAKES_RESTART,
-     .help = "Group of the unprivileged processes when started as root. Empty: the user's own."},
+     .help = "Group of the unprivileged processes when started as root. Empty: the user's own. It may not be root's."},
     {"audit_user", FILE_KEY(audit_user), .kind = &kind_string, .fallback = "\"\"", .max = ACCOUNT_MAX,
      .takes = TAKES_RESTART,
      .help = "Account of the audit process when started as root. Empty: pglend-audit if it exists, else as user."},
@@ -70,8 +70,9 @@ const struct config_row config_row[] = {
     {"log.format", FILE_KEY(log_format), .kind = &kind_enum, .fallback = "\"text\"", .names = log_formats,
      .help = "Form of a log line."},
     {"admin.read.users", FILE_KEY(admin_read.users), .kind = &kind_list, .fallback = "[\"root\"]", .max = ACCOUNT_MAX,
-     .help = "Users, by name or number, who may look: status, pools, slots, workers, waiters, stats, config. Names are "
-             "looked up when the configuration is read."},
+     .help = "Users, by name or number, who may look: status, pools, slots, workers, waiters, stats, inventory, "
+             "config. Names "
+             "are looked up when the configuration is read."},
     {"admin.read.groups", FILE_KEY(admin_read.groups), .kind = &kind_list, .fallback = "[]", .max = ACCOUNT_MAX,
      .help = "Groups whose members may look."},
     {"admin.operate.users", FILE_KEY(admin_operate.users), .kind = &kind_list, .fallback = "[\"root\"]",
@@ -106,8 +107,8 @@ const struct config_row config_row[] = {
      .takes = TAKES_RESTART, .help = "Time after which the next file is begun. 0s: by size alone."},
     {"audit.reserve", FILE_KEY(audit.reserve), .kind = &kind_size, .fallback = "\"16MiB\"", .max = 1 << 30,
      .takes = TAKES_RESTART, .help = "What is kept allocated beside the trail for when the disk is full."},
-    {"audit.archive_command", FILE_KEY(audit.archive_command), .kind = &kind_list, .fallback = "[]", .max = FILE_MAX,
-     .takes = TAKES_RESTART,
+    {"audit.archive_command", FILE_KEY(audit.archive_command), .kind = &kind_list, .fallback = "[]",
+     .example = "[\"/usr/local/bin/store\", \"six-years\"]", .max = FILE_MAX, .takes = TAKES_RESTART,
      .help = "Program and arguments that store a closed file elsewhere; its path is the last argument. Exit status 0: "
              "it is stored. Runs as audit_user, without a shell. Empty: none, and files are kept."},
     {"audit.local_retention", FILE_KEY(audit.local_retention_ms), .kind = &kind_duration, .fallback = "\"30d\"",
@@ -146,7 +147,8 @@ const struct config_row config_row[] = {
      .max = ACCOUNT_MAX, .takes = TAKES_RECYCLE, .own = true, .secret = true,
      .help = "Name of a credential that systemd gives the service (LoadCredential), instead of password_file."},
     {"database.password_command", POOL_KEY(database.password_command), .kind = &kind_list, .fallback = "[]",
-     .max = FILE_MAX, .takes = TAKES_RECYCLE, .own = true, .secret = true,
+     .example = "[\"/usr/local/bin/token\", \"clinic\"]", .max = FILE_MAX, .takes = TAKES_RECYCLE, .own = true,
+     .secret = true,
      .help = "Program and arguments that print the password, or a token that is one for some minutes, instead of "
              "password_file. Run for each login with pglendd's own rights, without a shell, for three quarters of "
              "login.timeout at most; nobody but root and pglendd's own user may be able to write the program."},
@@ -229,13 +231,14 @@ const struct config_row config_row[] = {
              "user and root."},
     {"access.groups", POOL_KEY(access.groups), .kind = &kind_list, .fallback = "[]", .max = ACCOUNT_MAX,
      .help = "Groups, by name or number, whose members' processes may borrow."},
-    {"access.executables", POOL_KEY(access.executables), .kind = &kind_list, .fallback = "[]", .max = FILE_MAX,
-     .takes = TAKES_RESTART,
+    {"access.executables", POOL_KEY(access.executables), .kind = &kind_list, .fallback = "[]",
+     .example = "[\"/usr/sbin/apache2\"]", .max = FILE_MAX, .takes = TAKES_RESTART,
      .help = "Programs, by absolute path, that processes must run to borrow, whoever's they are, root's too. Empty: "
              "any. Counts as of the hello. See pglendd(8), STRICT ISOLATION, for what it is worth."},
     {"require_actor", POOL_KEY(require_actor), .kind = &kind_boolean, .fallback = "false",
      .help = "Lend only to a borrower that says who it is for, by pglend_acquire_as()."},
-    {"purposes", POOL_KEY(purposes), .kind = &kind_list, .fallback = "[]", .max = ACTOR_MAX,
+    {"purposes", POOL_KEY(purposes), .kind = &kind_list, .fallback = "[]", .example = "[\"treatment\", \"payment\"]",
+     .max = ACTOR_MAX,
      .help =
          "Purposes of which a borrower must name one. Any other text, which might be about a patient, is refused and "
          "recorded nowhere. Empty: any text, or none."},

@@ -40,6 +40,7 @@ struct config_row {
     const char *fallback;     /* the default, as JSON text */
     int64_t min, max;         /* of an integer, of a duration in ms, of a size or a string in bytes */
     const char *const *names; /* of a choice; NULL-terminated */
+    const char *example;      /* of a list that is not of users or groups */
     bool own;                 /* says which database a pool is: not for "defaults" */
     bool secret;              /* may be a secret by mistake: its value is not repeated in a message */
     const char *help;

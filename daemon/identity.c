@@ -149,7 +149,9 @@ int identity_of_peer(int sock, struct identity *who, char *error, size_t size)
         return -1;
     }
     if (peer.pid <= 0) {
-        (void)snprintf(error, size, "the peer (uid %u) is in another pid namespace: its death could not be noticed",
+        (void)snprintf(error, size,
+                       "the peer (uid %u) is in a pid namespace that cannot be seen from here, and so its death could "
+                       "not be noticed: run it in pglendd's or in one below it",
                        (unsigned)peer.uid);
         return -1;
     }

@@ -60,10 +60,16 @@ static int directory_open(const char *path, char *error, size_t size)
         (void)snprintf(error, size, "runtime_dir %s is not a directory: remove it or set another", path);
         return -1;
     }
-    (void)snprintf(error, size,
-                   "runtime_dir %s (mode %04o, uid %u) must be a directory of root or uid %u that nobody else can "
-                   "write to: run chmod 0711 or set another",
-                   path, (unsigned)st.st_mode & 07777, (unsigned)st.st_uid, (unsigned)geteuid());
+    if (!is_ours(&st))
+        (void)snprintf(error, size,
+                       "runtime_dir %s belongs to uid %u, who could replace its sockets: run chown %u %s or "
+                       "set another",
+                       path, (unsigned)st.st_uid, (unsigned)geteuid(), path);
+    else
+        (void)snprintf(error, size,
+                       "runtime_dir %s has mode %04o, and others could replace its sockets: run chmod 0711 "
+                       "%s or set another",
+                       path, (unsigned)st.st_mode & 07777, path);
     return -1;
 }
 
@@ -158,7 +164,8 @@ static int listener_open(const char *directory, enum listener which, char *error
     if (fd != -1 && bind(fd, (struct sockaddr *)&address, sizeof address) == 0 && chmod(address.sun_path, 0666) == 0 &&
         listen(fd, LISTEN_BACKLOG) == 0)
         return fd;
-    (void)snprintf(error, size, "cannot listen on %s: %s", address.sun_path, strerror(errno));
+    (void)snprintf(error, size, "cannot listen on %s: %s", address.sun_path,
+                   errno == EADDRINUSE ? "something that is no socket stands there: remove it" : strerror(errno));
     if (fd != -1)
         (void)close(fd);
     return -1;

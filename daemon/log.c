@@ -17,7 +17,8 @@
 #include <unistd.h>
 
 #define LOG_LINE_MAX  4096
-#define LIMIT_LINES   10 /* of one kind, in LIMIT_SECONDS */
+#define LOG_FRAME_MAX 320 /* of it, for what is not the message; each byte of that may be two in JSON */
+#define LIMIT_LINES   10  /* of one kind, in LIMIT_SECONDS */
 #define LIMIT_SECONDS 10
 
 static const char *const level_names[] = {
@@ -137,7 +138,7 @@ bool log_wanted(enum log_level level)
 
 static void log_line(enum log_level level, const char *format, va_list arguments)
 {
-    char message[LOG_LINE_MAX / 2];
+    char message[(LOG_LINE_MAX - LOG_FRAME_MAX) / 2];
     int saved = errno;
 
     if (!log_wanted(level))

@@ -130,6 +130,12 @@ int privilege_resolve(const struct config *config, uid_t *uid, gid_t *gid, char 
         (void)snprintf(error, error_size, "user \"%s\" is root: set \"user\" to an unprivileged user", user);
         return -1;
     }
+    /* A password file may be readable to it. */
+    if (account.gid == 0) {
+        (void)snprintf(error, error_size, "the group that user \"%s\" would have is root's: set \"group\" to another",
+                       user);
+        return -1;
+    }
     *uid = account.uid;
     *gid = account.gid;
     (void)snprintf(name, size, "%s", account.name);
@@ -140,13 +146,23 @@ int privilege_resolve_audit(const struct config *config, const char *user, char 
                             size_t error_size)
 {
     struct account account = {0};
+    int found;
 
     (void)snprintf(name, size, "%s", user);
     if (geteuid() != 0)
         return 0;
     if (*config->audit_user != '\0') {
-        if (find_account(config->audit_user, "", &account, error, error_size) == -1)
+        found = find_user(config->audit_user, &account);
+        if (found != 1)
+            return not_found("audit_user", config->audit_user, found, error, error_size);
+        if (account.uid == 0) {
+            (void)snprintf(error, error_size, "audit_user \"%s\" is root: set it to an unprivileged user",
+                           config->audit_user);
             return -1;
+        }
+        if (strcmp(account.name, user) == 0)
+            log_warning("audit_user \"%s\" is the other processes' user, who can then change the trail; name another",
+                        user);
     } else if (find_user("pglend-audit", &account) != 1) {
         log_warning("there is no user \"pglend-audit\": the audit process runs as %s, who can then change the trail; "
                     "create the user or set \"audit_user\"",

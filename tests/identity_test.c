@@ -9,6 +9,8 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <poll.h>
+#include <sched.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -128,6 +130,43 @@ START_TEST(a_peer_that_hung_up_is_refused_by_the_fallback)
     (void)close(pair[1]);
     ck_assert_int_eq(identity_of_peer(pair[0], &who, error, sizeof error), -1);
     (void)close(pair[0]);
+}
+END_TEST
+
+/* As the first process of a pid namespace, to which its peer outside is none. */
+static int look_from_below(void)
+{
+    pid_t below;
+    int status;
+
+    if (unshare(CLONE_NEWPID) == -1)
+        return 1;
+    if ((below = fork()) == 0) {
+        accepted = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        _exit(identity_of_peer(accepted, &who, error, sizeof error) == -1 && strstr(error, "pid namespace") != NULL
+                  ? 0
+                  : 2);
+    }
+    return waitpid(below, &status, 0) == below && WIFEXITED(status) ? WEXITSTATUS(status) : 3;
+}
+
+START_TEST(a_peer_in_a_pid_namespace_above_is_refused)
+{
+    int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), status;
+
+    if (geteuid() != 0) {
+        printf("a_peer_in_a_pid_namespace_above_is_refused: skipped, it takes root\n");
+        (void)close(sock);
+        return;
+    }
+    ck_assert_int_ne(peer = fork(), -1);
+    if (peer == 0)
+        _exit(look_from_below());
+    ck_assert_int_eq(connect(sock, (struct sockaddr *)&address, sizeof(sa_family_t) + 6), 0);
+    ck_assert_int_eq(waitpid(peer, &status, 0), peer);
+    peer = -1;
+    ck_assert_int_eq(status, 0);
+    (void)close(sock);
 }
 END_TEST
 
@@ -262,6 +301,7 @@ int main(void)
     tcase_add_loop_test(tc, a_live_peer_is_known_and_its_death_is_seen, 0, 2);
     tcase_add_loop_test(tc, a_dead_peer_is_refused, 0, 2);
     tcase_add_test(tc, a_peer_that_hung_up_is_refused_by_the_fallback);
+    tcase_add_test(tc, a_peer_in_a_pid_namespace_above_is_refused);
     tcase_add_test(tc, what_is_no_unix_socket_is_refused);
     tcase_add_loop_test(tc, access_by_user_and_by_groups, 0, 2);
     tcase_add_test(tc, names_are_looked_up_by_the_reader);

@@ -11,6 +11,7 @@
 
 #include <fcntl.h>
 #include <grp.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -287,6 +288,47 @@ START_TEST(death_is_of_the_process)
 }
 END_TEST
 
+/* In a pid namespace of its own, as in a container: there it is number 1, and here it is seen all the same. */
+static int borrow_from_below(void *argument, int sock)
+{
+    pid_t below;
+    int status;
+
+    (void)argument;
+    ck_assert_int_eq(unshare(CLONE_NEWPID), 0);
+    ck_assert_int_ne(below = fork(), -1);
+    if (below == 0) {
+        pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+
+        if (pglend_acquire(pool, 5000) != NULL && getpid() == 1)
+            say(sock, 'h');
+        (void)pause();
+    }
+    (void)hear(sock, 30);
+    ck_assert_int_eq(kill(below, SIGKILL), 0);
+    ck_assert_int_eq(waitpid(below, &status, 0), below);
+    return 0;
+}
+
+START_TEST(death_in_a_pid_namespace_below)
+{
+    struct worker_process worker;
+
+    if (geteuid() != 0) {
+        printf("death_in_a_pid_namespace_below: skipped, it takes root\n");
+        return;
+    }
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
+    worker_fork(&worker, borrow_from_below, NULL);
+    ck_assert_int_eq(hear(worker.sock, 10), 'h');
+    ck_assert_int_eq(pglendd_count(daemon_, "leased"), 1);
+    say(worker.sock, 'g');
+    ck_assert_int_eq(worker_wait(&worker, 5), 0);
+    still_lends(0.5);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- its environment ---- */
 
 /* A service is looked up whatever else is said: that of one that exists must not count for anything. */
@@ -502,6 +544,7 @@ int main(void)
     tcase_add_test(tc, identity_is_of_who_connected);
     tcase_add_test(tc, access_by_program);
     tcase_add_loop_test(tc, death_is_of_the_process, 0, 2);
+    tcase_add_test(tc, death_in_a_pid_namespace_below);
     tc = harness_live_case(suite, "process", 40);
     tcase_add_test(tc, service_in_the_environment);
     tcase_add_test(tc, cache_is_bounded);

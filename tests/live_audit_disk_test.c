@@ -48,8 +48,9 @@ START_TEST(the_audit_process_runs_apart)
     gid_t gid;
     pid_t pid;
 
-    d = audited_start(harness_server(), "", "");
+    d = audited_start(harness_server(), "", _i == 1 ? ", 'user': 'nobody', 'audit_user': 'nobody'" : "");
     wait_until(audited_is(d, "on"), 5);
+    ck_assert(_i == 0 || geteuid() != 0 || pglendd_logged(d, "who can then change the trail; name another"));
     pid = pglendd_process(d, "audit");
     ck_assert_int_ne(pid, 0);
     process_title(pid, title);
@@ -400,7 +401,7 @@ int main(void)
     TCase *live = harness_live_case(suite, "disk", 40);
 
     tcase_add_checked_fixture(live, audited_set_up, audited_tear_down);
-    tcase_add_test(live, the_audit_process_runs_apart);
+    tcase_add_loop_test(live, the_audit_process_runs_apart, 0, 2); /* 1: as the others' user */
     tcase_add_test(live, a_user_of_its_own_alone_has_the_key);
     tcase_add_test(live, closed_files_are_archived_and_then_removed);
     tcase_add_test(live, an_archive_command_that_fails_removes_nothing);

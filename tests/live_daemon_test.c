@@ -158,6 +158,133 @@ START_TEST(graceful_shutdown_waits_for_leases)
 }
 END_TEST
 
+/* How it ends though a lease is out, and whether that goes on. */
+static const struct {
+    const char *overrides;
+    int first, second;
+    bool goes_on;
+    uint64_t least_ms;
+} ends[] = {
+    {"{'shutdown_timeout': '1s'}", SIGTERM, 0, true, 900},
+    {"{'shutdown_timeout': '20s'}", SIGTERM, SIGTERM, true, 0},
+    {"{'shutdown_timeout': '20s'}", SIGTERM, SIGINT, true, 0},
+    {"{'shutdown_timeout': '20s'}", SIGINT, 0, false, 0},
+};
+
+static int hold_over_end(void *argument, int sock)
+{
+    pglend *pool = open_pool();
+    PGconn *conn = borrow(pool, 5000);
+
+    say(sock, 'h');
+    (void)hear(sock, 30);
+    if (*(const bool *)argument) {
+        one(conn);
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    } else {
+        PGresult *result = PQexec(conn, "select 1");
+
+        ck_assert_int_ne(PQresultStatus(result), PGRES_TUPLES_OK);
+        PQclear(result);
+        (void)pglend_release(pool, conn);
+    }
+    pglend_close(pool);
+    return 0;
+}
+
+START_TEST(it_ends_as_it_is_told)
+{
+    struct worker_process worker;
+    bool goes_on = ends[_i].goes_on;
+    uint64_t began;
+    int status = -1;
+
+    daemon_ = pglendd_start(harness_server(), ends[_i].overrides);
+    worker_fork(&worker, hold_over_end, &goes_on);
+    ck_assert_int_eq(hear(worker.sock, 10), 'h');
+    began = harness_now_ms();
+    ck_assert_int_eq(kill(daemon_->pid, ends[_i].first), 0);
+    wait_until(pglendd_logged(daemon_, "shutting down"), 5);
+    if (ends[_i].second != 0)
+        ck_assert_int_eq(kill(daemon_->pid, ends[_i].second), 0);
+    wait_until(waitpid(daemon_->pid, &status, WNOHANG) == daemon_->pid, 8);
+    daemon_->pid = 0;
+    ck_assert_int_eq(status, 0);
+    ck_assert_uint_ge(harness_now_ms() - began, ends[_i].least_ms);
+    say(worker.sock, 'g');
+    ck_assert_int_eq(worker_wait(&worker, 10), 0);
+    wait_until(postgres_sessions(harness_server()) == 0, 5);
+    pglendd_free(daemon_);
+}
+END_TEST
+
+/* Without --foreground: exit status. */
+static int start_in_background(void)
+{
+    char command[512];
+    int status;
+
+    (void)snprintf(command, sizeof command, "'%s' -c '%s' </dev/null 2>>'%s'", harness_product("pglendd"),
+                   daemon_->config, daemon_->log);
+    status = system(command); /* NOLINT(cert-env33-c) */
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+START_TEST(it_goes_into_the_background)
+{
+    char path[128], there[128];
+    pglend *pool;
+    FILE *f;
+    int pid;
+
+    daemon_ = pglendd_start(harness_server(), NULL);
+    pglendd_kill(daemon_);
+    ck_assert_int_eq(start_in_background(), 0);
+    pool = open_pool();
+    ck_assert_int_eq(pglend_release(pool, borrow(pool, 5000)), PGLEND_OK); /* it serves by then */
+    (void)snprintf(path, sizeof path, "%s/pglendd.lock", daemon_->runtime_dir);
+    ck_assert_ptr_nonnull(f = fopen(path, "re"));
+    ck_assert_int_eq(fscanf(f, "%d", &pid), 1);
+    (void)fclose(f);
+    ck_assert_int_eq(getsid(pid), pid);
+    (void)snprintf(path, sizeof path, "/proc/%d/cwd", pid);
+    ck_assert_int_eq(readlink(path, there, sizeof there), 1);
+    ck_assert_int_eq(there[0], '/');
+    /* One that cannot serve says why, and its starter returns that. */
+    ck_assert_int_eq(start_in_background(), 1);
+    (void)snprintf(path, sizeof path, "another pglendd (pid %d) serves ", pid);
+    ck_assert(pglendd_logged(daemon_, path));
+    pglend_close(pool);
+    daemon_->pid = pid;
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* As the unit's ExecReload does it. */
+START_TEST(sighup_reads_the_configuration)
+{
+    pglend *pool;
+    FILE *f;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 2}}}}");
+    pool = open_pool();
+    pglendd_configure(daemon_, harness_server(), "{'pools': {'clinic': {'size': {'max': 3}, 'max_workers': 7}}}");
+    ck_assert_int_eq(kill(daemon_->pid, SIGHUP), 0);
+    wait_until(pglendd_count(daemon_, "max") == 3, 5);
+    ck_assert(pglendd_logged(daemon_, "reload: pools.clinic.size.max: 2 -> 3: applied"));
+    ck_assert(pglendd_logged(daemon_, "reload: pools.clinic.max_workers: 4096 -> 7: needs restart"));
+
+    ck_assert_ptr_nonnull(f = fopen(daemon_->config, "w"));
+    ck_assert(fputs("{", f) >= 0 && fclose(f) == 0);
+    ck_assert_int_eq(kill(daemon_->pid, SIGHUP), 0);
+    wait_until(pglendd_logged(daemon_, "reload refused, nothing changed: "), 5);
+    ck_assert_int_eq(pglendd_count(daemon_, "max"), 3);
+    ck_assert_int_eq(pglend_release(pool, borrow(pool, 5000)), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- the database ---- */
 
 START_TEST(database_down_and_up_again)
@@ -448,6 +575,9 @@ int main(void)
     tcase_add_test(restart, keeper_killed_and_started_again);
     tcase_add_test(restart, last_user_waits_for_nobody);
     tcase_add_test(restart, graceful_shutdown_waits_for_leases);
+    tcase_add_loop_test(restart, it_ends_as_it_is_told, 0, (int)(sizeof ends / sizeof ends[0]));
+    tcase_add_test(restart, it_goes_into_the_background);
+    tcase_add_test(restart, sighup_reads_the_configuration);
     tcase_add_test(database, database_down_and_up_again);
     tcase_add_test(database, database_back_is_not_stormed);
     tcase_add_test(database, starts_while_the_database_is_down);

@@ -341,6 +341,43 @@ START_TEST(queue_has_an_end)
 }
 END_TEST
 
+/* ---- another setting of the server ---- */
+
+/* Is WANT the time zone of the next lease, on the server? Here it is the same in any case. */
+static bool time_zone_is(pglend *pool, const char *want, int *pid)
+{
+    PGconn *conn = pglend_acquire(pool, 5000);
+    char zone[64];
+
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_str_eq(query(conn, "show timezone", zone, sizeof zone), PQparameterStatus(conn, "TimeZone"));
+    *pid = PQbackendPID(conn);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    return strcmp(zone, want) == 0;
+}
+
+START_TEST(session_that_reports_another_setting_is_replaced)
+{
+    struct postgres *server = postgres_start(0);
+    int before, after, still;
+    pglend *pool;
+
+    daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert(!time_zone_is(pool, "Asia/Tokyo", &before));
+    postgres_run(server, "alter system set timezone = 'Asia/Tokyo'");
+    postgres_signal(server, SIGHUP);
+    wait_until(time_zone_is(pool, "Asia/Tokyo", &after), 10);
+    ck_assert(time_zone_is(pool, "Asia/Tokyo", &after));
+    ck_assert_int_ne(after, before);
+    ck_assert(time_zone_is(pool, "Asia/Tokyo", &still));
+    ck_assert_int_eq(still, after);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+    postgres_free(server);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_health");
@@ -354,6 +391,8 @@ int main(void)
     tcase_add_test(tc, hung_session_is_replaced);
     tcase_add_loop_test(tc, healthy_session_is_kept, 0, 3);
     tcase_add_test(tc, check_query_fails);
+    tc = harness_live_case(suite, "server", 30);
+    tcase_add_test(tc, session_that_reports_another_setting_is_replaced);
     tc = harness_live_case(suite, "replace", 25);
     tcase_add_test(tc, old_one_is_followed);
     tcase_add_test(tc, used_one_is_followed);

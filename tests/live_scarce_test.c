@@ -443,6 +443,38 @@ START_TEST(stale_things)
 END_TEST
 
 /* What is not a socket is not ours to remove. */
+/* Who owns the runtime directory, or may write to it, could put a socket of his own in the place of ours. */
+static const struct {
+    mode_t mode;
+    bool foreign;
+    const char *said;
+} directories[] = {
+    {0777, false, "has mode 0777, and others could replace its sockets: run chmod 0711 "},
+    {0771, false, "has mode 0771, "},
+    {0711, true, "who could replace its sockets: run chown "},
+};
+
+START_TEST(directory_of_others)
+{
+    uid_t uid;
+    gid_t gid;
+
+    if (directories[_i].foreign && geteuid() != 0)
+        return;
+    harness_unprivileged(&uid, &gid);
+    daemon_ = pglendd_start(harness_server(), NULL);
+    pglendd_kill(daemon_);
+    ck_assert_int_eq(chmod(daemon_->runtime_dir, directories[_i].mode), 0);
+    ck_assert(!directories[_i].foreign || chown(daemon_->runtime_dir, uid, gid) == 0);
+    ck_assert_int_eq(pglendd_run(daemon_), 1);
+    ck_assert_msg(pglendd_logged(daemon_, directories[_i].said), "not said: %s", directories[_i].said);
+    ck_assert_int_eq(chmod(daemon_->runtime_dir, 0711), 0);
+    ck_assert_int_eq(chown(daemon_->runtime_dir, geteuid(), getegid()), 0);
+    pglendd_resume(daemon_);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 START_TEST(file_in_the_way)
 {
     char path[128], said[256];
@@ -455,7 +487,7 @@ START_TEST(file_in_the_way)
     ck_assert_ptr_nonnull(f = fopen(path, "w"));
     (void)fclose(f);
     ck_assert_int_eq(pglendd_run(daemon_), 1);
-    (void)snprintf(said, sizeof said, "cannot listen on %s", path);
+    (void)snprintf(said, sizeof said, "cannot listen on %s: something that is no socket stands there: remove it", path);
     ck_assert_msg(pglendd_logged(daemon_, said), "not said: %s", said);
     ck_assert(exists("%s%s", path, ""));
     ck_assert_int_eq(unlink(path), 0);
@@ -482,6 +514,7 @@ int main(void)
     tc = harness_live_case(suite, "directory", 40);
     tcase_add_test(tc, second_daemon);
     tcase_add_test(tc, stale_things);
+    tcase_add_loop_test(tc, directory_of_others, 0, (int)(sizeof directories / sizeof directories[0]));
     tcase_add_test(tc, file_in_the_way);
     return harness_main(suite);
 }

@@ -154,6 +154,10 @@ static const struct {
     {"{'user': 'no-such-user'}", "user \"no-such-user\" does not exist"},
     {"{'user': 'nobody', 'group': 'no-such-group'}", "group \"no-such-group\" does not exist"},
     {"{'user': 'root'}", "user \"root\" is root"},
+    {"{'user': 'nobody', 'group': 'root'}", "the group that user \"nobody\" would have is root's: set \"group\""},
+    {"{'audit': {'directory': '/nowhere'}, 'audit_user': 'no-such-user'}",
+     "audit_user \"no-such-user\" does not exist: create it, or set audit_user in the configuration"},
+    {"{'audit': {'directory': '/nowhere'}, 'audit_user': 'root'}", "audit_user \"root\" is root"},
 };
 
 START_TEST(user_that_cannot_be)

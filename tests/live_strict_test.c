@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <pthread.h>
 #include <pwd.h>
 #include <signal.h>
@@ -652,6 +653,35 @@ START_TEST(an_answer_to_a_request_that_was_given_up_is_nobodys)
 }
 END_TEST
 
+/* A session that has ended as it was lent is no lease that was taken away: who has no time for another is out of time. */
+START_TEST(a_session_that_ends_as_it_is_lent_is_a_time_out)
+{
+    static const char query_message[] = "Q\0\0\0\015select 1"; /* with its NUL */
+    struct pollfd answered = {.events = POLLIN};
+    pglend *pool;
+    PGconn *conn;
+
+    if (!start(STRICT(ONE)))
+        return;
+    pool = open_pool();
+    conn = borrow(pool, 5000);
+    ck_assert_int_ne(answered.fd = fcntl(PQsocket(conn), F_DUPFD_CLOEXEC, 0), -1);
+    give_back(pool, conn);
+    wait_until(pglendd_count(daemon_, "idle") == 1, 5);
+    /* An answer that nobody asked for lies in the socket, as it would beside the server's end. */
+    ck_assert_int_eq(write(answered.fd, query_message, sizeof query_message), sizeof query_message);
+    ck_assert_int_eq(poll(&answered, 1, 5000), 1);
+    ck_assert_ptr_null(pglend_acquire(pool, 0));
+    ck_assert_int_eq(pglend_errcode(pool), PGLEND_TIMEOUT);
+    ck_assert_msg(strstr(pglend_errmessage(pool), "no connection within 0 ms (") != NULL, "%s",
+                  pglend_errmessage(pool));
+    give_back(pool, borrow(pool, 5000));
+    (void)close(answered.fd);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_strict");
@@ -669,5 +699,6 @@ int main(void)
     tcase_add_test(tc, a_request_that_a_supervisor_died_with_is_asked_again);
     tcase_add_test(tc, an_answer_that_comes_too_late_is_given_back);
     tcase_add_test(tc, an_answer_to_a_request_that_was_given_up_is_nobodys);
+    tcase_add_test(tc, a_session_that_ends_as_it_is_lent_is_a_time_out);
     return harness_main(suite);
 }

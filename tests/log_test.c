@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * log_test.c - what is counted because it was not written: lines nobody took, and lines over a limit.
+ * log_test.c - the form of a line, and what is counted because it was not written: lines nobody took, and lines over a
+ * limit.
  *
  * Standard error is a pipe here, of which the test reads when it wants to.
  */
@@ -8,6 +9,7 @@
 #include "harness.h"
 
 #include <fcntl.h>
+#include <jansson.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -46,6 +48,67 @@ static unsigned count(const char *text, const char *what)
         n++;
     return n;
 }
+
+/* Each is JSON, whatever a stranger's bytes are in it. */
+START_TEST(json_is_not_broken)
+{
+    static char quotes[8192];
+    static const struct {
+        const char *message, *read; /* NULL: whatever fits */
+    } rows[] = {
+        {"a line", "a line"},
+        {"\"two\"\n\033[2J \\ lines\177", "\"two\"  [2J \\ lines "},
+        {"not UTF-8: \xff", "not UTF-8: ?"},
+        {"\xc3\xa4", "\xc3\xa4"},
+        {quotes, NULL},
+    };
+
+    memset(quotes, '"', sizeof quotes - 1);
+    listen_to_self();
+    log_set(LOG_LEVEL_INFO, LOG_FORMAT_JSON);
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        const char *line, *level, *process, *message, *when;
+        json_t *object;
+
+        log_warning("%s", rows[i].message);
+        line = written();
+        ck_assert_msg((object = json_loads(line, 0, NULL)) != NULL, "not JSON: %s", line);
+        ck_assert_uint_eq(count(line, "\n"), 1);
+        ck_assert_int_eq(json_unpack_ex(object, NULL, JSON_STRICT, "{s:s, s:s, s:s, s:s}", "time", &when, "level",
+                                        &level, "process", &process, "message", &message),
+                         0);
+        ck_assert_str_eq(level, "warning");
+        ck_assert_str_eq(process, "test");
+        ck_assert_uint_eq(strlen(when), strlen("2026-11-22T11:10:58.104Z"));
+        if (rows[i].read != NULL)
+            ck_assert_str_eq(message, rows[i].read);
+        json_decref(object);
+    }
+    (void)close(out);
+}
+END_TEST
+
+START_TEST(what_is_less_important_is_left_out)
+{
+    static const char *const names[] = {" error test: e\n", " warning test: w\n", " info test: i\n",
+                                        " debug test: d\n"};
+
+    listen_to_self();
+    for (int level = LOG_LEVEL_ERROR; level <= LOG_LEVEL_DEBUG; level++) {
+        const char *text;
+
+        log_set((enum log_level)level, LOG_FORMAT_TEXT);
+        log_error("e");
+        log_warning("w");
+        log_info("i");
+        log_debug("d");
+        text = written();
+        for (int i = 0; i < 4; i++)
+            ck_assert_uint_eq(count(text, names[i]), i <= level);
+    }
+    (void)close(out);
+}
+END_TEST
 
 START_TEST(dropped_lines_are_counted)
 {
@@ -113,6 +176,8 @@ int main(void)
     Suite *suite = suite_create("log");
     TCase *tc = harness_case(suite, "log", 30);
 
+    tcase_add_test(tc, json_is_not_broken);
+    tcase_add_test(tc, what_is_less_important_is_left_out);
     tcase_add_test(tc, dropped_lines_are_counted);
     tcase_add_test(tc, a_tick_says_what_was_dropped);
     tcase_add_test(tc, limited_lines_are_counted);

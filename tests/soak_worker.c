@@ -159,7 +159,6 @@ static void note_refusal(struct labourer *l)
     case PGLEND_TIMEOUT:
     case PGLEND_NO_DATABASE:
     case PGLEND_NO_SUPERVISOR:
-    case PGLEND_LOST:
     case PGLEND_SYSTEM:
         (void)atomic_fetch_add(&l->soak->shared->refused, 1);
         break;
