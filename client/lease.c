@@ -19,8 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The supervisor gives up on a slot, until its next sweep, when a hostile worker keeps changing words under its hand.
- */
+/* So often the supervisor tries, until its next sweep, where a hostile worker keeps changing words under its hand. */
 #define SUPERVISOR_TRIES 10000
 
 /* A sleeper looks again after this long without a wake: whoever should have woken it may have been stopped. */
@@ -215,6 +214,12 @@ static enum lease_end pass_on(const struct segment *s, uint32_t slot, unsigned f
     return pass_on_at(s, slot, flags, me, clock_ns());
 }
 
+/* Where a mark came just now, the slot is the supervisor's, and nobody here can tell it: pool_sweep() finds it. */
+static void pass_on_untold(const struct segment *s, uint32_t slot, unsigned flags, uint32_t me)
+{
+    (void)pass_on(s, slot, flags, me);
+}
+
 enum lease_end lease_give(const struct segment *s, uint32_t borrower, uint32_t slot, unsigned flags)
 {
     return pass_on(s, slot, flags, borrower);
@@ -318,9 +323,8 @@ uint32_t lease_try(const struct segment *s, uint32_t borrower, const struct leas
 /* ---- waiting ---- */
 
 /*
- * Idle slots beside waiters go to the oldest of them, until there are none or this one's turn has come. One that is
- * marked in that moment is the supervisor's, who finds it as it sweeps: nobody here could tell it. No more of them than
- * could wait before this one: where somebody wrote over what shows this wait, its own slots come back to it idle.
+ * Idle slots beside waiters go to the oldest of them, until there are none or this one's turn has come. No more of them
+ * than could wait before this one: where somebody wrote over what shows this wait, its own slots come back to it idle.
  */
 static void serve_waiters(const struct segment *s, uint32_t borrower, const struct lease_wish *wish)
 {
@@ -331,7 +335,7 @@ static void serve_waiters(const struct segment *s, uint32_t borrower, const stru
 
         if (slot == NO_SLOT)
             return;
-        (void)pass_on(s, slot, word_flags(word), borrower);
+        pass_on_untold(s, slot, word_flags(word), borrower);
     }
 }
 
@@ -366,7 +370,7 @@ static void wait_ends_with(const struct segment *s, uint32_t borrower, uint32_t 
         return;
     seen = slot_word(s, other);
     if (word_state(seen) == SLOT_GRANTED && word_borrower(seen) == borrower && take_back(s, other, seen, borrower))
-        (void)pass_on(s, other, word_flags(seen) & SLOT_RESET_PENDING, borrower);
+        pass_on_untold(s, other, word_flags(seen) & SLOT_RESET_PENDING, borrower);
 }
 
 /* GRANTED(me) → LEASED(me), then the wait ends. */
