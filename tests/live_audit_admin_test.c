@@ -122,8 +122,7 @@ START_TEST(an_override_whose_giver_hangs_up_does_not_begin)
 
     d = audited_start(harness_server(), "", "");
     wait_until(audited_is(d, "on"), 5);
-    process = pglendd_process(d, "audit");
-    ck_assert_int_eq(kill(process, SIGSTOP), 0);
+    process = pglendd_signal(d, "audit", SIGSTOP);
     sock = admin_ask("override", "\"pool\": \"clinic\", \"reason\": \"drill\"");
     harness_sleep_ms(100);
     (void)close(sock);

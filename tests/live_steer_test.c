@@ -115,16 +115,6 @@ static const char *state(char text[64])
     return order("pools", "{'pool': 'clinic'}", "state", text);
 }
 
-static void kill_supervisor(void)
-{
-    pid_t pid = pglendd_process(daemon_, "supervisor");
-
-    ck_assert_int_ne(pid, 0);
-    ck_assert_int_eq(kill(pid, SIGKILL), 0);
-    wait_until(process_state(pid) == 0, 5);
-    wait_until(pglendd_process(daemon_, "supervisor") != 0, 5);
-}
-
 /* ---- pause ---- */
 
 /* Says what became of an acquire that waits for 10 s. */
@@ -197,7 +187,7 @@ START_TEST(pause_keeps_sessions)
     ck_assert_str_eq(order("pause", "{'keep': 'yes'}", "idle", text), "2");
     expect_no_lease(pool, 100, PGLEND_TIMEOUT, by_self("paused"));
     if (restart) {
-        kill_supervisor();
+        (void)pglendd_replace(daemon_, "supervisor");
         ck_assert_str_eq(state(text), "paused");
         wait_until(pglendd_count(daemon_, "idle") == 2, 5);
         expect_no_lease(pool, 100, PGLEND_TIMEOUT, by_self("paused"));
@@ -251,7 +241,7 @@ START_TEST(disable_refuses_at_once)
     ck_assert_int_eq(hear(waiter.sock, 2), 's');
     ck_assert_int_eq(worker_wait(&waiter, 5), 0);
     expect_no_lease(pool, 5000, PGLEND_SHUTDOWN, by_self("is disabled"));
-    kill_supervisor();
+    (void)pglendd_replace(daemon_, "supervisor");
     ck_assert_str_eq(state(text), "disabled");
     expect_no_lease(pool, 5000, PGLEND_SHUTDOWN, by_self("is disabled"));
     one(held);
@@ -293,7 +283,7 @@ START_TEST(resize_until_the_next_reload)
     ck_assert_int_eq(differs("size.max", "file"), 2);
     for (int i = 2; i < 4; i++)
         conn[i] = borrow(pool);
-    kill_supervisor();
+    (void)pglendd_replace(daemon_, "supervisor");
     ck_assert_int_eq(differs("size.max", "now"), 4);
     /* Smaller than what is lent: that is not taken away, and serves nobody when it comes back. */
     ck_assert_str_eq(order("resize", "{'max': '1', 'min': '0'}", "leased", text), "4");
@@ -593,8 +583,7 @@ START_TEST(stopped_supervisor)
         pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 0, 'max': 2}, 'idle_timeout': '1s'}}}");
     pool = open_pool();
     (void)borrow_once(pool);
-    supervisor = pglendd_process(daemon_, "supervisor");
-    ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
+    supervisor = pglendd_signal(daemon_, "supervisor", SIGSTOP);
     for (until = harness_now_ms() + 1000 * (seconds < 10 ? seconds : 10); harness_now_ms() < until;)
         if (pglendd_is_strict(daemon_)) /* nothing is lent without it */
             harness_sleep_ms(100);

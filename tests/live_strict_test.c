@@ -440,18 +440,10 @@ END_TEST
 /* Stopped, it takes what is sent; killed, it has read none of it. */
 static pid_t stop_supervisor(void)
 {
-    pid_t supervisor = pglendd_process(daemon_, "supervisor");
+    pid_t supervisor = pglendd_signal(daemon_, "supervisor", SIGSTOP);
 
-    ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
     wait_until(process_state(supervisor) == 'T', 5);
     return supervisor;
-}
-
-static bool is_another(pid_t than)
-{
-    pid_t now = pglendd_process(daemon_, "supervisor");
-
-    return now > 0 && now != than;
 }
 
 START_TEST(a_release_that_a_supervisor_died_with_is_not_lost)
@@ -472,13 +464,12 @@ START_TEST(a_release_that_a_supervisor_died_with_is_not_lost)
     one(conn);
     one(kept);
     /* Nobody's, and this process says no more: it stands at the door for whoever comes. */
-    supervisor = pglendd_process(daemon_, "supervisor");
     ck_assert_int_eq(kill(daemon_->pid, SIGSTOP), 0);
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    supervisor = pglendd_signal(daemon_, "supervisor", SIGKILL);
     wait_until(process_state(supervisor) == 'Z', 5);
     give_back(pool, conn);
     ck_assert_int_eq(kill(daemon_->pid, SIGCONT), 0);
-    wait_until(is_another(supervisor), 5);
+    wait_until(pglendd_has_another(daemon_, "supervisor", supervisor), 5);
     wait_until(pglendd_count(daemon_, "leased") == 1 && pglendd_count(daemon_, "idle") == 1, 10);
     one(kept);
     give_back(pool, kept);

@@ -56,21 +56,13 @@ static const char *backends(char text[256])
     return text;
 }
 
-static bool another_supervisor(pid_t than)
-{
-    pid_t now = pglendd_process(daemon_, "supervisor");
-
-    return now > 0 && now != than;
-}
-
 /* The keeper stands still, so that there is no supervisor until supervise_again(). */
 static pid_t no_supervisor(void)
 {
-    pid_t supervisor = pglendd_process(daemon_, "supervisor");
+    pid_t supervisor;
 
-    ck_assert_int_gt(supervisor, 0);
     ck_assert_int_eq(kill(daemon_->pid, SIGSTOP), 0);
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    supervisor = pglendd_signal(daemon_, "supervisor", SIGKILL);
     wait_until(process_state(supervisor) == 'Z', 5);
     return supervisor;
 }
@@ -78,7 +70,7 @@ static pid_t no_supervisor(void)
 static void supervise_again(pid_t than)
 {
     ck_assert_int_eq(kill(daemon_->pid, SIGCONT), 0);
-    wait_until(another_supervisor(than), 1);
+    wait_until(pglendd_has_another(daemon_, "supervisor", than), 1);
 }
 
 /* ---- workers ---- */
@@ -147,12 +139,10 @@ START_TEST(killed_again_and_again_under_load)
     for (int i = 0; i < LOAD; i++)
         ck_assert_int_eq(hear(worker[i].sock, 10), 'h');
     for (unsigned i = 0; i < rounds; i++) {
-        pid_t supervisor = pglendd_process(daemon_, "supervisor");
         uint64_t start = harness_now_ms();
+        pid_t supervisor = pglendd_signal(daemon_, "supervisor", SIGKILL);
 
-        ck_assert_int_gt(supervisor, 0);
-        ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-        wait_until(another_supervisor(supervisor), 3);
+        wait_until(pglendd_has_another(daemon_, "supervisor", supervisor), 3);
         if (harness_now_ms() - start > longest)
             longest = harness_now_ms() - start;
         harness_sleep_ms(10 + i % 4 * 30);
@@ -177,11 +167,10 @@ START_TEST(another_within_a_second)
     uint64_t start;
 
     daemon_ = pglendd_start(harness_server(), NULL);
-    supervisor = pglendd_process(daemon_, "supervisor");
     harness_sleep_ms(1100); /* as one that has lived for a while */
     start = harness_now_ms();
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-    wait_until(another_supervisor(supervisor), 1);
+    supervisor = pglendd_signal(daemon_, "supervisor", SIGKILL);
+    wait_until(pglendd_has_another(daemon_, "supervisor", supervisor), 1);
     (void)pglendd_count(daemon_, "total"); /* it answers */
     printf("another supervisor answers after %u ms\n", (unsigned)(harness_now_ms() - start));
     ck_assert_uint_le(harness_now_ms() - start, 1000);
@@ -373,15 +362,14 @@ END_TEST
 /* What may happen to a cancel that the server has been sent and has not looked at: its sender or asker is gone. */
 static void supervisor_dies(void)
 {
-    pid_t supervisor = pglendd_process(daemon_, "supervisor");
+    pid_t supervisor = pglendd_signal(daemon_, "supervisor", SIGKILL);
 
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-    wait_until(another_supervisor(supervisor), 2);
+    wait_until(pglendd_has_another(daemon_, "supervisor", supervisor), 2);
 }
 
 static void sender_dies(void)
 {
-    ck_assert_int_eq(kill(pglendd_process(daemon_, "cancel"), SIGKILL), 0);
+    (void)pglendd_signal(daemon_, "cancel", SIGKILL);
     wait_until(pglendd_logged(daemon_, "cancel failed"), 2);
 }
 
@@ -565,7 +553,7 @@ START_TEST(killed_cancel_costs_the_backend)
     postgres_signal(server, SIGSTOP);
     worker_kill(&worker, SIGKILL);
     wait_until(pglendd_process(daemon_, "cancel") != 0, 2);
-    ck_assert_int_eq(kill(pglendd_process(daemon_, "cancel"), SIGKILL), 0);
+    (void)pglendd_signal(daemon_, "cancel", SIGKILL);
     wait_until(pglendd_logged(daemon_, "cancel failed"), 2);
     postgres_signal(server, SIGCONT);
     conn = borrow(pool, 5000);

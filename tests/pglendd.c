@@ -411,3 +411,27 @@ pid_t pglendd_process(const struct pglendd *d, const char *process)
     }
     return 0;
 }
+
+pid_t pglendd_signal(const struct pglendd *d, const char *process, int signal)
+{
+    pid_t pid = pglendd_process(d, process);
+
+    ck_assert_msg(pid > 0, "there is no process \"pglendd: %s\"", process);
+    ck_assert_int_eq(kill(pid, signal), 0);
+    return pid;
+}
+
+bool pglendd_has_another(const struct pglendd *d, const char *process, pid_t old)
+{
+    pid_t now = pglendd_process(d, process);
+
+    return now != 0 && now != old;
+}
+
+pid_t pglendd_replace(const struct pglendd *d, const char *process)
+{
+    pid_t old = pglendd_signal(d, process, SIGKILL);
+
+    wait_until(pglendd_has_another(d, process, old), 5);
+    return pglendd_process(d, process);
+}

@@ -59,5 +59,11 @@ json_t *pglendd_result(const struct pglendd *d, const char *command, const char 
 int pglendd_count(const struct pglendd *d, const char *field);
 /* The keeper's child whose title starts with "pglendd: PROCESS"; 0: none. */
 pid_t pglendd_process(const struct pglendd *d, const char *process);
+/* Signal that process, which must be there (kill() takes 0 for all of the test's own). Its pid. */
+pid_t pglendd_signal(const struct pglendd *d, const char *process, int signal);
+/* Is there one now, and another than the one that was OLD? */
+bool pglendd_has_another(const struct pglendd *d, const char *process, pid_t old);
+/* SIGKILL it, and wait for the one that the keeper starts in its place. That one's pid. */
+pid_t pglendd_replace(const struct pglendd *d, const char *process);
 
 #endif
