@@ -6,6 +6,7 @@
  * It takes two users, and so root; without it these tests say so and pass. That all else holds in strict isolation is
  * for `make check-strict`.
  */
+#include "borrow.h"
 #include "harness.h"
 #include "lease.h"
 #include "pglend.h"
@@ -44,34 +45,6 @@ static bool start(const char *overrides)
     }
     daemon_ = pglendd_start(harness_server(), overrides);
     return true;
-}
-
-static pglend *open_pool(void)
-{
-    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
-
-    ck_assert_ptr_nonnull(pool);
-    return pool;
-}
-
-static PGconn *borrow(pglend *pool, int timeout_ms)
-{
-    PGconn *conn = pglend_acquire(pool, timeout_ms);
-
-    ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
-    return conn;
-}
-
-static void give_back(pglend *pool, PGconn *conn)
-{
-    ck_assert_msg(pglend_release(pool, conn) == PGLEND_OK, "%s", pglend_errmessage(pool));
-}
-
-static void one(PGconn *conn)
-{
-    char text[16];
-
-    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
 }
 
 static void become(const char *user)
@@ -207,7 +180,7 @@ static int be_refused(void *argument, int sock)
     (void)argument;
     (void)sock;
     become("uucp");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     ck_assert_ptr_null(pglend_acquire(pool, 2000));
     ck_assert_int_eq(pglend_errcode(pool), PGLEND_DENIED);
     ck_assert_msg(strstr(pglend_errmessage(pool), "run pglendd as another user") != NULL, "%s",
@@ -223,7 +196,7 @@ START_TEST(the_supervisors_own_user_is_refused)
     if (!start(STRICT(", 'access': {'users': ['uucp', 'nobody']}")))
         return;
     in_worker(be_refused, NULL, 20);
-    pool = open_pool();
+    pool = open_pool(daemon_);
     give_back(pool, borrow(pool, 5000));
     pglend_close(pool);
     pglendd_stop(daemon_);
@@ -254,7 +227,7 @@ START_TEST(a_release_leaves_no_copy_of_the_descriptor)
 
     if (!start(STRICT(ONE)))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     for (int i = 0; i < 5; i++) {
         PGconn *conn = borrow(pool, 5000);
         struct stat st;
@@ -284,7 +257,7 @@ START_TEST(nobody_else_ends_a_lease)
 
     if (!start(STRICT(", 'size': {'max': 2}")))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     pid = PQbackendPID(conn);
     attach(&other);
@@ -360,7 +333,7 @@ START_TEST(what_a_worker_says_of_its_session_is_not_believed)
     ck_assert_int_eq(send(fd, bytes, out.length, MSG_NOSIGNAL), (ssize_t)out.length);
     (void)close(fd);
     release_bare(&w, lease.slot, lease.version, LEFT_AT_REST);
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 10000);
     ck_assert_str_eq(query(conn, "select count(*) from pg_locks where locktype = 'advisory'", text, sizeof text), "0");
     ck_assert_str_eq(query(conn, "show timezone", text, sizeof text), PQparameterStatus(conn, "TimeZone"));
@@ -413,7 +386,7 @@ START_TEST(threads_wait_side_by_side)
 
     if (!start(STRICT(", 'size': {'max': 2}")))
         return;
-    shared_pool = open_pool();
+    shared_pool = open_pool(daemon_);
     held[0] = borrow(shared_pool, 5000);
     held[1] = borrow(shared_pool, 5000);
     for (int i = 0; i < THREADS; i++)
@@ -454,7 +427,7 @@ START_TEST(a_release_that_a_supervisor_died_with_is_not_lost)
 
     if (!start(STRICT(", 'size': {'max': 2}")))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     kept = borrow(pool, 5000);
     conn = borrow(pool, 5000);
     supervisor = stop_supervisor();
@@ -518,7 +491,7 @@ START_TEST(a_release_does_not_hang_up_on_whom_another_thread_greeted)
 
     if (!start(STRICT(", 'size': {'max': 2}")))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     kept = borrow(pool, 5000);
     conn = borrow(pool, 5000);
     send_error = EPIPE;
@@ -540,7 +513,7 @@ START_TEST(a_request_for_which_there_was_no_room_is_sent_again)
 
     if (!start(STRICT(ONE)))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     give_back(pool, borrow(pool, 5000));
     send_error = EAGAIN;
     give_back(pool, borrow(pool, 5000));
@@ -567,7 +540,7 @@ START_TEST(a_request_that_a_supervisor_died_with_is_asked_again)
 
     if (!start(STRICT(", 'size': {'max': 2}")))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     kept = borrow(pool, 5000);
     for (int i = 0; i < 3; i++) {
         supervisor = stop_supervisor();
@@ -594,7 +567,7 @@ START_TEST(an_answer_that_comes_too_late_is_given_back)
 
     if (!start(STRICT(ONE)))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     give_back(pool, borrow(pool, 5000));
     for (int i = 0; i < 5; i++) {
         supervisor = stop_supervisor();
@@ -624,7 +597,7 @@ START_TEST(an_answer_to_a_request_that_was_given_up_is_nobodys)
 
     if (!start(STRICT(", 'size': {'min': 2, 'max': 2}")))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     give_back(pool, borrow(pool, 5000));
     wait_until(pglendd_count(daemon_, "idle") == 2, 5);
     supervisor = stop_supervisor();

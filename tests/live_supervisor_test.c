@@ -3,6 +3,7 @@
  * live_supervisor_test.c - the supervisor is killed, or one of the keeper's short-lived processes is: no query fails,
  * no lease and no backend is lost, and whoever needs a supervisor meanwhile waits for it, or is told.
  */
+#include "borrow.h"
 #include "harness.h"
 #include "pglend.h"
 #include "pglendd.h"
@@ -19,34 +20,6 @@
 #define LOAD 8
 
 static struct pglendd *daemon_;
-
-static pglend *open_pool(void)
-{
-    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
-
-    ck_assert_ptr_nonnull(pool);
-    return pool;
-}
-
-static PGconn *borrow(pglend *pool, int timeout_ms)
-{
-    PGconn *conn = pglend_acquire(pool, timeout_ms);
-
-    ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
-    return conn;
-}
-
-static void give_back(pglend *pool, PGconn *conn)
-{
-    ck_assert_msg(pglend_release(pool, conn) == PGLEND_OK, "%s", pglend_errmessage(pool));
-}
-
-static void one(PGconn *conn)
-{
-    char text[16];
-
-    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
-}
 
 static const char *backends(char text[256])
 {
@@ -77,7 +50,7 @@ static void supervise_again(pid_t than)
 
 static int query_all_the_time(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     char byte;
 
     (void)argument;
@@ -94,7 +67,7 @@ static int query_all_the_time(void *argument, int sock)
 
 static int hold_until_told(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 10000);
     char text[16];
 
@@ -110,7 +83,7 @@ static int hold_until_told(void *argument, int sock)
 
 static int sleep_with_it(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 10000);
 
     (void)argument;
@@ -189,8 +162,8 @@ START_TEST(lease_outlives_it)
     uint64_t start;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 2}}}}");
-    pool = open_pool();
-    other = open_pool();
+    pool = open_pool(daemon_);
+    other = open_pool(daemon_);
     conn = borrow(pool, 5000);
     more = borrow(pool, 5000);
     give_back(pool, more);
@@ -244,7 +217,7 @@ START_TEST(worker_that_dies_meanwhile_is_reclaimed_by_the_next)
     pid_t supervisor;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     worker_fork(&worker, sleep_with_it, NULL);
     ck_assert_int_eq(hear(worker.sock, 10), 'h');
     wait_until(
@@ -285,7 +258,7 @@ START_TEST(queue_moves_on_meanwhile)
     PGconn *conn;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     for (int i = 0; i < 3; i++)
         worker_fork(&worker[i], hold_until_told, NULL);
@@ -337,7 +310,7 @@ START_TEST(returned_to_nobody)
     PGconn *busy, *bad;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 2}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     busy = borrow(pool, 5000);
     bad = borrow(pool, 5000);
     ck_assert_int_eq(PQsendQuery(busy, "select pg_sleep(60)"), 1);
@@ -382,7 +355,7 @@ static void (*const lost[])(void) = {supervisor_dies, sender_dies, sender_gives_
 
 static int cancel_and_give_back(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 5000);
     PGcancel *cancel = PQgetCancel(conn);
     char error[256];
@@ -410,7 +383,7 @@ static int cancel_and_give_back(void *argument, int sock)
 
 static int sleep_a_little(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 10000);
     char text[16];
 
@@ -464,7 +437,7 @@ START_TEST(older_cancel_delays_none)
     int pid;
 
     daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     cancel = PQgetCancel(conn);
     postgres_signal(server, SIGSTOP);
@@ -514,7 +487,7 @@ START_TEST(killed_login_is_a_failed_one)
     pid_t login;
 
     daemon_ = pglendd_start(server, "{'pools': {'clinic': {'unavailable_after': '200ms'}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     postgres_signal(server, SIGSTOP);
     ck_assert_ptr_null(pglend_acquire(pool, 50));
     for (int i = 0; i < 3; i++) {
@@ -544,7 +517,7 @@ START_TEST(killed_cancel_costs_the_backend)
     int pid;
 
     daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     pid = PQbackendPID(conn);
     give_back(pool, conn);
