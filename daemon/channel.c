@@ -60,7 +60,8 @@ static size_t packet_length(const struct message *m)
 static bool message_check(const struct message *m, size_t got)
 {
     return got > MESSAGE_HEAD && m->length < MESSAGE_TEXT_MAX && got == packet_length(m) &&
-           m->text[m->length] == '\0' && memchr(m->pool, '\0', sizeof m->pool) != NULL;
+           m->text[m->length] == '\0' && memchr(m->pool, '\0', sizeof m->pool) != NULL &&
+           memchr(m->role, '\0', sizeof m->role) != NULL;
 }
 
 static bool send_later(int error)

@@ -32,6 +32,7 @@ static const struct {
 };
 #define SECRETS (sizeof secrets / sizeof secrets[0])
 static struct message answer;
+static char role[NAME_FIELD];
 static uint64_t stamp; /* of the file with the password */
 
 /* Of the first attempt: of a second one, with the password before, nobody needs to know why it failed. */
@@ -88,6 +89,7 @@ static _Noreturn void failed(const struct job *job, enum login_failure failure, 
     message_make(&answer, MESSAGE_LOGIN_FAILED, job->name, 0, text);
     answer.status = failure;
     answer.stamp = stamp;
+    memcpy(answer.role, role, sizeof role);
     job_answer(&answer, -1);
 }
 
@@ -136,6 +138,7 @@ static PGconn *connect_to(const struct job *job, struct trace *trace)
 
     if (conn == NULL || stream == NULL)
         failed(job, LOGIN_FAILED_OTHER, "out of memory");
+    (void)snprintf(role, sizeof role, "%s", PQuser(conn) == NULL ? "" : PQuser(conn));
     /* What cannot even start has its message now; PQreset() would forget it. */
     (void)PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
     if (PQstatus(conn) == CONNECTION_BAD)

@@ -136,6 +136,7 @@ struct message {
                       supervisor how long nobody tries it, ms */
     uint32_t length; /* of text, without its terminating NUL */
     char pool[NAME_FIELD];
+    char role[NAME_FIELD]; /* LOGIN_FAILED: whom it tried to log in, as far as the login came to know; "": not known */
     char text[MESSAGE_TEXT_MAX];
 };
 

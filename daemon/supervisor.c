@@ -375,6 +375,7 @@ static void record_login(const struct backend *b, const struct message *m)
 
     audit_values_backend(&values, b);
     audit_set_number(&values, AUDIT_FIELD_BACKEND, m->backend_pid);
+    audit_set_text(&values, AUDIT_FIELD_ROLE, m->role);
     audit_set_text(&values, AUDIT_FIELD_OUTCOME,
                    done                                 ? "ok"
                    : m->status == LOGIN_FAILED_PASSWORD ? "refused"

@@ -489,27 +489,34 @@ static void make_file(char path[160], const char *name, const char *text, mode_t
     ck_assert(fputs(text, f) >= 0 && fchmod(fileno(f), mode) == 0 && fclose(f) == 0);
 }
 
-/* Of a service the configuration does not say as whom it logs in. */
+/* Of a service the configuration does not say as whom it logs in; nor does it where the first login fails. */
 START_TEST(logins_are_recorded_as_whom_they_were)
 {
     const struct postgres *server = harness_server();
     char service[512], services[160], wrong[160], rest[1024];
     json_t *record;
 
-    (void)snprintf(service, sizeof service, "[office]\nhost=%s\nport=%d\nuser=clinic_trust\ndbname=clinic\n",
-                   server->directory, server->port);
+    (void)snprintf(service, sizeof service,
+                   "[office]\nhost=%s\nport=%d\nuser=clinic_trust\ndbname=clinic\n"
+                   "[nobodys]\nhost=%s\nport=%d\nuser=clinic_nobody\ndbname=clinic\n",
+                   server->directory, server->port, server->directory, server->port);
     make_file(services, "services", service, 0644); /* libpq reads it, as the unprivileged user */
     make_file(wrong, "wrong", "no password of anybody's\n", 0600);
     (void)snprintf(rest, sizeof rest,
                    ", 'pools': {'service': {'size': {'min': 1}, 'database': {'service': 'office', 'servicefile': '%s'}}"
+                   ", 'nobodys': {'size': {'min': 1}, 'database': {'service': 'nobodys', 'servicefile': '%s'}}"
                    ", 'wrong': {'size': {'min': 1}, 'database': {'dbname': 'clinic', 'user': 'clinic', 'host': '%s', "
                    "'port': %d, 'password_file': '%s'}}}",
-                   services, server->directory, server->port, wrong);
+                   services, services, server->directory, server->port, wrong);
     d = audited_start(server, "", rest);
     wait_until(audited_has("session.login", "pool", "service"), 5);
     record = audited_record("session.login", "pool", "service");
     ck_assert_pstr_eq(audited_text(record, "role"), "clinic_trust");
     ck_assert_int_gt(audited_number(record, "backend_pid"), 0);
+    json_decref(record);
+    wait_until(audited_has("session.login_failed", "pool", "nobodys"), 5);
+    record = audited_record("session.login_failed", "pool", "nobodys");
+    ck_assert_pstr_eq(audited_text(record, "role"), "clinic_nobody");
     json_decref(record);
     wait_until(audited_has("session.login_failed", "pool", "wrong"), 5);
     record = audited_record("session.login_failed", "pool", "wrong");
