@@ -375,7 +375,7 @@ static void closed(struct backend *b)
         lease_empty(&b->pool->segment, b->slot);
     }
     pool_balance(b->pool);
-    supervisor_room_made(b->pool->supervisor);
+    room_made(b->pool->supervisor);
     health_replaced(b->pool);
 }
 

@@ -157,7 +157,7 @@ static void replace_old(struct pool *pool, uint64_t now)
     }
     note_postponed(pool, pool->login_failures > 0 ? count : 0);
     if (chosen != NULL && !busy && !pool->login_wait && !pool_in_doubt(pool, false) &&
-        supervisor_room(pool->supervisor) > 0)
+        room_left(pool->supervisor) > 0)
         replace_begin(chosen, due(chosen, now));
 }
 

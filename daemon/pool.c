@@ -199,9 +199,9 @@ void pool_balance(struct pool *pool)
         target = 1; /* acquires fail at once now, and wait no more: somebody must see when the database is back */
     if (target > pool->steering.max)
         target = pool->steering.max;
-    room = supervisor_room(pool->supervisor);
+    room = room_left(pool->supervisor);
     if (room == 0 && taken < target && count.waiting > 0)
-        supervisor_make_room(pool->supervisor, pool);
+        room_make(pool->supervisor, pool);
     if (target > taken && target - taken > room)
         target = taken + room;
     for (uint32_t i = 0; i < pool->steering.max && taken < target && count.connecting < parallel; i++)
@@ -395,7 +395,7 @@ void pool_sweep(struct pool *pool)
     if (pool->backend == NULL || pool->replacing || pool->damaged != 0)
         return;
     if (!segment_intact(&pool->segment, pool->segment_fd)) {
-        supervisor_segment_damaged(pool);
+        damage_found(pool);
         return;
     }
     correct_reports(pool);

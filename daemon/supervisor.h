@@ -226,8 +226,8 @@ struct supervisor {
     struct pool **pool;
     size_t pools;
     int listener[LISTENERS];
-    char secret[SECRET_HEX +
-                1]; /* the keeper's, the same for every supervisor of its life: cancel keys are made of it */
+    /* The keeper's, the same for every supervisor of its life: cancel keys are made of it. */
+    char secret[SECRET_HEX + 1];
     bool serving;
     bool stopping;
     bool stopped;
@@ -237,16 +237,22 @@ struct supervisor {
 
 /* supervisor.c */
 struct pool *supervisor_pool(struct supervisor *s, const char *name);
-/* How many sessions more max_backends allows. */
-uint32_t supervisor_room(const struct supervisor *s);
-/* There is none, and FOR needs one: an idle session that its own pool can spare is closed. */
-void supervisor_make_room(struct supervisor *s, const struct pool *for_pool);
-/* A session has ended: pools that have waited for room log in, the one with the oldest waiter first. */
-void supervisor_room_made(struct supervisor *s);
-/* A segment took SIGBUS: everything of POOL starts anew in a fresh one. */
-void supervisor_segment_damaged(struct pool *pool);
 /* Ask the keeper. */
 void supervisor_tell(struct supervisor *s, enum message_verb verb, const char *pool, uint32_t slot, uint32_t status);
+
+/* damage.c: segments that a worker damaged */
+void damage_guard(struct supervisor *s); /* from now on SIGBUS only marks the pool */
+void damage_look(struct supervisor *s);  /* after each round of events: which is marked? */
+void damage_found(struct pool *pool);    /* everything of it starts anew in a fresh one */
+void damage_ask(struct pool *pool);      /* with each sweep: the keeper, where that has yet to come */
+void damage_mended(struct pool *pool, int fd);
+
+/* room.c: how many sessions more max_backends allows */
+uint32_t room_left(const struct supervisor *s);
+/* There is none, and FOR needs one: an idle session that its own pool can spare is closed. */
+void room_make(struct supervisor *s, const struct pool *for_pool);
+/* A session has ended: pools that have waited for room log in, the one with the oldest waiter first. */
+void room_made(struct supervisor *s);
 
 /* pool.c: policy: how many, when to log in */
 struct pool *pool_new(struct supervisor *s, const struct pool_config *config);
