@@ -476,17 +476,25 @@ void lease_record_refusal(const struct worker *w, const struct asserted *said, u
 int guest_listen(struct supervisor *s, int fd);
 void guest_runs(const struct message *m); /* the keeper's answer to WHO */
 
-/* worker.c: hello, fetch, death */
+/* hello.c: who comes to a pool */
+/* The first packet of a guest, which runs PROGRAM: LENGTH bytes. True: FD now belongs to a worker. */
+bool hello_greet(struct supervisor *s, int fd, union wire_message *hello, size_t length, const char *program);
+/* Does it depend on the program alone whether pool NAME lets WHO in? */
+bool hello_may_come(struct supervisor *s, const char *name, const struct identity *who);
+bool hello_speaks_another(const union wire_message *hello, size_t length); /* version of the protocol */
+void hello_refuse_oversized(int fd);
+
+/* worker.c: what one says, and its death */
+/* Takes the identity's pidfd; NULL: out of memory. */
+struct worker *worker_new(struct pool *pool, uint32_t index, const struct identity *who, const char *program);
+/* It is greeted: it speaks on FD from now on. False: out of memory, and FD is not taken. */
+bool worker_attach(struct worker *w, int fd);
+/* Forget it: its waits are dropped and its leases reclaimed by the next sweep, one for all that die together. */
+void worker_end(struct worker *w, const char *why);
 void worker_recover(struct pool *pool); /* those a predecessor greeted */
 bool worker_alive(void *pool, uint32_t index);
 /* Whose borrower entry B of POOL is; NULL: nobody that is known. */
 const struct worker *worker_of_borrower(const struct pool *pool, uint32_t b);
-/* The first packet of a guest, which runs PROGRAM: LENGTH bytes. True: FD now belongs to a worker. */
-bool worker_greet(struct supervisor *s, int fd, union wire_message *hello, size_t length, const char *program);
-/* Does it depend on the program alone whether pool NAME lets WHO in? */
-bool worker_may_come(struct supervisor *s, const char *name, const struct identity *who);
-bool worker_speaks_another(const union wire_message *hello, size_t length); /* version of the protocol */
-void worker_refuse_oversized(int fd);
 void worker_drop_all(struct pool *pool);
 void worker_drop_overriding(struct pool *pool); /* whom an override alone has let in */
 /* denial.c: is one more denial of user UID recorded, or only counted? */
