@@ -23,7 +23,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define MEND_SECONDS 6
@@ -44,16 +43,11 @@ struct vandal {
 /* Attach to pool clinic, for as long as the supervisor says that it is replacing the segment again and again. */
 static void attach(struct vandal *v)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval bound = {.tv_sec = 5};
     uint64_t until = harness_now_ms() + MEND_SECONDS * 1000;
     union wire_message message;
 
     for (;; harness_sleep_ms(20)) {
-        (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/worker.sock", daemon_->runtime_dir);
-        v->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        ck_assert_int_eq(connect(v->sock, (struct sockaddr *)&address, sizeof address), 0);
-        (void)setsockopt(v->sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
+        v->sock = pglendd_connect(daemon_, "worker.sock");
         message = (union wire_message){.hello = {.pool = "clinic", .worker = NO_WORKER}};
         ck_assert_int_eq(wire_send(v->sock, WIRE_HELLO, &message, -1, 0), 0);
         if (wire_receive_packet(v->sock, &message, sizeof message, &v->segment_fd, 0) > 0 &&

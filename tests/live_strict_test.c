@@ -29,7 +29,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define STRICT(more) "{'user': 'uucp', 'pools': {'clinic': {'isolation': 'strict'" more "}}}"
@@ -74,14 +73,9 @@ static void hear_message(const struct bare *w, union wire_message *message, int 
 
 static void attach(struct bare *w)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval bound = {.tv_sec = 10};
     union wire_message message = {.hello = {.pool = "clinic", .worker = NO_WORKER}};
 
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/worker.sock", daemon_->runtime_dir);
-    w->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(connect(w->sock, (struct sockaddr *)&address, sizeof address), 0);
-    (void)setsockopt(w->sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
+    w->sock = pglendd_connect(daemon_, "worker.sock");
     ck_assert_int_eq(wire_send(w->sock, WIRE_HELLO, &message, -1, 0), 0);
     hear_message(w, &message, &w->segment);
     ck_assert_int_eq(message.header.type, WIRE_WELCOME);

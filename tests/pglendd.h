@@ -44,6 +44,9 @@ void pglendd_free(struct pglendd *d);
 /* Run one more pglendd on the same configuration, to its end: exit status. What it says is in D's log. */
 int pglendd_run(const struct pglendd *d);
 
+/* Connect to one of its sockets: "worker.sock", "admin.sock", ".s.PGSQL.6432". What does not go on in 10 s fails. */
+int pglendd_connect(const struct pglendd *d, const char *name);
+
 /* Write the configuration anew with OVERRIDES; it is for the caller to ask for a reload. */
 void pglendd_configure(struct pglendd *d, const struct postgres *server, const char *overrides);
 /* Set up an audit trail, alone in the harness's directory; its verification key is in PATH.key. */
