@@ -216,21 +216,29 @@ START_TEST(workers_killed_together_are_not_as_many_logins)
 }
 END_TEST
 
-/* It was next in the queue: who waits behind it gets what it does not come for, and it waits again when it goes on. */
-START_TEST(stopped_waiter_strands_nobody)
+/* FIRST is next in the queue for the only slot, and is granted it, but cannot accept; SECOND waits behind it. */
+static void grant_to_a_stopped_one(struct worker_process *first, struct worker_process *second)
 {
-    struct worker_process holder, first, second;
+    struct worker_process holder;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
     worker_fork(&holder, hold_until_told, NULL);
     ck_assert_int_eq(hear(holder.sock, 10), 'h');
-    worker_fork(&first, hold_until_told, NULL);
+    worker_fork(first, hold_until_told, NULL);
     wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
-    worker_fork(&second, hold_until_told, NULL);
+    worker_fork(second, hold_until_told, NULL);
     wait_until(pglendd_count(daemon_, "waiting") == 2, 5);
-    ck_assert_int_eq(kill(first.pid, SIGSTOP), 0);
+    ck_assert_int_eq(kill(first->pid, SIGSTOP), 0);
     say(holder.sock, 'g');
     ck_assert_int_eq(worker_wait(&holder, 10), 0);
+}
+
+/* Who waits behind it gets what it does not come for, and it waits again when it goes on. */
+START_TEST(stopped_waiter_strands_nobody)
+{
+    struct worker_process first, second;
+
+    grant_to_a_stopped_one(&first, &second);
     ck_assert_int_eq(hear(second.sock, 3), 'h');
     ck_assert_int_eq(kill(first.pid, SIGCONT), 0);
     wait_until(pglendd_count(daemon_, "waiting") == 1, 2);
@@ -246,18 +254,9 @@ END_TEST
 /* The dead one was next in the queue; who waits behind it must not wait for it. */
 START_TEST(killed_waiter_strands_nobody)
 {
-    struct worker_process holder, first, second;
+    struct worker_process first, second;
 
-    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    worker_fork(&holder, hold_until_told, NULL);
-    ck_assert_int_eq(hear(holder.sock, 10), 'h');
-    worker_fork(&first, hold_until_told, NULL);
-    wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
-    worker_fork(&second, hold_until_told, NULL);
-    wait_until(pglendd_count(daemon_, "waiting") == 2, 5);
-    ck_assert_int_eq(kill(first.pid, SIGSTOP), 0); /* granted, it cannot accept */
-    say(holder.sock, 'g');
-    ck_assert_int_eq(worker_wait(&holder, 10), 0);
+    grant_to_a_stopped_one(&first, &second);
     worker_kill(&first, SIGKILL);
     ck_assert_int_eq(hear(second.sock, 2), 'h');
     say(second.sock, 'g');
