@@ -18,7 +18,7 @@
 #define SETTLED_MIN_NS UINT64_C(20000)    /* no reset's answer comes faster */
 #define FETCH_TRIES    12                 /* 1.5 s, each pause twice the one before, RETRY_MAX_NS at most */
 #define RETRY_MAX_NS   200000000
-#define WANT_EVERY_NS  UINT64_C(1000000000)
+#define WANT_EVERY_NS  UINT64_C(1000000000) /* a WANT may have gone to a supervisor that died */
 #define ATTACH_NS      UINT64_C(5000000000) /* for the first hello, where the pool's own time-out is not known yet */
 
 /* A borrower entry: the spare one, unless it was written over and is another's now. False with the error set. */

@@ -31,7 +31,7 @@ pglend_status error_set(const pglend *p, pglend_status status, const char *forma
  */
 enum loan_state { LOAN_CACHED, LOAN_LEASED, LOAN_ENDING };
 
-#define PARAMETERS_CHECKED 15
+#define PARAMETERS_CHECKED 15 /* adopt.c names them */
 
 struct hooks {
     PQnoticeReceiver receiver;

@@ -15,9 +15,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CLOSE_CANCEL_MS 10 /* an idle session ends faster than this */
-#define CLOSE_BOUND_NS  UINT64_C(5000000000)
-#define WORD_TRIES      1000 /* to change a word that a hostile worker may be writing without end */
+#define CLOSE_CANCEL_MS 10                   /* an idle session ends faster than this */
+#define CLOSE_BOUND_NS  UINT64_C(5000000000) /* a server that does not say its end is waited for no longer */
+#define WORD_TRIES      1000                 /* to change a word that a hostile worker may be writing without end */
 
 static unsigned syncing; /* sessions whose position is being looked for */
 

@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 #define MESSAGE_HEAD    offsetof(struct message, text)
-#define RECEIVE_BATCH   16
-#define DRAIN_BATCH     4096
-#define BLOCKING_MAX_MS 10000
+#define RECEIVE_BATCH   16    /* messages, between other events */
+#define DRAIN_BATCH     4096  /* all that can be there */
+#define BLOCKING_MAX_MS 10000 /* for a job, which is sent at once */
 
 struct outgoing {
     struct outgoing *next;

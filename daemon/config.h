@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #define CONFIG_ERROR_MAX    4096
+#define CONFIG_FILE_MAX     1048576 /* bytes of a configuration, as it is read and as it is handed on */
 #define CONFIG_DEFAULT_PATH "/etc/pglend/pglend.json"
 
 struct string_list {

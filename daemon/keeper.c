@@ -19,10 +19,10 @@
 
 #define QUICK_DEATH_MS   1000 /* a supervisor that lived less is started again after a pause */
 #define PAUSE_LEAST_MS   10
-#define PAUSE_MOST_MS    500 /* another serves within a second */
-#define EARLY_DEATHS_MAX 5
-#define FAST_BOUND_MS    5000
-#define EXIT_BOUND_MS    1000
+#define PAUSE_MOST_MS    500  /* another serves within a second */
+#define EARLY_DEATHS_MAX 5    /* before any supervisor has served: a start that fails says so */
+#define FAST_BOUND_MS    5000 /* for a fast shutdown, however long the configuration would wait */
+#define EXIT_BOUND_MS    1000 /* for who was killed to be gone */
 
 static struct message out;
 

@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #define CANCELS_AT_ONCE  8
-#define CANCELS_WAITING  65536
-#define CANCEL_KILLED_MS 5000
-#define CANCEL_IDLE_MS   1000 /* then a process that sends them ends */
+#define CANCELS_WAITING  65536 /* far more than there are slots */
+#define CANCEL_KILLED_MS 5000  /* a process that sends one has given up long before */
+#define CANCEL_IDLE_MS   1000  /* then a process that sends them ends */
 
 static void start_waiting(struct keeper *k);
 

@@ -9,7 +9,7 @@
 
 #include <unistd.h>
 
-#define LOOKS_AT_ONCE 2
+#define LOOKS_AT_ONCE 2 /* each is a login */
 
 static struct message out;
 

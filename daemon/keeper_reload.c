@@ -15,8 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RELOAD_BOUND_MS 10000
-#define CONFIG_MAX      (1 << 20)
+#define RELOAD_BOUND_MS 10000 /* a user directory may have to answer */
 #define POOLS_PREFIX    "pools."
 
 static struct message out;
@@ -182,7 +181,7 @@ static char *read_memory_file(int fd)
     struct stat st;
     char *text;
 
-    if (fstat(fd, &st) == -1 || st.st_size <= 0 || st.st_size > CONFIG_MAX)
+    if (fstat(fd, &st) == -1 || st.st_size <= 0 || st.st_size > CONFIG_FILE_MAX)
         return NULL;
     text = calloc(1, (size_t)st.st_size + 1);
     if (text != NULL && pread(fd, text, (size_t)st.st_size, 0) != st.st_size) {

@@ -44,6 +44,15 @@ static bool make_shell(struct worker *w, const struct backend *b, char token[TOK
     return true;
 }
 
+static struct shell *shell_by_token(const struct worker *w, const char *token)
+{
+    struct shell *shell = w->shell;
+
+    while (shell != NULL && strcmp(shell->token, token) != 0)
+        shell = shell->next;
+    return shell;
+}
+
 struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
                                struct shell **shell)
 {
@@ -55,9 +64,9 @@ struct worker *worker_by_token(struct supervisor *s, const struct identity *who,
 
             if (worker == NULL || worker->identity.pid != who->pid || worker->identity.uid != who->uid)
                 continue;
-            for (*shell = worker->shell; *shell != NULL; *shell = (*shell)->next)
-                if (strcmp((*shell)->token, token) == 0)
-                    return worker;
+            *shell = shell_by_token(worker, token);
+            if (*shell != NULL)
+                return worker;
         }
     return NULL;
 }

@@ -16,7 +16,7 @@
 
 #define BACKOFF_FIRST_MS 10
 #define DOWN_PAUSE_MS    500
-#define PROVEN_NS        UINT64_C(1000000000)
+#define PROVEN_NS        UINT64_C(1000000000) /* after a login that succeeded, others need not wait for one to */
 
 static void on_login_timer(uv_timer_t *timer);
 

@@ -17,8 +17,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define SWEEP_MS   1000
-#define CONFIG_MAX (1 << 20)
+#define SWEEP_MS 1000
 
 static struct supervisor supervisor;
 
@@ -47,7 +46,7 @@ static struct config *receive_config(int fd)
     struct config *config = NULL;
     struct stat st;
 
-    if (fd == -1 || fstat(fd, &st) == -1 || st.st_size <= 0 || st.st_size > CONFIG_MAX)
+    if (fd == -1 || fstat(fd, &st) == -1 || st.st_size <= 0 || st.st_size > CONFIG_FILE_MAX)
         return NULL;
     text = malloc((size_t)st.st_size + 1);
     if (text != NULL && pread(fd, text, (size_t)st.st_size, 0) == st.st_size) {

@@ -20,7 +20,7 @@
 
 #include "segment.h"
 
-#define RING_STUCK_MS 1000
+#define RING_STUCK_MS 1000 /* a claimer that runs is done within microseconds */
 
 enum ring_stamp { RING_WRITING = 1, RING_READY, RING_SKIPPED };
 enum ring_kind { RING_BEGIN, RING_END, RING_BROKEN, RING_REFUSED, RING_RECLAIMED, RING_KINDS };

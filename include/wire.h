@@ -155,7 +155,7 @@ struct wire_release {
     uint32_t pad;
 };
 
-#define HOLDING_MAX 32
+#define HOLDING_MAX 32 /* more leases take more messages */
 struct wire_holding {
     struct wire_header header;
     uint32_t count;

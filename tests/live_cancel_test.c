@@ -8,6 +8,7 @@
 #include "harness.h"
 #include "pglend.h"
 #include "pglendd.h"
+#include "pgwire.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -18,8 +19,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define ROUNDS      200
-#define CANCEL_CODE 80877102
+#define ROUNDS 200
 
 static struct pglendd *daemon_;
 
@@ -46,7 +46,7 @@ static void *send_cancel(void *cancel)
 /* A CancelRequest of this process; returns when the door has closed the connection. */
 static void cancel_by_key(int pid, uint32_t key)
 {
-    uint32_t packet[4] = {htonl(16), htonl(CANCEL_CODE), htonl((uint32_t)pid), htonl(key)};
+    uint32_t packet[4] = {htonl(16), htonl(PG_CODE_CANCEL), htonl((uint32_t)pid), htonl(key)};
     int sock = pglendd_connect(daemon_, ".s.PGSQL.6432");
     char byte;
 
