@@ -155,14 +155,17 @@ static bool take_back(const struct segment *s, uint32_t slot, uint64_t granted, 
 }
 
 /*
- * ME claimed waiter TO (CLAIM is its wait word now; WAIT was) for SLOT, whose word is WORD. Carry it out. False: not
- * carried out, the slot is still ME's or was taken from it.
+ * ME owns SLOT, whose word is WORD, and grants it to waiter TO, whose wait word is WAIT. False: it is not granted, and
+ * still ME's or was taken from it.
  */
 static bool grant(const struct segment *s, uint32_t slot, uint64_t word, unsigned flags, uint32_t me, uint32_t to,
-                  uint64_t wait, uint64_t claim)
+                  uint64_t wait)
 {
+    uint64_t claim = wait_make(WAIT_CLAIMED, slot, wait_ticket(wait));
     uint64_t granted = word_next(word, SLOT_GRANTED, flags, to);
 
+    if (!wait_swap(s, to, wait, claim))
+        return false;
     if (!slot_swap(s, slot, word, granted)) {
         (void)wait_swap(s, to, claim, wait);
         return false;
@@ -180,7 +183,7 @@ static enum lease_end pass_on_at(const struct segment *s, uint32_t slot, unsigne
     atomic_store_explicit(&s->slot[slot].since, now, memory_order_relaxed);
     atomic_store_explicit(&s->slot[slot].idle_since, now, memory_order_relaxed);
     for (unsigned tries = 0; me != NO_BORROWER || tries < SUPERVISOR_TRIES; tries++) {
-        uint64_t word = slot_word(s, slot), idle, wait = 0, claim;
+        uint64_t word = slot_word(s, slot), idle, wait = 0;
         uint32_t to;
 
         if (!owned_by(word, me))
@@ -193,12 +196,10 @@ static enum lease_end pass_on_at(const struct segment *s, uint32_t slot, unsigne
             continue;
         }
         to = oldest_waiter(s, &wait);
-        if (to != NO_BORROWER) {
-            claim = wait_make(WAIT_CLAIMED, slot, wait_ticket(wait));
-            if (wait_swap(s, to, wait, claim) && grant(s, slot, word, flags, me, to, wait, claim))
-                return LEASE_GIVEN;
+        if (to != NO_BORROWER && grant(s, slot, word, flags, me, to, wait))
+            return LEASE_GIVEN;
+        if (to != NO_BORROWER)
             continue;
-        }
         idle = word_next(word, SLOT_IDLE, flags, NO_BORROWER);
         if (!slot_swap(s, slot, word, idle))
             continue;

@@ -239,7 +239,8 @@ static void supervisor_ended(struct child *c, const char *how)
     restart_supervisor(k, uv_now(&k->loop) - k->supervisor_started < QUICK_DEATH_MS);
 }
 
-static const struct child_kind supervisor_kind = {supervisor_receive, supervisor_ended};
+static const struct child_kind supervisor_kind = {
+    .role = "supervisor", .receive = supervisor_receive, .ended = supervisor_ended, .dropped = true};
 
 static void hand_over(struct keeper *k)
 {
@@ -276,7 +277,7 @@ static void start_supervisor(struct keeper *k)
     char error[256];
 
     k->supervisor_started = uv_now(&k->loop);
-    k->supervisor = child_start(k, &supervisor_kind, "supervisor", NULL, true, error, sizeof error);
+    k->supervisor = child_start(k, &supervisor_kind, NULL, error, sizeof error);
     if (k->supervisor != NULL) {
         hand_over(k);
         return;

@@ -107,8 +107,10 @@ void segment_close(struct keeper_pool *pool);
 
 /* keeper_child.c: one process, its channel, its time */
 struct child_kind {
+    const char *role;                                                  /* as its title says it */
     void (*receive)(struct child *c, const struct message *m, int fd); /* takes FD */
     void (*ended)(struct child *c, const char *how);                   /* after its last message; HOW: "signal 9" */
+    bool dropped;                                                      /* the unprivileged user from the start */
 };
 struct child {
     struct keeper *keeper;
@@ -128,12 +130,8 @@ struct child {
     uint32_t slot;
     uint32_t generation;
 };
-/*
- * Start this program as "pglendd: ROLE POOL" (POOL may be NULL), as the unprivileged user at once if DROPPED. NULL with
- * a message in ERROR.
- */
-struct child *child_start(struct keeper *k, const struct child_kind *kind, const char *role, const char *pool,
-                          bool dropped, char *error, size_t size);
+/* Start this program as "pglendd: ROLE POOL" (POOL may be NULL). NULL with a message in ERROR. */
+struct child *child_start(struct keeper *k, const struct child_kind *kind, const char *pool, char *error, size_t size);
 /* Kill it if it still runs after MS. */
 void child_bound(struct child *c, uint64_t ms);
 void child_kill(struct child *c);

@@ -198,7 +198,7 @@ static void login_ended(struct child *c, const char *how)
     login_failed(c->keeper, pool->name, c->slot, c->timed_out ? LOGIN_FAILED_TIMEOUT : LOGIN_FAILED_OTHER, "", text);
 }
 
-static const struct child_kind login_kind = {login_receive, login_ended};
+static const struct child_kind login_kind = {.role = "login", .receive = login_receive, .ended = login_ended};
 
 void keeper_login(struct keeper *k, const struct message *m)
 {
@@ -223,7 +223,7 @@ void keeper_login(struct keeper *k, const struct message *m)
         no_login(k, m, LOGIN_FAILED_PASSWORD, keeper_password_refusal(pool));
         return;
     }
-    c = child_start(k, &login_kind, "login", pool->config->name, false, error, sizeof error);
+    c = child_start(k, &login_kind, pool->config->name, error, sizeof error);
     if (c == NULL) {
         no_login(k, m, LOGIN_FAILED_OTHER, error);
         return;

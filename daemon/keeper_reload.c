@@ -243,7 +243,7 @@ static void reload_ended(struct child *c, const char *how)
     }
 }
 
-static const struct child_kind reload_kind = {reload_receive, reload_ended};
+static const struct child_kind reload_kind = {.role = "config", .receive = reload_receive, .ended = reload_ended};
 
 void keeper_reload(struct keeper *k)
 {
@@ -259,7 +259,7 @@ void keeper_reload(struct keeper *k)
         return;
     }
     log_info("reading %s again", k->config->path);
-    k->reload = child_start(k, &reload_kind, "config", NULL, false, error, sizeof error);
+    k->reload = child_start(k, &reload_kind, NULL, error, sizeof error);
     if (k->reload == NULL) {
         reloaded(k, error, NULL);
         return;

@@ -234,6 +234,21 @@ static void record_login(const struct backend *b, const struct message *m)
     audit_event(b->pool->supervisor, done ? AUDIT_LOGIN : AUDIT_LOGIN_FAILED, &values);
 }
 
+static void backend_came(struct backend *b, const struct message *m, int fd)
+{
+    struct supervisor *s = b->pool->supervisor;
+
+    if (!s->serving) {
+        backend_adopt(b, m, fd);
+    } else if (fd == -1) {
+        backend_lost(s, b);
+    } else {
+        backend_connected(b, m, fd);
+        pool_login_done(b->pool);
+        record_login(b, m);
+    }
+}
+
 static void slot_message(struct supervisor *s, const struct message *m, int fd)
 {
     struct pool *pool = supervisor_pool(s, m->pool);
@@ -247,15 +262,7 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
     b = &pool->backend[m->slot];
     switch ((enum message_verb)m->verb) {
     case MESSAGE_BACKEND:
-        if (s->serving && fd == -1) {
-            backend_lost(s, b);
-        } else if (s->serving) {
-            backend_connected(b, m, fd);
-            pool_login_done(pool);
-            record_login(b, m);
-        } else {
-            backend_adopt(b, m, fd);
-        }
+        backend_came(b, m, fd);
         return;
     case MESSAGE_LOGIN_FAILED:
         backend_login_failed(b);
