@@ -224,7 +224,9 @@ void backend_connected(struct backend *b, const struct message *m, int fd)
     begin_session(b, m, fd);
 }
 
-/* A cancel that may still reach the server would hit whoever has B then: it must be nobody after the present borrower. */
+/*
+ * A cancel that may still reach the server would hit whoever has B then: it must be nobody after the present borrower.
+ */
 static void spoil(struct backend *b)
 {
     b->spoiled = true;

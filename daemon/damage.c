@@ -2,8 +2,8 @@
 /*
  * damage.c - a worker of shared isolation damaged its pool's segment: all of the pool starts anew in a fresh one.
  *
- * The hard thing: it is found out by SIGBUS, in the middle of whatever was being done with the pool. So that goes on, on
- * zeros, and the pool is only marked; the loop, between two events, does what follows.
+ * The hard thing: it is found out by SIGBUS, in the middle of whatever was being done with the pool. So that goes on,
+ * on zeros, and the pool is only marked; the loop, between two events, does what follows.
  */
 #include "sigbus.h"
 #include "supervisor.h"

@@ -428,8 +428,8 @@ void grant_sweep(struct pool *pool)
 }
 
 /*
- * Requests that a predecessor had are asked anew. What it sent to one who waited, and who is stopped, is as little taken
- * as before; where relays stand between, nobody can tell.
+ * Requests that a predecessor had are asked anew. What it sent to one who waited, and who is stopped, is as little
+ * taken as before; where relays stand between, nobody can tell.
  */
 void grant_recover(struct pool *pool)
 {

@@ -155,9 +155,10 @@ void keeper_relay_gone(const struct child *c);
 void keeper_forget_logins(struct keeper *k);
 
 /*
- * keeper_password.c: a login, whatever it is for, says M: that its password was refused, or that it was right, or neither.
- * After a refusal a process of its own looks whether the file changes, for it may lie on a network file system that does
- * not answer, or where the supervisor's user cannot look. PGLEND_PASSWORD_RETRY_MS in the environment shortens the minute.
+ * keeper_password.c: a login, whatever it is for, says M: that its password was refused, or that it was right, or
+ * neither. After a refusal a process of its own looks whether the file changes, for it may lie on a network file system
+ * that does not answer, or where the supervisor's user cannot look. PGLEND_PASSWORD_RETRY_MS in the environment
+ * shortens the minute.
  */
 void keeper_password_told(struct child *c, const struct message *m);
 /* How long the password of POOL's file is still not to be tried, ms; 0: it may be. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * keeper_password.c - a password that was refused is tried again when its file changes, else once a minute: by nobody
- * before, whichever supervisor asks, and for whatever it wants the login. One that was not is kept for a login that finds
- * another.
+ * before, whichever supervisor asks, and for whatever it wants the login. One that was not is kept for a login that
+ * finds another.
  *
  * The hard thing: whoever looks at the file may hang with the file system it is on. So it is a process of its own that
  * looks, one a pool, and nobody waits for it.

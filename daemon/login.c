@@ -276,7 +276,8 @@ static PGconn *connect_with(const struct job *job, const struct pool_config *poo
 
 /*
  * With the file's password, and where that is refused with the one before: the server may not have the new one yet. The
- * other way round, where the file's was refused a moment ago. SECRET is the file's, for the next login, where it is good.
+ * other way round, where the file's was refused a moment ago. SECRET is the file's, for the next login, where it is
+ * good.
  */
 static PGconn *connect_with_either(const struct job *job, const struct pool_config *pool, int secret,
                                    struct trace *trace)

@@ -391,7 +391,7 @@ void backend_close(struct backend *b, enum close_reason reason);
 /* Take it off the borrowers when it is idle, else when its lease ends. */
 void backend_retire(struct backend *b, enum close_reason reason);
 void backend_stay(struct backend *b); /* not to be retired after all */
-/* The same, but to be held: what backend_lend() ends. */
+/* Hold an idle one back from the borrowers, until it is to be lent again. */
 void backend_hold(struct backend *b);
 void backend_lend(struct backend *b);
 void backend_cancel(struct backend *b); /* ask the keeper, unless one is on its way */
@@ -435,7 +435,9 @@ int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t wor
 void lend_await_taken(struct backend *b, bool waited);
 bool lend_is_taken(const struct backend *b); /* ... and is */
 void lend_cut(struct backend *b);            /* the lease is over: its own socket, if it had one, is dead */
-/* Make the socket of the lease to come; the relay gets it behind LENGTH bytes for the server. False: neither is sent. */
+/*
+ * Make the socket of the lease to come; the relay gets it behind LENGTH bytes for the server. False: neither is sent.
+ */
 bool lend_prepare(struct backend *b, const void *bytes, size_t length);
 void lend_drop(struct backend *b); /* what was prepared is not lent */
 /* The relay of B, which is nobody's or lent, has bytes of the server's. False: they cannot be told to a borrower. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_audit_disk_test.c - the audit trail's files: whose they are, how they come and go, and what happens when the disk
- * takes no more.
+ * live_audit_disk_test.c - the audit trail's files: whose they are, how they come and go, and what happens when the
+ * disk takes no more.
  */
 #include "audited.h"
 #include "harness.h"

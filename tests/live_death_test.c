@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_death_test.c - a worker dies, in every state it can leave a connection in; a backend dies. Nothing is lost, and nobody else notices.
+ * live_death_test.c - a worker dies, in every state it can leave a connection in; a backend dies. Nothing is lost, and
+ * nobody else notices.
  */
 #include "borrow.h"
 #include "dirt.h"

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_faults_test.c - each call of libpglend, of libpq under it, and of each of pglendd's processes into libc and other
- * libraries fails in each way that it can: once, and from then on for ever. A worker gets its connection or a clear error,
- * leaks nothing, and can borrow again as soon as calls succeed; no process crashes; everybody else is served; a login that
- * fails says why, and is tried again after a pause; what the audit trail lacks it says.
+ * live_faults_test.c - each call of libpglend, of libpq under it, and of each of pglendd's processes into libc and
+ * other libraries fails in each way that it can: once, and from then on for ever. A worker gets its connection or a
+ * clear error, leaks nothing, and can borrow again as soon as calls succeed; no process crashes; everybody else is
+ * served; a login that fails says why, and is tried again after a pause; what the audit trail lacks it says.
  *
- * The hard thing: the program is preloaded with faults.so itself, and executes itself for that; so the calls of a forked
- * worker are known by number before they fail.
+ * The hard thing: the program is preloaded with faults.so itself, and executes itself for that; so the calls of a
+ * forked worker are known by number before they fail.
  */
 #include "crash/crash.h"
 #include "faults/faults.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_override_test.c - emergency access: recorded before it takes effect, bounded, and gone when it ends, with what was
- * borrowed by it.
+ * live_override_test.c - emergency access: recorded before it takes effect, bounded, and gone when it ends, with what
+ * was borrowed by it.
  */
 #include "harness.h"
 #include "pglend.h"

@@ -4,8 +4,8 @@
  *
  * Its one pool "clinic" lends sessions of role clinic in database clinic, by password file, over the Unix socket: 0 to
  * 4 of them, to whoever runs the tests and to the unprivileged account. Where PGLEND_TEST_STRICT is set and the tests
- * run as root, its pools have isolation strict, but for those whose reset that does not allow. OVERRIDES, an object in JSON where ' stands for
- * ", is laid over that: "{'pools': {'clinic': {'size': {'max': 1}}}}".
+ * run as root, its pools have isolation strict, but for those whose reset that does not allow. OVERRIDES, an object in
+ * JSON where ' stands for ", is laid over that: "{'pools': {'clinic': {'size': {'max': 1}}}}".
  */
 #ifndef PGLEND_TESTS_PGLENDD_H
 #define PGLEND_TESTS_PGLENDD_H
