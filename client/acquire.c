@@ -91,11 +91,11 @@ static bool queue_is_full(struct request *r)
 {
     const struct segment *s = &r->at->segment;
     uint64_t mine = atomic_load(&s->borrower[r->borrower].wait);
-    uint32_t high = atomic_load(&s->header->borrowers_high), before = 0;
+    uint32_t used = borrowers_used(s), before = 0;
 
     if (r->policy->max_waiters == 0 || wait_state(mine) != WAIT_WAITING)
         return false;
-    for (uint32_t b = 0; b < high && b < s->borrowers; b++) {
+    for (uint32_t b = 0; b < used; b++) {
         uint64_t wait = atomic_load(&s->borrower[b].wait);
 
         before += wait_state(wait) == WAIT_WAITING && wait_ticket(wait) < wait_ticket(mine);
