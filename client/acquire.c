@@ -19,7 +19,7 @@
 #define UNANSWERED_NS  UINT64_C(100000000) /* for a supervisor that is there, where one might do without */
 #define FETCH_TRIES    12                  /* 1.5 s, each pause twice the one before, RETRY_MAX_NS at most */
 #define RETRY_MAX_NS   200000000
-#define WANT_EVERY_NS  UINT64_C(1000000000)
+#define WANT_EVERY_NS  UINT64_C(1000000000) /* a WANT may have gone to a supervisor that died */
 #define ATTACH_NS      UINT64_C(5000000000) /* for the first hello, where the pool's own time-out is not known yet */
 
 /* A borrower entry: the spare one, unless it was written over and is another's now. False with the error set. */
@@ -96,11 +96,11 @@ static bool queue_is_full(struct request *r)
 {
     const struct segment *s = &r->at->segment;
     uint64_t mine = atomic_load(&s->borrower[r->borrower].wait);
-    uint32_t high = atomic_load(&s->header->borrowers_high), before = 0;
+    uint32_t used = borrowers_used(s), before = 0;
 
     if (r->policy->max_waiters == 0 || wait_state(mine) != WAIT_WAITING)
         return false;
-    for (uint32_t b = 0; b < high && b < s->borrowers; b++) {
+    for (uint32_t b = 0; b < used; b++) {
         uint64_t wait = atomic_load(&s->borrower[b].wait);
 
         before += wait_state(wait) == WAIT_WAITING && wait_ticket(wait) < wait_ticket(mine);

@@ -20,7 +20,7 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RETRY_NS       UINT64_C(20000000)
+#define RETRY_NS       UINT64_C(20000000)  /* where nobody listens, or a welcome did not come */
 #define RETRY_LATER_NS UINT64_C(200000000) /* of a supervisor that says it is shutting down */
 #define WELCOME_NS     UINT64_C(10000000)  /* for an answer that is on its way, where one does not want to wait */
 

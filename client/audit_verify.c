@@ -13,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define EPOCHS_MAX      200000000 /* sixty years of a checkpoint every ten seconds: a forged number must not hold us up */
+#define EPOCHS_MAX      200000000 /* sixty years of one every ten seconds: a forged number must not hold us up */
 #define TORN_EPOCHS_MAX 64        /* checkpoints among what was not yet on disk */
 
 void audit_file_name(char out[AUDIT_FILE_NAME_MAX], uint32_t number)

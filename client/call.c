@@ -133,7 +133,9 @@ static void deliver(struct attachment *at, union wire_message *message, int fd, 
         if (call->want.serial == backend->serial && !call->answered)
             break;
     if (call != NULL) {
-        /* Under the lock: once its caller sees the answer the descriptor may be closed, and its number another file's. */
+        /*
+         * Under the lock: once its caller sees the answer the descriptor may be closed, and its number another file's.
+         */
         if (message->header.type == WIRE_BACKEND && fd != -1 && backend->waited != 0)
             (void)fcntl(fd, F_SETFL, O_NONBLOCK | LEASE_TAKEN);
         call->answer = *message;

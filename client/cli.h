@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * cli.h - the command line: commands (pglend.c), their words (cli_words.c), send (cli_send.c, cli_check.c), print (cli_print.c).
+ * cli.h - the command line: commands (pglend.c), their words (cli_words.c), send (cli_send.c, cli_check.c), print
+ * (cli_print.c).
  */
 #ifndef PGLEND_CLI_H
 #define PGLEND_CLI_H

@@ -31,7 +31,7 @@ pglend_status error_set(const pglend *p, pglend_status status, const char *forma
  */
 enum loan_state { LOAN_CACHED, LOAN_LEASED, LOAN_ENDING };
 
-#define PARAMETERS_CHECKED 15
+#define PARAMETERS_CHECKED 15 /* adopt.c names them */
 
 struct hooks {
     PQnoticeReceiver receiver;
@@ -180,7 +180,10 @@ bool attachment_has_supervisor(struct attachment *at);
 bool attachment_hear(const struct attachment *at, union wire_message *message, int *fd, uint64_t until);
 /* Say hello to whoever comes to the listening socket, and do not wait. False: there is no such socket. */
 bool attachment_knock(struct attachment *at);
-/* Say hello to a supervisor that is there, unless that is done; waits for its answer until then. False: none answers, or AT is retired. */
+/*
+ * Say hello to a supervisor that is there, unless that is done; waits for its answer until then. False: none answers,
+ * or AT is retired.
+ */
 bool attachment_greet(struct attachment *at, uint64_t until);
 
 /*
@@ -252,7 +255,9 @@ bool record_begin(const struct attachment *at, uint32_t slot, uint32_t borrower,
 void record_end(const struct attachment *at, uint32_t slot, uint32_t borrower, uint64_t version, uint64_t began,
                 bool broken);
 
-/* Who asked until he was told STATUS got no lease. The purpose is recorded only where POLICY knows it or all will do. */
+/*
+ * Who asked until he was told STATUS got no lease. The purpose is recorded only where POLICY knows it or all will do.
+ */
 void record_refusal(const struct attachment *at, const struct policy *policy, const char *actor, const char *purpose,
                     uint64_t wait_ns, pglend_status status);
 

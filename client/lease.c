@@ -19,8 +19,7 @@
 #include <time.h>
 #include <unistd.h>
 
-/* The supervisor gives up on a slot, until its next sweep, when a hostile worker keeps changing words under its hand.
- */
+/* So often the supervisor tries, until its next sweep, where a hostile worker keeps changing words under its hand. */
 #define SUPERVISOR_TRIES 10000
 
 /* A sleeper looks again after this long without a wake: whoever should have woken it may have been stopped. */
@@ -156,14 +155,17 @@ static bool take_back(const struct segment *s, uint32_t slot, uint64_t granted, 
 }
 
 /*
- * ME claimed waiter TO (CLAIM is its wait word now; WAIT was) for SLOT, whose word is WORD. Carry it out. False: not
- * carried out, the slot is still ME's or was taken from it.
+ * ME owns SLOT, whose word is WORD, and grants it to waiter TO, whose wait word is WAIT. False: it is not granted, and
+ * still ME's or was taken from it.
  */
 static bool grant(const struct segment *s, uint32_t slot, uint64_t word, unsigned flags, uint32_t me, uint32_t to,
-                  uint64_t wait, uint64_t claim)
+                  uint64_t wait)
 {
+    uint64_t claim = wait_make(WAIT_CLAIMED, slot, wait_ticket(wait));
     uint64_t granted = word_next(word, SLOT_GRANTED, flags, to);
 
+    if (!wait_swap(s, to, wait, claim))
+        return false;
     if (!slot_swap(s, slot, word, granted)) {
         (void)wait_swap(s, to, claim, wait);
         return false;
@@ -181,7 +183,7 @@ static enum lease_end pass_on_at(const struct segment *s, uint32_t slot, unsigne
     atomic_store_explicit(&s->slot[slot].since, now, memory_order_relaxed);
     atomic_store_explicit(&s->slot[slot].idle_since, now, memory_order_relaxed);
     for (unsigned tries = 0; me != NO_BORROWER || tries < SUPERVISOR_TRIES; tries++) {
-        uint64_t word = slot_word(s, slot), idle, wait = 0, claim;
+        uint64_t word = slot_word(s, slot), idle, wait = 0;
         uint32_t to;
 
         if (!owned_by(word, me))
@@ -194,12 +196,10 @@ static enum lease_end pass_on_at(const struct segment *s, uint32_t slot, unsigne
             continue;
         }
         to = oldest_waiter(s, &wait);
-        if (to != NO_BORROWER) {
-            claim = wait_make(WAIT_CLAIMED, slot, wait_ticket(wait));
-            if (wait_swap(s, to, wait, claim) && grant(s, slot, word, flags, me, to, wait, claim))
-                return LEASE_GIVEN;
+        if (to != NO_BORROWER && grant(s, slot, word, flags, me, to, wait))
+            return LEASE_GIVEN;
+        if (to != NO_BORROWER)
             continue;
-        }
         idle = word_next(word, SLOT_IDLE, flags, NO_BORROWER);
         if (!slot_swap(s, slot, word, idle))
             continue;
@@ -213,6 +213,12 @@ static enum lease_end pass_on_at(const struct segment *s, uint32_t slot, unsigne
 static enum lease_end pass_on(const struct segment *s, uint32_t slot, unsigned flags, uint32_t me)
 {
     return pass_on_at(s, slot, flags, me, clock_ns());
+}
+
+/* Where a mark came just now, the slot is the supervisor's, and nobody here can tell it: pool_sweep() finds it. */
+static void pass_on_untold(const struct segment *s, uint32_t slot, unsigned flags, uint32_t me)
+{
+    (void)pass_on(s, slot, flags, me);
 }
 
 enum lease_end lease_give(const struct segment *s, uint32_t borrower, uint32_t slot, unsigned flags)
@@ -318,9 +324,8 @@ uint32_t lease_try(const struct segment *s, uint32_t borrower, const struct leas
 /* ---- waiting ---- */
 
 /*
- * Idle slots beside waiters go to the oldest of them, until there are none or this one's turn has come. One that is
- * marked in that moment is the supervisor's, who finds it as it sweeps: nobody here could tell it. No more of them than
- * could wait before this one: where somebody wrote over what shows this wait, its own slots come back to it idle.
+ * Idle slots beside waiters go to the oldest of them, until there are none or this one's turn has come. No more of them
+ * than could wait before this one: where somebody wrote over what shows this wait, its own slots come back to it idle.
  */
 static void serve_waiters(const struct segment *s, uint32_t borrower, const struct lease_wish *wish)
 {
@@ -331,7 +336,7 @@ static void serve_waiters(const struct segment *s, uint32_t borrower, const stru
 
         if (slot == NO_SLOT)
             return;
-        (void)pass_on(s, slot, word_flags(word), borrower);
+        pass_on_untold(s, slot, word_flags(word), borrower);
     }
 }
 
@@ -366,7 +371,7 @@ static void wait_ends_with(const struct segment *s, uint32_t borrower, uint32_t 
         return;
     seen = slot_word(s, other);
     if (word_state(seen) == SLOT_GRANTED && word_borrower(seen) == borrower && take_back(s, other, seen, borrower))
-        (void)pass_on(s, other, word_flags(seen) & SLOT_RESET_PENDING, borrower);
+        pass_on_untold(s, other, word_flags(seen) & SLOT_RESET_PENDING, borrower);
 }
 
 /* GRANTED(me) → LEASED(me), then the wait ends. */

@@ -13,7 +13,7 @@
 #include <string.h>
 #include <time.h>
 
-#define ROOM_EVERY_NS 1000000
+#define ROOM_EVERY_NS 1000000 /* a full ring is looked at again, until the audit process has made room */
 
 static void fill_self(struct ring_entry *event, const struct attachment *at, enum ring_kind kind)
 {

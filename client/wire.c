@@ -12,6 +12,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+/* Room for more than the one that may come: what does not fit would not be seen to be there. */
 #define DESCRIPTORS_SEEN 8
 
 int wire_send_packet(int sock, const void *packet, size_t length, int fd, int flags)

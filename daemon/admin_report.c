@@ -233,10 +233,10 @@ static int by_ticket(const void *a, const void *b)
 static size_t collect_waiters(const struct pool *pool, struct waiter *waiter)
 {
     const struct segment *s = &pool->segment;
-    uint32_t high = atomic_load_explicit(&s->header->borrowers_high, memory_order_relaxed);
+    uint32_t used = borrowers_used(s);
     size_t count = 0;
 
-    for (uint32_t b = 0; b < high && b < s->borrowers; b++) {
+    for (uint32_t b = 0; b < used; b++) {
         uint64_t wait = atomic_load_explicit(&s->borrower[b].wait, memory_order_relaxed);
         const struct worker *worker = worker_of_borrower(pool, b);
 
@@ -291,7 +291,7 @@ static int by_process(const void *a, const void *b)
 static void count_held(const struct pool *pool, struct handle *held)
 {
     const struct segment *s = &pool->segment;
-    uint32_t high = atomic_load_explicit(&s->header->borrowers_high, memory_order_relaxed);
+    uint32_t used = borrowers_used(s);
 
     for (uint32_t i = 0; i < s->slots; i++) {
         uint64_t word = slot_word(s, i);
@@ -301,7 +301,7 @@ static void count_held(const struct pool *pool, struct handle *held)
         if (worker != NULL)
             held[worker->index].leases++;
     }
-    for (uint32_t b = 0; b < high && b < s->borrowers; b++) {
+    for (uint32_t b = 0; b < used; b++) {
         const struct worker *worker = worker_of_borrower(pool, b);
 
         if (worker != NULL && wait_state(atomic_load_explicit(&s->borrower[b].wait, memory_order_relaxed)) != WAIT_NONE)

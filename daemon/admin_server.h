@@ -58,8 +58,8 @@ void admin_send(struct admin_connection *c, json_t *answer);
 void admin_ask_reload(struct admin_connection *c);
 
 /*
- * Ask OVER now and every few milliseconds, until it has answered the request and says so; or LEFT once, when the peer is
- * gone: what becomes of the command.
+ * Ask OVER now and every few milliseconds, until it has answered the request and says so; or LEFT once, when the peer
+ * is gone: what becomes of the command.
  */
 void admin_await(struct admin_connection *c, bool (*over)(struct admin_connection *c),
                  const char *(*left)(struct admin_connection *c));

@@ -22,13 +22,13 @@
 
 #define SYNC_AT_ONCE       1024 /* records: they are not kept for the window */
 #define TICK_MS            1000
-#define DRAIN_LEAST_MS     1    /* between looks at the rings: while leases are many, */
-#define DRAIN_MOST_MS      16   /* and while there are none */
-#define UNASKED_MS         5    /* durable: for records that nobody waits for; a sync for somebody takes them along */
-#define RECORDS_MOST       1000 /* between checkpoints */
-#define SUPERVISOR_LAST_MS 500  /* for what a supervisor has to say before the end */
-#define SIGNER_ROOM        16384
-#define SIGNER_LEAST       32 /* bytes of it that are given out */
+#define DRAIN_LEAST_MS     1     /* between looks at the rings: while leases are many, */
+#define DRAIN_MOST_MS      16    /* and while there are none */
+#define UNASKED_MS         5     /* durable: for records that nobody waits for; a sync for somebody takes them along */
+#define RECORDS_MOST       1000  /* between checkpoints */
+#define SUPERVISOR_LAST_MS 500   /* for what a supervisor has to say before the end */
+#define SIGNER_ROOM        16384 /* bytes, for one key and what OpenSSL computes with it */
+#define SIGNER_LEAST       32    /* bytes of it that are given out */
 
 static struct audit {
     uv_loop_t loop;

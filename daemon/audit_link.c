@@ -13,9 +13,9 @@
 #include <string.h>
 #include <unistd.h>
 
-#define KEPT_MAX         20000
-#define DEGRADE_AFTER_MS 5000
-#define SETTLE_MS        3000 /* for an audit process that is being started while all else has ended */
+#define KEPT_MAX         20000 /* events that wait for an audit process; pglendd(8) names the number */
+#define DEGRADE_AFTER_MS 5000  /* one that is only being started again is back by then */
+#define SETTLE_MS        3000  /* for an audit process that is being started while all else has ended */
 
 struct kept {
     struct kept *next;

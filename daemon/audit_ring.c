@@ -10,15 +10,14 @@
 
 #include "daemon.h"
 #include "ring.h"
+#include "sigbus.h"
 
 #include <pglend.h>
 
 #include <errno.h>
 #include <inttypes.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,32 +33,18 @@ struct pool_ring {
 };
 
 static struct pool_ring *rings;
-static long page;
 
-static void on_sigbus(int number, siginfo_t *info, void *context)
+static bool is_of_a_ring(const char *page)
 {
-    char *at = (char *)info->si_addr - (uintptr_t)info->si_addr % (uintptr_t)page;
-
-    (void)number;
-    (void)context;
-    for (const struct pool_ring *r = rings; r != NULL; r = r->next) {
-        const char *base = (const char *)r->segment.header;
-
-        if (base != NULL && at >= base && at < base + r->segment.size &&
-            mmap(at, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) !=
-                MAP_FAILED)
-            return;
-    }
-    (void)signal(SIGBUS, SIG_DFL);
+    for (const struct pool_ring *r = rings; r != NULL; r = r->next)
+        if (sigbus_hit(&r->segment, page))
+            return true;
+    return false;
 }
 
 void audit_rings_guard(void)
 {
-    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
-
-    page = sysconf(_SC_PAGESIZE);
-    (void)sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGBUS, &action, NULL);
+    sigbus_survive(is_of_a_ring);
 }
 
 static uint64_t now_ns(void)

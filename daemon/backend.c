@@ -15,9 +15,9 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define CLOSE_CANCEL_MS 10 /* an idle session ends faster than this */
-#define CLOSE_BOUND_NS  UINT64_C(5000000000)
-#define WORD_TRIES      1000 /* to change a word that a hostile worker may be writing without end */
+#define CLOSE_CANCEL_MS 10                   /* an idle session ends faster than this */
+#define CLOSE_BOUND_NS  UINT64_C(5000000000) /* a server that does not say its end is waited for no longer */
+#define WORD_TRIES      1000                 /* to change a word that a hostile worker may be writing without end */
 
 static unsigned syncing; /* sessions whose position is being looked for */
 
@@ -224,7 +224,9 @@ void backend_connected(struct backend *b, const struct message *m, int fd)
     begin_session(b, m, fd);
 }
 
-/* A cancel that may still reach the server would hit whoever has B then: it must be nobody after the present borrower. */
+/*
+ * A cancel that may still reach the server would hit whoever has B then: it must be nobody after the present borrower.
+ */
 static void spoil(struct backend *b)
 {
     b->spoiled = true;
@@ -377,7 +379,7 @@ static void closed(struct backend *b)
         lease_empty(&b->pool->segment, b->slot);
     }
     pool_balance(b->pool);
-    supervisor_room_made(b->pool->supervisor);
+    room_made(b->pool->supervisor);
     health_replaced(b->pool);
 }
 

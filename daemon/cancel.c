@@ -7,6 +7,7 @@
  * the request.
  */
 #include "login.h"
+#include "pgwire.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -17,9 +18,8 @@
 #include <time.h>
 #include <unistd.h>
 
-#define CANCEL_REQUEST_CODE 80877102
-#define CANCEL_BOUND_MS     2000
-#define CANCEL_HEAD         12
+#define CANCEL_BOUND_MS 2000 /* to connect, and until the server has closed the connection */
+#define CANCEL_HEAD     12   /* length, code and process id, before the key */
 
 static int64_t now_ms(void)
 {
@@ -127,7 +127,7 @@ static enum cancel_status cancel(const struct job *job, char *why, size_t size)
         return CANCEL_NOT_SENT;
     }
     put32(request, (uint32_t)(CANCEL_HEAD + key));
-    put32(request + 4, CANCEL_REQUEST_CODE);
+    put32(request + 4, PG_CODE_CANCEL);
     put32(request + 8, (uint32_t)json_integer_value(json_object_get(job->json, "pid")));
     return send_request(&peer, (socklen_t)address, json_object_get(job->json, "tls"), request, CANCEL_HEAD + key, why,
                         size);

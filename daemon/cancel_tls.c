@@ -7,6 +7,7 @@
  * back from libpq, and without TLS nothing is sent.
  */
 #include "login.h"
+#include "pgwire.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,8 +18,6 @@
 #include <stdarg.h>
 #include <string.h>
 #include <unistd.h>
-
-#define SSL_REQUEST_CODE 80877103
 
 struct attempt {
     int sock;
@@ -136,7 +135,7 @@ static bool may_go_on(const struct attempt *a, int status)
 /* One byte is read and no more: what came behind it in the clear is then no handshake. */
 static bool ask_for_tls(const struct attempt *a)
 {
-    const uint32_t request[2] = {htonl(sizeof request), htonl(SSL_REQUEST_CODE)};
+    const uint32_t request[2] = {htonl(sizeof request), htonl(PG_CODE_SSL)};
     char answer = '\0';
 
     if (send(a->sock, request, sizeof request, MSG_NOSIGNAL) != sizeof request ||

@@ -17,9 +17,9 @@
 #include <unistd.h>
 
 #define MESSAGE_HEAD    offsetof(struct message, text)
-#define RECEIVE_BATCH   16
-#define DRAIN_BATCH     4096
-#define BLOCKING_MAX_MS 10000
+#define RECEIVE_BATCH   16    /* messages, between other events */
+#define DRAIN_BATCH     4096  /* all that can be there */
+#define BLOCKING_MAX_MS 10000 /* for a job, which is sent at once */
 
 struct outgoing {
     struct outgoing *next;
@@ -60,7 +60,8 @@ static size_t packet_length(const struct message *m)
 static bool message_check(const struct message *m, size_t got)
 {
     return got > MESSAGE_HEAD && m->length < MESSAGE_TEXT_MAX && got == packet_length(m) &&
-           m->text[m->length] == '\0' && memchr(m->pool, '\0', sizeof m->pool) != NULL;
+           m->text[m->length] == '\0' && memchr(m->pool, '\0', sizeof m->pool) != NULL &&
+           memchr(m->role, '\0', sizeof m->role) != NULL;
 }
 
 static bool send_later(int error)

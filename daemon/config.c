@@ -14,8 +14,6 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CONFIG_FILE_MAX 1048576
-
 static bool size_given(const json_t *pool, const char *key)
 {
     return json_object_get(json_object_get(pool, "size"), key) != NULL;

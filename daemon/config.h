@@ -14,6 +14,7 @@
 #include <stdio.h>
 
 #define CONFIG_ERROR_MAX    4096
+#define CONFIG_FILE_MAX     1048576 /* bytes of a configuration, as it is read and as it is handed on */
 #define CONFIG_DEFAULT_PATH "/etc/pglend/pglend.json"
 
 struct string_list {
@@ -157,7 +158,9 @@ json_t *config_pool_json(const struct pool_config *pool);
 /* Parse what config_pool_json() made. NULL with a message in ERROR. config_pool_free() releases it. */
 struct pool_config *config_pool_parse(const char *name, json_t *pool, char error[CONFIG_ERROR_MAX]);
 void config_pool_free(struct pool_config *pool);
-/* The section "audit" that config_json() made, into CONFIG, the rest of which has its defaults. False with a message. */
+/*
+ * The section "audit" that config_json() made, into CONFIG, the rest of which has its defaults. False with a message.
+ */
 bool config_audit_parse(const json_t *audit, struct config *config, char error[CONFIG_ERROR_MAX]);
 /* The file that has its password: password_file, credential or passfile; "": none. Valid until the next call. */
 #define CREDENTIALS "CREDENTIALS_DIRECTORY" /* systemd.exec(5), LoadCredential= */
@@ -171,8 +174,8 @@ void config_profile_explain(FILE *out);
 
 /*
  * What a reload from OLD to NEW changes, one call a key: its path ("pools.clinic.size.max"), old and new as JSON text,
- * and what it takes: "applied", "needs recycle" (new logins have it; the supervisor recycles the pool), "needs restart". Pools that come or go are
- * reported as path "pools.NAME" with old or new NULL, and need a restart.
+ * and what it takes: "applied", "needs recycle" (new logins have it; the supervisor recycles the pool), "needs
+ * restart". Pools that come or go are reported as path "pools.NAME" with old or new NULL, and need a restart.
  */
 #define CHANGE_RECYCLE "needs recycle"
 #define CHANGE_RESTART "needs restart"

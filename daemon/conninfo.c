@@ -175,68 +175,71 @@ static int write_all(const PQconninfoOption *options, const struct ours *ours, c
     return 0;
 }
 
-int conninfo_make(const struct pool_config *pool, const char *password, char conninfo[CONNINFO_MAX], char *error,
-                  size_t size)
+/* Ours, put before what OPTIONS have. */
+static int write_ours(const struct pool_config *pool, const char *password, const PQconninfoOption *options,
+                      const char *hosts, const char *mode, char conninfo[CONNINFO_MAX])
 {
     static char settings[OPTIONS_MAX];
     const struct database_config *d = &pool->database;
-    PQconninfoOption *options = defaults(d->service);
     char timeout[24], user_timeout[24], probe_after[24], probe_every[24];
-    const char *hosts = *d->host != '\0' ? d->host : options == NULL ? "" : conninfo_value(options, "host");
-    const char *mode;
-    int status = -1;
+    const struct ours ours[] = {
+        {"service", d->service},
+        {"host", d->host},
+        {"port", d->port},
+        {"dbname", d->dbname},
+        {"user", d->user},
+        {"password", password},
+        {"passfile", d->passfile},
+        {"sslmode", mode},
+        {"sslrootcert", authorities(d, options, mode)},
+        {"sslcert", d->sslcert},
+        {"sslkey", d->sslkey},
+        {"sslcrl", d->sslcrl},
+        {"sslcrldir", d->sslcrldir},
+        {"sslsni", d->sslsni ? "" : "0"},
+        {"ssl_min_protocol_version", d->ssl_min_protocol_version},
+        {"ssl_max_protocol_version", d->ssl_max_protocol_version},
+        {"channel_binding", d->channel_binding},
+        {"target_session_attrs", d->target_session_attrs},
+        {"application_name", d->application_name},
+        {"options", settings},
+        {"gssencmode", "disable"},
+        {"connect_timeout", timeout},
+        {"keepalives", d->tcp_keepalives ? "1" : "0"},
+        {"keepalives_idle", probe_after},
+        {"keepalives_interval", probe_every},
+        {"tcp_user_timeout", user_timeout},
+        {NULL, NULL},
+    };
 
-    (void)snprintf(error, size, "pool \"%s\": its database's settings do not fit into a connection string", pool->name);
-    if (options == NULL || options_make(&d->settings, settings) == -1)
-        goto done;
-    mode = sslmode(d, options, hosts);
-    if (strcmp(mode, "verify-full") != 0 && !is_local(hosts, options) && !d->allow_insecure) {
-        /* All that the configuration itself has to say of it was judged when it was read. */
-        (void)snprintf(error, size,
-                       "service \"%s\" leads to a server on another host, where sslmode \"%s\" lets whoever is on the "
-                       "way read or change what is said; write verify-full, or \"allow_insecure\": true in pool \"%s\"",
-                       d->service, mode, pool->name);
-        goto done;
-    }
     (void)snprintf(timeout, sizeof timeout, "%lld", (long long)seconds_a_host(pool, hosts));
     (void)snprintf(user_timeout, sizeof user_timeout, "%lld", (long long)d->tcp_user_timeout_ms);
     probe_seconds(d->tcp_user_timeout_ms, 2, probe_after);
     probe_seconds(d->tcp_user_timeout_ms, 6, probe_every);
-    {
-        const struct ours ours[] = {
-            {"service", d->service},
-            {"host", d->host},
-            {"port", d->port},
-            {"dbname", d->dbname},
-            {"user", d->user},
-            {"password", password},
-            {"passfile", d->passfile},
-            {"sslmode", mode},
-            {"sslrootcert", authorities(d, options, mode)},
-            {"sslcert", d->sslcert},
-            {"sslkey", d->sslkey},
-            {"sslcrl", d->sslcrl},
-            {"sslcrldir", d->sslcrldir},
-            {"sslsni", d->sslsni ? "" : "0"},
-            {"ssl_min_protocol_version", d->ssl_min_protocol_version},
-            {"ssl_max_protocol_version", d->ssl_max_protocol_version},
-            {"channel_binding", d->channel_binding},
-            {"target_session_attrs", d->target_session_attrs},
-            {"application_name", d->application_name},
-            {"options", settings},
-            {"gssencmode", "disable"},
-            {"connect_timeout", timeout},
-            {"keepalives", d->tcp_keepalives ? "1" : "0"},
-            {"keepalives_idle", probe_after},
-            {"keepalives_interval", probe_every},
-            {"tcp_user_timeout", user_timeout},
-            {NULL, NULL},
-        };
+    return options_make(&d->settings, settings) == -1 ? -1 : write_all(options, ours, conninfo);
+}
 
-        status = write_all(options, ours, conninfo);
-    }
+int conninfo_make(const struct pool_config *pool, const char *password, char conninfo[CONNINFO_MAX], char *error,
+                  size_t size)
+{
+    const struct database_config *d = &pool->database;
+    PQconninfoOption *options = defaults(d->service);
+    const char *hosts, *mode;
+    int status = -1;
 
-done:
+    (void)snprintf(error, size, "pool \"%s\": its database's settings do not fit into a connection string", pool->name);
+    if (options == NULL)
+        return -1;
+    hosts = *d->host != '\0' ? d->host : conninfo_value(options, "host");
+    mode = sslmode(d, options, hosts);
+    /* All that the configuration itself has to say of it was judged when it was read. */
+    if (strcmp(mode, "verify-full") != 0 && !is_local(hosts, options) && !d->allow_insecure)
+        (void)snprintf(error, size,
+                       "service \"%s\" leads to a server on another host, where sslmode \"%s\" lets whoever is on the "
+                       "way read or change what is said; write verify-full, or \"allow_insecure\": true in pool \"%s\"",
+                       d->service, mode, pool->name);
+    else
+        status = write_ours(pool, password, options, hosts, mode, conninfo);
     PQconninfoFree(options);
     return status;
 }

@@ -100,6 +100,8 @@ struct listening {
     void (*accepted)(void *context, int fd); /* takes FD: close-on-exec, non-blocking */
     void *context;
 };
+int listening_start(struct listening *l, uv_loop_t *loop, int fd, void (*accepted)(void *context, int fd),
+                    void *context);
 /*
  * Nobody sends descriptors to SOCK, where the kernel can see to it; elsewhere it drops them as they are received
  * without room for one (wire.h), but only after they hung in the socket.
@@ -107,8 +109,8 @@ struct listening {
 void descriptors_refuse(int sock);
 
 /*
- * Strict isolation over TLS: the socket of a lease to come is with the relay before the lease is anybody's. Who has it is
- * told without a message that would wake the relay, by a status flag (fcntl(2), F_SETFL) of the open file that both
+ * Strict isolation over TLS: the socket of a lease to come is with the relay before the lease is anybody's. Who has it
+ * is told without a message that would wake the relay, by a status flag (fcntl(2), F_SETFL) of the open file that both
  * share; to a socket it means nothing else.
  */
 #define LEASE_IS_OUT O_APPEND
@@ -116,8 +118,6 @@ void descriptors_refuse(int sock);
 /* random.c: for the supervisor alone; COUNT is 256 at most, DIGITS even and 128 at most. OUT: that many, and a NUL. */
 void random_bytes(void *out, size_t count);
 void random_hex(char *out, size_t digits);
-int listening_start(struct listening *l, uv_loop_t *loop, int fd, void (*accepted)(void *context, int fd),
-                    void *context);
 
 /* privilege.c: users, groups, capabilities */
 /* Become USER and GROUP for good when root (initgroups, setresgid, setresuid, verified); nothing otherwise. */

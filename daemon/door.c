@@ -18,13 +18,8 @@
 
 #define DOOR_REQUEST_MAX 4096                       /* libpq asks for a few hundred bytes */
 #define DOOR_WELCOME_MAX (MESSAGE_TEXT_MAX + 16384) /* all of a backend's facts, and their frames */
-#define DOOR_PATIENCE_MS 5000
-#define DOOR_MAX         512
-
-/* Request codes (documentation, 55.7: CancelRequest, SSLRequest, GSSENCRequest, StartupMessage). */
-#define CODE_CANCEL 80877102
-#define CODE_SSL    80877103
-#define CODE_GSS    80877104
+#define DOOR_PATIENCE_MS 5000                       /* who connects and does not get on is let go */
+#define DOOR_MAX         512                        /* visitors; anybody may be one */
 
 struct visitor {
     struct visitor *next;
@@ -267,8 +262,8 @@ static void request(struct visitor *v, size_t length)
     uint32_t code = pg_get_int32(v->request + 4);
 
     switch (code) {
-    case CODE_SSL:
-    case CODE_GSS:
+    case PG_CODE_SSL:
+    case PG_CODE_GSS:
         /* What follows at once would have been meant for the encrypted connection. */
         if (v->length > length) {
             refuse(v, "08P01", "received unencrypted data after a request for encryption",
@@ -278,7 +273,7 @@ static void request(struct visitor *v, size_t length)
         (void)send(v->fd, "N", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
         v->length = 0;
         return;
-    case CODE_CANCEL:
+    case PG_CODE_CANCEL:
         cancel(v, length);
         return;
     default:

@@ -12,9 +12,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define ASKS_MAX  256 /* of one worker: the entries are all workers' */
-#define REVIEW_MS 50
-#define GRACE_NS  UINT64_C(10000000)
+#define ASKS_MAX  256                /* of one worker: the entries are all workers' */
+#define REVIEW_MS 50                 /* between looks who has waited for long enough */
+#define GRACE_NS  UINT64_C(10000000) /* for a session that is all but ready */
 
 static void on_review(uv_timer_t *timer);
 
@@ -428,8 +428,8 @@ void grant_sweep(struct pool *pool)
 }
 
 /*
- * Requests that a predecessor had are asked anew. What it sent to one who waited, and who is stopped, is as little taken
- * as before; where relays stand between, nobody can tell.
+ * Requests that a predecessor had are asked anew. What it sent to one who waited, and who is stopped, is as little
+ * taken as before; where relays stand between, nobody can tell.
  */
 void grant_recover(struct pool *pool)
 {

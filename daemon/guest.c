@@ -64,7 +64,7 @@ static void welcome(struct guest *g, const char *program)
 {
     /* The loop must let go of the descriptor before a worker's own watch takes it up. */
     end_guest(g);
-    if (worker_greet(g->supervisor, g->fd, &g->hello, g->length, program))
+    if (hello_greet(g->supervisor, g->fd, &g->hello, g->length, program))
         g->fd = -1;
 }
 
@@ -92,7 +92,7 @@ static void hear_hello(struct guest *g)
     if (wire_check(&g->hello, g->length) && g->hello.header.type == WIRE_HELLO &&
         identity_of_peer(g->fd, &who, why, sizeof why) == 0) {
         identity_executable(who.pid, program);
-        if (program[0] != '/' && worker_may_come(g->supervisor, g->hello.hello.pool, &who))
+        if (program[0] != '/' && hello_may_come(g->supervisor, g->hello.hello.pool, &who))
             ask_program(g, who.pidfd);
         (void)close(who.pidfd);
     }
@@ -122,10 +122,10 @@ static void on_hello(uv_poll_t *poll, int status, int events)
     if (got == -1 && errno == EAGAIN)
         return;
     if (got == -1 && errno == EMSGSIZE) {
-        if (worker_speaks_another(&g->hello, sizeof g->hello))
+        if (hello_speaks_another(&g->hello, sizeof g->hello))
             got = sizeof g->hello;
         else
-            worker_refuse_oversized(fd);
+            hello_refuse_oversized(fd);
     }
     if (got <= 0) {
         end_guest(g);

@@ -9,7 +9,7 @@
 
 #define MS                   UINT64_C(1000000)
 #define CHECKED_PART         4
-#define LONG_LEASE_NS        UINT64_C(1000000000)
+#define LONG_LEASE_NS        UINT64_C(1000000000)  /* one that is lent for longer is replaced when it comes back */
 #define REPLACEMENT_WAITS_NS UINT64_C(10000000000) /* for the lease of the one it follows */
 
 /* How long B has been idle, ns; workers write that time, so it is not longer than the session. */
@@ -156,8 +156,7 @@ static void replace_old(struct pool *pool, uint64_t now)
         }
     }
     note_postponed(pool, pool->login_failures > 0 ? count : 0);
-    if (chosen != NULL && !busy && !pool->login_wait && !pool_in_doubt(pool, false) &&
-        supervisor_room(pool->supervisor) > 0)
+    if (chosen != NULL && !busy && !pool->login_wait && !pool_in_doubt(pool, false) && room_left(pool->supervisor) > 0)
         replace_begin(chosen, due(chosen, now));
 }
 

@@ -19,10 +19,10 @@
 
 #define QUICK_DEATH_MS   1000 /* a supervisor that lived less is started again after a pause */
 #define PAUSE_LEAST_MS   10
-#define PAUSE_MOST_MS    500 /* another serves within a second */
-#define EARLY_DEATHS_MAX 5
-#define FAST_BOUND_MS    5000
-#define EXIT_BOUND_MS    1000
+#define PAUSE_MOST_MS    500  /* another serves within a second */
+#define EARLY_DEATHS_MAX 5    /* before any supervisor has served: a start that fails says so */
+#define FAST_BOUND_MS    5000 /* for a fast shutdown, however long the configuration would wait */
+#define EXIT_BOUND_MS    1000 /* for who was killed to be gone */
 
 static struct message out;
 
@@ -240,7 +240,8 @@ static void supervisor_ended(struct child *c, const char *how)
     restart_supervisor(k, uv_now(&k->loop) - k->supervisor_started < QUICK_DEATH_MS);
 }
 
-static const struct child_kind supervisor_kind = {supervisor_receive, supervisor_ended};
+static const struct child_kind supervisor_kind = {
+    .role = "supervisor", .receive = supervisor_receive, .ended = supervisor_ended, .dropped = true};
 
 static void hand_over(struct keeper *k)
 {
@@ -277,7 +278,7 @@ static void start_supervisor(struct keeper *k)
     char error[256];
 
     k->supervisor_started = uv_now(&k->loop);
-    k->supervisor = child_start(k, &supervisor_kind, "supervisor", NULL, true, error, sizeof error);
+    k->supervisor = child_start(k, &supervisor_kind, NULL, error, sizeof error);
     if (k->supervisor != NULL) {
         hand_over(k);
         return;

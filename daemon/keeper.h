@@ -107,8 +107,10 @@ void segment_close(struct keeper_pool *pool);
 
 /* keeper_child.c: one process, its channel, its time */
 struct child_kind {
+    const char *role;                                                  /* as its title says it */
     void (*receive)(struct child *c, const struct message *m, int fd); /* takes FD */
     void (*ended)(struct child *c, const char *how);                   /* after its last message; HOW: "signal 9" */
+    bool dropped;                                                      /* the unprivileged user from the start */
 };
 struct child {
     struct keeper *keeper;
@@ -128,12 +130,8 @@ struct child {
     uint32_t slot;
     uint32_t generation;
 };
-/*
- * Start this program as "pglendd: ROLE POOL" (POOL may be NULL), as the unprivileged user at once if DROPPED. NULL with
- * a message in ERROR.
- */
-struct child *child_start(struct keeper *k, const struct child_kind *kind, const char *role, const char *pool,
-                          bool dropped, char *error, size_t size);
+/* Start this program as "pglendd: ROLE POOL" (POOL may be NULL). NULL with a message in ERROR. */
+struct child *child_start(struct keeper *k, const struct child_kind *kind, const char *pool, char *error, size_t size);
 /* Kill it if it still runs after MS. */
 void child_bound(struct child *c, uint64_t ms);
 void child_kill(struct child *c);
@@ -157,9 +155,10 @@ void keeper_relay_gone(const struct child *c);
 void keeper_forget_logins(struct keeper *k);
 
 /*
- * keeper_password.c: a login, whatever it is for, says M: that its password was refused, or that it was right, or neither.
- * After a refusal a process of its own looks whether the file changes, for it may lie on a network file system that does
- * not answer, or where the supervisor's user cannot look. PGLEND_PASSWORD_RETRY_MS in the environment shortens the minute.
+ * keeper_password.c: a login, whatever it is for, says M: that its password was refused, or that it was right, or
+ * neither. After a refusal a process of its own looks whether the file changes, for it may lie on a network file system
+ * that does not answer, or where the supervisor's user cannot look. PGLEND_PASSWORD_RETRY_MS in the environment
+ * shortens the minute.
  */
 void keeper_password_told(struct child *c, const struct message *m);
 /* How long the password of POOL's file is still not to be tried, ms; 0: it may be. */

@@ -85,7 +85,7 @@ static void audit_ended(struct child *c, const char *how)
     restart(k);
 }
 
-static const struct child_kind audit_kind = {audit_receive, audit_ended};
+static const struct child_kind audit_kind = {.role = "audit", .receive = audit_receive, .ended = audit_ended};
 
 void keeper_audit_start(struct keeper *k)
 {
@@ -95,7 +95,7 @@ void keeper_audit_start(struct keeper *k)
     if (!wanted(k) || k->phase == KEEPER_KILLING)
         return;
     k->audit_started = uv_now(&k->loop);
-    k->audit = child_start(k, &audit_kind, "audit", NULL, false, error, sizeof error);
+    k->audit = child_start(k, &audit_kind, NULL, error, sizeof error);
     if (k->audit == NULL) {
         log_error("%s", error);
         restart(k);

@@ -87,13 +87,21 @@ void keeper_drop_slot(struct keeper_slot *slot)
     keeper_drop_backend(slot);
 }
 
-static void login_failed(struct keeper *k, const char *pool, uint32_t slot, uint32_t status, const char *text)
+static void login_failed(struct keeper *k, const char *pool, uint32_t slot, uint32_t status, const char *role,
+                         const char *text)
 {
     message_make(&out, MESSAGE_LOGIN_FAILED, pool, slot, text);
     out.status = status;
+    (void)snprintf(out.role, sizeof out.role, "%s", role);
     if (status == LOGIN_FAILED_PASSWORD)
         out.stamp = keeper_password_wait(keeper_pool(k, pool), k);
     keeper_tell(k, &out, -1);
+}
+
+/* What M asks for does not even begin. */
+static void no_login(struct keeper *k, const struct message *m, uint32_t status, const char *text)
+{
+    login_failed(k, m->pool, m->slot, status, "", text);
 }
 
 static void send_backend(struct keeper *k, const struct keeper_pool *pool, uint32_t index,
@@ -133,7 +141,7 @@ static void keep(struct child *c, const struct message *m, int fd)
             keeper_drop_backend(own);
         else
             drop_spare(own);
-        login_failed(c->keeper, c->pool->config->name, c->slot, LOGIN_FAILED_OTHER, "out of memory");
+        login_failed(c->keeper, c->pool->config->name, c->slot, LOGIN_FAILED_OTHER, "", "out of memory");
         return;
     }
     slot->cancel_job = fact_take(slot->facts, FACT_CANCEL_JOB);
@@ -166,7 +174,7 @@ static void login_receive(struct child *c, const struct message *m, int fd)
             keep(c, m, fd);
             return;
         }
-        login_failed(c->keeper, c->pool->config->name, c->slot, m->status, m->text);
+        login_failed(c->keeper, c->pool->config->name, c->slot, m->status, m->role, m->text);
     }
     if (fd != -1)
         (void)close(fd);
@@ -187,10 +195,10 @@ static void login_ended(struct child *c, const char *how)
                        (double)pool->login_timeout_ms / 1000, pool->database.host);
     else
         (void)snprintf(text, sizeof text, "the login process ended without an answer: %s", how);
-    login_failed(c->keeper, pool->name, c->slot, c->timed_out ? LOGIN_FAILED_TIMEOUT : LOGIN_FAILED_OTHER, text);
+    login_failed(c->keeper, pool->name, c->slot, c->timed_out ? LOGIN_FAILED_TIMEOUT : LOGIN_FAILED_OTHER, "", text);
 }
 
-static const struct child_kind login_kind = {login_receive, login_ended};
+static const struct child_kind login_kind = {.role = "login", .receive = login_receive, .ended = login_ended};
 
 void keeper_login(struct keeper *k, const struct message *m)
 {
@@ -201,7 +209,7 @@ void keeper_login(struct keeper *k, const struct message *m)
     json_t *details;
 
     if (slot == NULL || k->phase != KEEPER_SERVING) {
-        login_failed(k, m->pool, m->slot, LOGIN_FAILED_OTHER, "no login now: no such slot, or shutting down");
+        no_login(k, m, LOGIN_FAILED_OTHER, "no login now: no such slot, or shutting down");
         return;
     }
     /* The one under way will answer this too. */
@@ -212,12 +220,12 @@ void keeper_login(struct keeper *k, const struct message *m)
     else
         keeper_drop_slot(slot);
     if (!keeper_password_may(pool, k)) {
-        login_failed(k, m->pool, m->slot, LOGIN_FAILED_PASSWORD, keeper_password_refusal(pool));
+        no_login(k, m, LOGIN_FAILED_PASSWORD, keeper_password_refusal(pool));
         return;
     }
-    c = child_start(k, &login_kind, "login", pool->config->name, false, error, sizeof error);
+    c = child_start(k, &login_kind, pool->config->name, error, sizeof error);
     if (c == NULL) {
-        login_failed(k, m->pool, m->slot, LOGIN_FAILED_OTHER, error);
+        no_login(k, m, LOGIN_FAILED_OTHER, error);
         return;
     }
     c->pool = pool;
@@ -229,7 +237,7 @@ void keeper_login(struct keeper *k, const struct message *m)
         c->abandoned = true;
         slot->login = NULL;
         child_kill(c);
-        login_failed(k, m->pool, m->slot, LOGIN_FAILED_OTHER, error);
+        no_login(k, m, LOGIN_FAILED_OTHER, error);
     }
 }
 

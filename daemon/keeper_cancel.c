@@ -14,9 +14,9 @@
 #include <unistd.h>
 
 #define CANCELS_AT_ONCE  8
-#define CANCELS_WAITING  65536
-#define CANCEL_KILLED_MS 5000
-#define CANCEL_IDLE_MS   1000 /* then a process that sends them ends */
+#define CANCELS_WAITING  65536 /* far more than there are slots */
+#define CANCEL_KILLED_MS 5000  /* a process that sends one has given up long before */
+#define CANCEL_IDLE_MS   1000  /* then a process that sends them ends */
 
 static void start_waiting(struct keeper *k);
 
@@ -67,8 +67,8 @@ static void cancel_receive(struct child *c, const struct message *m, int fd);
 static void cancel_ended(struct child *c, const char *how);
 
 /* By key: sends one after the other. By query: logs in for each, and ends. */
-static const struct child_kind cancel_kind = {cancel_receive, cancel_ended},
-                               cancel_query_kind = {cancel_receive, cancel_ended};
+static const struct child_kind cancel_kind = {.role = "cancel", .receive = cancel_receive, .ended = cancel_ended},
+                               cancel_query_kind = {.role = "login", .receive = cancel_receive, .ended = cancel_ended};
 
 static void cancel_receive(struct child *c, const struct message *m, int fd)
 {
@@ -133,9 +133,9 @@ static int start(struct keeper *k, const struct cancel_wish *wish, char *error, 
         return -1;
     }
     if (c == NULL && by_query)
-        c = child_start(k, &cancel_query_kind, "login", wish->pool->config->name, false, error, size);
+        c = child_start(k, &cancel_query_kind, wish->pool->config->name, error, size);
     else if (c == NULL)
-        c = child_start(k, &cancel_kind, "cancel", NULL, false, error, size);
+        c = child_start(k, &cancel_kind, NULL, error, size);
     if (c == NULL)
         return -1;
     k->cancels_running++;

@@ -86,7 +86,7 @@ static void on_time_up(uv_timer_t *timer)
 }
 
 /* START is the socket that becomes the child's channel. */
-static int spawn(struct child *c, char *title, bool dropped, int start)
+static int spawn(struct child *c, char *title, int start)
 {
     uv_stdio_container_t stdio[] = {
         {.flags = UV_IGNORE},
@@ -105,7 +105,7 @@ static int spawn(struct child *c, char *title, bool dropped, int start)
     };
 
     _Static_assert(sizeof stdio / sizeof stdio[0] == CHANNEL_FD + 1, "the channel is the last descriptor");
-    if (dropped && geteuid() == 0) {
+    if (c->kind->dropped && geteuid() == 0) {
         options.flags = UV_PROCESS_SETUID | UV_PROCESS_SETGID; /* empties the supplementary groups too */
         options.uid = c->keeper->uid;
         options.gid = c->keeper->gid;
@@ -124,22 +124,21 @@ static void enlist(struct child *c)
     k->children = c;
 }
 
-struct child *child_start(struct keeper *k, const struct child_kind *kind, const char *role, const char *pool,
-                          bool dropped, char *error, size_t size)
+struct child *child_start(struct keeper *k, const struct child_kind *kind, const char *pool, char *error, size_t size)
 {
     struct child *c = calloc(1, sizeof *c);
     int pair[2] = {-1, -1}, status;
     char title[NAME_FIELD + 32];
 
     if (c == NULL || socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) == -1) {
-        (void)snprintf(error, size, "cannot start a %s process: %s", role, strerror(errno));
+        (void)snprintf(error, size, "cannot start a %s process: %s", kind->role, strerror(errno));
         free(c);
         return NULL;
     }
     /* First, for a process that is closed before it has ended is never waited for. */
     c->channel = channel_open(&k->loop, pair[0], on_message, c);
     if (c->channel == NULL) {
-        (void)snprintf(error, size, "cannot start a %s process: no memory for its channel", role);
+        (void)snprintf(error, size, "cannot start a %s process: no memory for its channel", kind->role);
         (void)close(pair[0]);
         (void)close(pair[1]);
         free(c);
@@ -150,14 +149,15 @@ struct child *child_start(struct keeper *k, const struct child_kind *kind, const
     c->process.data = c->timer.data = c;
     c->handles_open = 2;
     (void)uv_timer_init(&k->loop, &c->timer);
-    (void)snprintf(title, sizeof title, "pglendd: %s%s%s", role, pool == NULL ? "" : " ", pool == NULL ? "" : pool);
-    status = spawn(c, title, dropped, pair[1]);
+    (void)snprintf(title, sizeof title, "pglendd: %s%s%s", kind->role, pool == NULL ? "" : " ",
+                   pool == NULL ? "" : pool);
+    status = spawn(c, title, pair[1]);
     (void)close(pair[1]);
     if (status == 0) {
         enlist(c);
         return c;
     }
-    (void)snprintf(error, size, "cannot start a %s process: %s", role, uv_strerror(status));
+    (void)snprintf(error, size, "cannot start a %s process: %s", kind->role, uv_strerror(status));
     child_free(c);
     return NULL;
 }

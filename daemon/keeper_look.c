@@ -9,7 +9,7 @@
 
 #include <unistd.h>
 
-#define LOOKS_AT_ONCE 2
+#define LOOKS_AT_ONCE 2 /* each is a login */
 
 static struct message out;
 
@@ -25,8 +25,16 @@ static const struct look {
     const char *task;
     json_t *(*details)(const struct keeper_pool *pool, const struct keeper_slot *slot);
 } looks[] = {
-    {{look_receive, look_ended}, MESSAGE_LOOK, MESSAGE_LOOKED, "look", look_details},
-    {{look_receive, look_ended}, MESSAGE_PROBE, MESSAGE_PROBED, "probe", probe_details},
+    {{.role = "login", .receive = look_receive, .ended = look_ended},
+     MESSAGE_LOOK,
+     MESSAGE_LOOKED,
+     "look",
+     look_details},
+    {{.role = "login", .receive = look_receive, .ended = look_ended},
+     MESSAGE_PROBE,
+     MESSAGE_PROBED,
+     "probe",
+     probe_details},
 };
 #define LOOKS (sizeof looks / sizeof looks[0])
 
@@ -122,7 +130,7 @@ void keeper_look(struct keeper *k, const struct message *m)
     if (slot != NULL && slot->fd != -1 && !keeper_password_may(pool, k))
         (void)snprintf(error, sizeof error, "%s", keeper_password_refusal(pool));
     else if (slot != NULL && slot->fd != -1 && !busy)
-        c = child_start(k, &look->kind, "login", pool->config->name, false, error, sizeof error);
+        c = child_start(k, &look->kind, pool->config->name, error, sizeof error);
     if (c == NULL) {
         answer(k, look->answered, m->pool, m->slot, slot == NULL ? 0 : slot->generation, busy ? LOOK_BUSY : LOOK_FAILED,
                error);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * keeper_password.c - a password that was refused is tried again when its file changes, else once a minute: by nobody
- * before, whichever supervisor asks, and for whatever it wants the login. One that was not is kept for a login that finds
- * another.
+ * before, whichever supervisor asks, and for whatever it wants the login. One that was not is kept for a login that
+ * finds another.
  *
  * The hard thing: whoever looks at the file may hang with the file system it is on. So it is a process of its own that
  * looks, one a pool, and nobody waits for it.
@@ -81,7 +81,8 @@ static void password_ended(struct child *c, const char *how)
                     c->pool->config->name, how);
 }
 
-static const struct child_kind password_kind = {password_receive, password_ended};
+static const struct child_kind password_kind = {
+    .role = "password", .receive = password_receive, .ended = password_ended};
 
 static void watch_file(struct keeper_pool *pool, struct keeper *k, uint64_t stamp)
 {
@@ -89,7 +90,7 @@ static void watch_file(struct keeper_pool *pool, struct keeper *k, uint64_t stam
     struct child *c;
 
     forget_watcher(pool);
-    c = child_start(k, &password_kind, "password", pool->config->name, false, error, sizeof error);
+    c = child_start(k, &password_kind, pool->config->name, error, sizeof error);
     if (c != NULL) {
         c->pool = pool;
         pool->password = c;

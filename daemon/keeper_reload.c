@@ -15,8 +15,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define RELOAD_BOUND_MS 10000
-#define CONFIG_MAX      (1 << 20)
+#define RELOAD_BOUND_MS 10000 /* a user directory may have to answer */
 #define POOLS_PREFIX    "pools."
 
 static struct message out;
@@ -182,7 +181,7 @@ static char *read_memory_file(int fd)
     struct stat st;
     char *text;
 
-    if (fstat(fd, &st) == -1 || st.st_size <= 0 || st.st_size > CONFIG_MAX)
+    if (fstat(fd, &st) == -1 || st.st_size <= 0 || st.st_size > CONFIG_FILE_MAX)
         return NULL;
     text = calloc(1, (size_t)st.st_size + 1);
     if (text != NULL && pread(fd, text, (size_t)st.st_size, 0) != st.st_size) {
@@ -244,7 +243,7 @@ static void reload_ended(struct child *c, const char *how)
     }
 }
 
-static const struct child_kind reload_kind = {reload_receive, reload_ended};
+static const struct child_kind reload_kind = {.role = "config", .receive = reload_receive, .ended = reload_ended};
 
 void keeper_reload(struct keeper *k)
 {
@@ -260,7 +259,7 @@ void keeper_reload(struct keeper *k)
         return;
     }
     log_info("reading %s again", k->config->path);
-    k->reload = child_start(k, &reload_kind, "config", NULL, false, error, sizeof error);
+    k->reload = child_start(k, &reload_kind, NULL, error, sizeof error);
     if (k->reload == NULL) {
         reloaded(k, error, NULL);
         return;

@@ -6,9 +6,9 @@
  * They go the way that workers' own records go in shared isolation, by the segment's ring, so that they outlive this
  * process; here nobody else can write there, and who the worker is comes from the kernel.
  *
- * The hard thing: this process may die between a record and what it is of. A begin is written when the word is LEASED, an
- * end while it still is, and slot.recorded says which lease has the one and not the other. So a lease that it does not
- * name was told to nobody yet, or is over: a successor takes the slot back, and writes nothing.
+ * The hard thing: this process may die between a record and what it is of. A begin is written when the word is LEASED,
+ * an end while it still is, and slot.recorded says which lease has the one and not the other. So a lease that it does
+ * not name was told to nobody yet, or is over: a successor takes the slot back, and writes nothing.
  */
 #include "ring.h"
 #include "supervisor.h"

@@ -3,8 +3,8 @@
  * lend.c - a backend's socket goes to a worker, with the facts and the one-time token that its connection object needs.
  *
  * The hard thing is whose it is: the callers have looked at the slot's word. A token is good at the door once, for the
- * process that it was made for, and for the backend that the slot held then. And a worker may keep a copy of what it was
- * lent: where a relay stands between, in strict isolation, each lease has a socket of its own, dead when it ends.
+ * process that it was made for, and for the backend that the slot held then. And a worker may keep a copy of what it
+ * was lent: where a relay stands between, in strict isolation, each lease has a socket of its own, dead when it ends.
  */
 #include "supervisor.h"
 
@@ -44,6 +44,15 @@ static bool make_shell(struct worker *w, const struct backend *b, char token[TOK
     return true;
 }
 
+static struct shell *shell_by_token(const struct worker *w, const char *token)
+{
+    struct shell *shell = w->shell;
+
+    while (shell != NULL && strcmp(shell->token, token) != 0)
+        shell = shell->next;
+    return shell;
+}
+
 struct worker *worker_by_token(struct supervisor *s, const struct identity *who, const char *token,
                                struct shell **shell)
 {
@@ -55,9 +64,9 @@ struct worker *worker_by_token(struct supervisor *s, const struct identity *who,
 
             if (worker == NULL || worker->identity.pid != who->pid || worker->identity.uid != who->uid)
                 continue;
-            for (*shell = worker->shell; *shell != NULL; *shell = (*shell)->next)
-                if (strcmp((*shell)->token, token) == 0)
-                    return worker;
+            *shell = shell_by_token(worker, token);
+            if (*shell != NULL)
+                return worker;
         }
     return NULL;
 }
@@ -74,8 +83,8 @@ void lend_cut(struct backend *b)
 /* ---- a socket for each lease ---- */
 
 /*
- * A pair: one end goes to the relay, over the socket that it has for good, with a byte that stands for nothing; the other
- * will be the borrower's. Made as the lease before it ends, for then the relay has to wake anyway.
+ * A pair: one end goes to the relay, over the socket that it has for good, with a byte that stands for nothing; the
+ * other will be the borrower's. Made as the lease before it ends, for then the relay has to wake anyway.
  */
 bool lend_prepare(struct backend *b, const void *bytes, size_t length)
 {
@@ -136,8 +145,8 @@ static int lend_own_socket(struct backend *b)
 }
 
 /*
- * Without a relay each lease has the same open file. What was not waited for, nobody says is taken: it counts as that, so
- * that another supervisor can tell.
+ * Without a relay each lease has the same open file. What was not waited for, nobody says is taken: it counts as that,
+ * so that another supervisor can tell.
  */
 void lend_await_taken(struct backend *b, bool waited)
 {

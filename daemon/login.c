@@ -32,6 +32,7 @@ static const struct {
 };
 #define SECRETS (sizeof secrets / sizeof secrets[0])
 static struct message answer;
+static char role[NAME_FIELD];
 static uint64_t stamp; /* of the file with the password */
 
 /* Of the first attempt: of a second one, with the password before, nobody needs to know why it failed. */
@@ -88,6 +89,7 @@ static _Noreturn void failed(const struct job *job, enum login_failure failure, 
     message_make(&answer, MESSAGE_LOGIN_FAILED, job->name, 0, text);
     answer.status = failure;
     answer.stamp = stamp;
+    memcpy(answer.role, role, sizeof role);
     job_answer(&answer, -1);
 }
 
@@ -136,6 +138,7 @@ static PGconn *connect_to(const struct job *job, struct trace *trace)
 
     if (conn == NULL || stream == NULL)
         failed(job, LOGIN_FAILED_OTHER, "out of memory");
+    (void)snprintf(role, sizeof role, "%s", PQuser(conn) == NULL ? "" : PQuser(conn));
     /* What cannot even start has its message now; PQreset() would forget it. */
     (void)PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
     if (PQstatus(conn) == CONNECTION_BAD)
@@ -273,7 +276,8 @@ static PGconn *connect_with(const struct job *job, const struct pool_config *poo
 
 /*
  * With the file's password, and where that is refused with the one before: the server may not have the new one yet. The
- * other way round, where the file's was refused a moment ago. SECRET is the file's, for the next login, where it is good.
+ * other way round, where the file's was refused a moment ago. SECRET is the file's, for the next login, where it is
+ * good.
  */
 static PGconn *connect_with_either(const struct job *job, const struct pool_config *pool, int secret,
                                    struct trace *trace)

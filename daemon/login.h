@@ -40,8 +40,8 @@ _Noreturn void job_answer(const struct message *m, int fd);
 int password_read(const char *path, char password[PASSWORD_MAX], char *error, size_t size);
 
 /*
- * Strip the newline from PASSWORD, LENGTH bytes with room for a NUL. 0, or -1 with a message that begins with WHAT: what is
- * left is not one line.
+ * Strip the newline from PASSWORD, LENGTH bytes with room for a NUL. 0, or -1 with a message that begins with WHAT:
+ * what is left is not one line.
  */
 int password_check(const char *what, char *password, size_t length, char *error, size_t size);
 
@@ -91,7 +91,9 @@ void ask_role(const struct job *job, PGconn *conn, struct message *answer);
 /* login_init.c: run the pool's init_query. False: why not is in WHY, and the session is of no use */
 bool init_session(PGconn *conn, const char *sql, const struct trace *trace, char *why, size_t size);
 
-/* login_why.c: from now on remember why OpenSSL did not trust a server, and add that and what to do to a LINE of libpq */
+/*
+ * login_why.c: from now on remember why OpenSSL did not trust a server, and add that and what to do to a LINE of libpq
+ */
 void login_why_watch(void);
 void login_why(char *line, size_t size);
 /* False, with a message: there is a list of revoked certificates to go by, and it cannot be read. */

@@ -3,9 +3,9 @@
  * login_detach.c - for a login that stays: its TLS session without libpq, and without what libpq knew.
  *
  * libpq keeps the password, as it was given and as SCRAM wants it (RFC 4013), the key's passphrase, the cancel key and
- * what it made of them; and it leaves copies in memory that it frees. The hard thing: no call of it lets go of a session
- * and leaves that alive. So the session gets one owner more, and libpq a broken socket in place of its own; it notices,
- * drops what it has, and can be freed. Then all free memory is overwritten.
+ * what it made of them; and it leaves copies in memory that it frees. The hard thing: no call of it lets go of a
+ * session and leaves that alive. So the session gets one owner more, and libpq a broken socket in place of its own; it
+ * notices, drops what it has, and can be freed. Then all free memory is overwritten.
  */
 #include "login.h"
 

@@ -12,8 +12,8 @@
  *                          RELOADED (status 0: a CONFIG followed; else text says why not) · STOP (shut down)
  *                          STEERING (pool; text: as the supervisor sent it)
  *                          LOOKED (generation; LOOK_SEEN: text: JSON as login_ask.c makes it; else why it is not known)
- *                          PROBED (generation; LOOK_SEEN: text "t", its server is still what was asked for, or "f"; else why
- *                          it is not known)
+ *                          PROBED (generation; LOOK_SEEN: text "t", its server is still what was asked for, or "f";
+ *                          else why it is not known)
  *                          PASSWORD_CHANGED (pool: what was refused may be another now; status: enum password_change)
  *                          SECRET (pool: a login succeeded with the password of a file that had changed)
  *   supervisor ─► keeper   LOGIN · REPLACE (a login beside the slot's backend, which FORGET ends later) · CANCEL
@@ -26,9 +26,9 @@
  *   keeper ─► login        SECRET (fd: a memory file with the password of the last login) before the
  *                          JOB (text: JSON, child_give_job())     login ─► keeper   BACKEND | LOGIN_FAILED
  *                                                                                   CANCELLED | LOOKED | PROBED
- *                          before what it answers SECRET, where a password was used for a session (fd: a memory file with
- *                          it; stamp: password_stamp() of the file that it was read from), or where that was refused
- *                          and the last login's was not (no fd; text: what the server said)
+ *                          before what it answers SECRET, where a password was used for a session (fd: a memory file
+ *                          with it; stamp: password_stamp() of the file that it was read from), or where that was
+ *                          refused and the last login's was not (no fd; text: what the server said)
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
  *   keeper ─► cancel       JOB, one after the other               cancel ─► keeper  CANCELLED
  *   keeper ─► audit        JOB · STOP · AUDIT (fd: the supervisor's end; the other end to the supervisor, the same way)
@@ -96,8 +96,9 @@ enum login_failure {
 };
 
 /*
- * Status of CANCELLED, which names the generation that was to be cancelled. LOST: it may have been sent, and may reach the server at any time: it would hit whoever has the
- * backend then. And of BACKEND, where a supervisor is told of a predecessor's: whether such a thing is on its way.
+ * Status of CANCELLED, which names the generation that was to be cancelled. LOST: it may have been sent, and may reach
+ * the server at any time: it would hit whoever has the backend then. And of BACKEND, where a supervisor is told of a
+ * predecessor's: whether such a thing is on its way.
  */
 enum cancel_status { CANCEL_DONE, CANCEL_NOT_SENT, CANCEL_LOST, CANCEL_RUNNING };
 
@@ -117,7 +118,8 @@ enum shutdown_mode { SHUTDOWN_GRACEFUL, SHUTDOWN_FAST };
  * BACKEND's text: start-up facts as NAME=VALUE lines, '\n'-separated ('\\' and '\n' in values escaped with '\\').
  * Names of ParameterStatus as the server sent them; names with a leading dot are the login's own: .user .dbname
  * .host .port .address (.host's, "" for a Unix socket) .mode (FACT_MODE) .tls (protocol and cipher; absent: in
- * the clear) .certificate .certificate_expires (s since 1970) and likewise .client_certificate… of our own .insecure (the sslmode, where it is too weak for a server on another host)
+ * the clear) .certificate .certificate_expires (s since 1970) and likewise .client_certificate… of our own
+ * .insecure (the sslmode, where it is too weak for a server on another host)
  * .cancel ("key" or "query": whether the cancel key could be read) and, with a key, FACT_CANCEL_JOB: the details of a
  * job "cancel" as JSON, which the keeper keeps and never passes on to the supervisor.
  */
@@ -136,6 +138,7 @@ struct message {
                       supervisor how long nobody tries it, ms */
     uint32_t length; /* of text, without its terminating NUL */
     char pool[NAME_FIELD];
+    char role[NAME_FIELD]; /* LOGIN_FAILED: whom it tried to log in, as far as the login came to know; "": not known */
     char text[MESSAGE_TEXT_MAX];
 };
 

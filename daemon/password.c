@@ -36,7 +36,9 @@ static int bad_mode(const char *path, const struct stat *st, const char *who, ch
     return -1;
 }
 
-/* Root's, or one that we are in: Kubernetes gives a secret to the group (fsGroup) that it puts the pod's processes in. */
+/*
+ * Root's, or one that we are in: Kubernetes gives a secret to the group (fsGroup) that it puts the pod's processes in.
+ */
 static bool is_own_group(gid_t gid)
 {
     gid_t groups[NGROUPS_MAX];

@@ -9,7 +9,7 @@
 
 #include <time.h>
 
-#define LOOK_NS 500000000
+#define LOOK_NS 500000000 /* between looks at the file */
 
 int password_main(void)
 {

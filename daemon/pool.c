@@ -16,7 +16,7 @@
 
 #define BACKOFF_FIRST_MS 10
 #define DOWN_PAUSE_MS    500
-#define PROVEN_NS        UINT64_C(1000000000)
+#define PROVEN_NS        UINT64_C(1000000000) /* after a login that succeeded, others need not wait for one to */
 
 static void on_login_timer(uv_timer_t *timer);
 
@@ -214,9 +214,9 @@ void pool_balance(struct pool *pool)
         target = 1; /* acquires fail at once now, and wait no more: somebody must see when the database is back */
     if (target > pool->steering.max)
         target = pool->steering.max;
-    room = supervisor_room(pool->supervisor);
+    room = room_left(pool->supervisor);
     if (room == 0 && taken < target && count.waiting > 0)
-        supervisor_make_room(pool->supervisor, pool);
+        room_make(pool->supervisor, pool);
     if (target > taken && target - taken > room)
         target = taken + room;
     for (uint32_t i = 0; i < pool->steering.max && taken < target && count.connecting < parallel; i++)
@@ -410,7 +410,7 @@ void pool_sweep(struct pool *pool)
     if (pool->backend == NULL || pool->replacing || pool->damaged != 0)
         return;
     if (!segment_intact(&pool->segment, pool->segment_fd)) {
-        supervisor_segment_damaged(pool);
+        damage_found(pool);
         return;
     }
     correct_reports(pool);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * record.c - what a supervisor's successor must know of the workers that it greeted: who they are, and their cancel keys.
+ * record.c - what a supervisor's successor must know of the workers that it greeted: who they are, and their cancel
+ * keys.
  *
  * The hard thing: the records are in the segment, where any worker of the pool may write, to have itself or others
  * counted many times. So each has a seal, and seals and keys are computed from the keeper's secret, not drawn: another

@@ -16,20 +16,18 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define CONFIG_MAX (1 << 20)
-
 /* The file's text, which the caller frees; NULL with a message. */
 static char *read_file(const char *path, size_t *length, char *error, size_t size)
 {
-    char *text = malloc(CONFIG_MAX + 1);
+    char *text = malloc(CONFIG_FILE_MAX + 1);
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
     ssize_t got = -1;
 
     *length = 0;
-    while (fd != -1 && text != NULL && *length <= CONFIG_MAX &&
-           (got = read(fd, text + *length, CONFIG_MAX + 1 - *length)) > 0)
+    while (fd != -1 && text != NULL && *length <= CONFIG_FILE_MAX &&
+           (got = read(fd, text + *length, CONFIG_FILE_MAX + 1 - *length)) > 0)
         *length += (size_t)got;
-    if (*length > CONFIG_MAX) {
+    if (*length > CONFIG_FILE_MAX) {
         (void)snprintf(error, size, "%s: longer than 1 MiB", path);
         got = -1;
     } else if (got == -1) {

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * role.c - is each server still what target_session_attrs asks for? A standby may be promoted, a primary demoted or made
- * read-only, and sessions on it go on.
+ * role.c - is each server still what target_session_attrs asks for? A standby may be promoted, a primary demoted or
+ * made read-only, and sessions on it go on.
  *
  * An idle session answers for itself, and is asked once in role_check: one short statement. It takes no login, and no
  * borrower waits for longer than the answer takes. Where all sessions of a server are lent they cannot be asked; then

@@ -8,7 +8,10 @@
 /* The configuration's "sandbox". LOG: a call that is not allowed goes on, and the kernel's log names it. */
 enum sandbox_mode { SANDBOX_ENFORCE, SANDBOX_LOG, SANDBOX_OFF };
 
-/* ARCHIVE: audit, where it executes an archive_command. SESSION: login, cancel; a login that stays as a relay becomes RELAY. WATCH: password. */
+/*
+ * ARCHIVE: audit, where it executes an archive_command. SESSION: login, cancel; a login that stays as a relay becomes
+ * RELAY. WATCH: password.
+ */
 enum sandbox_process {
     SANDBOX_KEEPER,
     SANDBOX_ARCHIVE,

@@ -87,8 +87,8 @@ void settle_begin(struct backend *b)
  * After each lease in strict isolation. What the borrower says decides only what is asked first. The proof is the
  * server's: it repeats a nonce that did not exist before the lease's end, so it has read all that the borrower sent, to
  * the end of a message, and what follows is ours alone: DISCARD ALL, sent along, which fails where a transaction is
- * open. Whoever left half a message, a transaction or a COPY behind does not get there in time, and is dealt with as one
- * that died.
+ * open. Whoever left half a message, a transaction or a COPY behind does not get there in time, and is dealt with as
+ * one that died.
  */
 void settle_at_rest(struct backend *b)
 {

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * supervisor.c - the process that lends: its loop, the keeper's messages, the guard against damaged segments.
+ * supervisor.c - the process that lends: its loop, its configuration, the keeper's messages.
  *
  * The hard thing: it may be killed at any moment and must leave nothing that its successor cannot pick up. What the
  * keeper keeps (descriptors, listeners, segments) and what the words say is all a successor needs.
@@ -13,14 +13,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #define SWEEP_MS      1000
 #define KEEPER_END_MS 1000 /* from the end of its channel to its own */
-#define CONFIG_MAX    (1 << 20)
 
 static struct supervisor supervisor;
 static pid_t keeper;
@@ -33,66 +31,6 @@ struct pool *supervisor_pool(struct supervisor *s, const char *name)
     return NULL;
 }
 
-uint32_t supervisor_room(const struct supervisor *s)
-{
-    uint64_t taken = 0, most = (uint64_t)s->config->max_backends;
-
-    if (most == 0)
-        return UINT32_MAX;
-    for (size_t i = 0; i < s->pools; i++) {
-        struct pool_count count;
-
-        pool_count(s->pool[i], &count);
-        taken += count.total + count.connecting;
-    }
-    return taken < most ? (uint32_t)(most - taken) : 0;
-}
-
-/* From the pool that has most idle above its min; whoever waits for the room takes it at the next balance. */
-void supervisor_make_room(struct supervisor *s, const struct pool *for_pool)
-{
-    struct pool *from = NULL;
-    uint32_t most = 0;
-
-    for (size_t i = 0; i < s->pools; i++) {
-        struct pool *pool = s->pool[i];
-        struct pool_count count;
-        uint32_t spare;
-
-        pool_count(pool, &count);
-        spare = count.total > pool->steering.min ? count.total - pool->steering.min : 0;
-        if (spare > count.idle)
-            spare = count.idle;
-        if (pool == for_pool || count.waiting > 0 || spare <= most)
-            continue;
-        from = pool;
-        most = spare;
-    }
-    if (from != NULL)
-        health_spare(from);
-}
-
-void supervisor_room_made(struct supervisor *s)
-{
-    struct pool *first = NULL;
-    uint64_t oldest = UINT64_MAX;
-
-    if (s->config->max_backends == 0)
-        return;
-    for (size_t i = 0; i < s->pools; i++) {
-        uint64_t since;
-
-        if (lease_waiting(&s->pool[i]->segment, &since) > 0 && since < oldest) {
-            oldest = since;
-            first = s->pool[i];
-        }
-    }
-    if (first != NULL)
-        pool_balance(first);
-    for (size_t i = 0; i < s->pools; i++)
-        pool_balance(s->pool[i]);
-}
-
 void supervisor_tell(struct supervisor *s, enum message_verb verb, const char *pool, uint32_t slot, uint32_t status)
 {
     static struct message m;
@@ -100,92 +38,6 @@ void supervisor_tell(struct supervisor *s, enum message_verb verb, const char *p
     message_make(&m, verb, pool, slot, NULL);
     m.status = status;
     channel_send(s->channel, &m, -1);
-}
-
-/* ---- damaged segments ---- */
-
-/*
- * A worker that truncates the segment makes us take SIGBUS at our next look. Zero pages are put in the hole, so that
- * the instruction goes on (zero words mean EMPTY), and the pool is marked; the loop then replaces the segment.
- */
-static volatile sig_atomic_t damaged;
-static long page;
-
-static void on_sigbus(int number, siginfo_t *info, void *context)
-{
-    char *at = (char *)info->si_addr - (uintptr_t)info->si_addr % (uintptr_t)page;
-
-    (void)number;
-    (void)context;
-    for (size_t i = 0; i < supervisor.pools; i++) {
-        struct pool *pool = supervisor.pool[i];
-        char *base = (char *)pool->segment.header;
-
-        if (base == NULL || at < base || at >= base + pool->segment.size)
-            continue;
-        if (mmap(at, (size_t)page, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) ==
-            MAP_FAILED)
-            _exit(1);
-        pool->damaged = 1;
-        damaged = 1;
-        return;
-    }
-    (void)signal(SIGBUS, SIG_DFL);
-}
-
-static void guard_segments(void)
-{
-    struct sigaction action = {.sa_sigaction = on_sigbus, .sa_flags = SA_SIGINFO};
-
-    page = sysconf(_SC_PAGESIZE);
-    (void)sigemptyset(&action.sa_mask);
-    (void)sigaction(SIGBUS, &action, NULL);
-}
-
-/* Each question gets one answer; that may arrive without its descriptor, and is asked for again by the sweep then. */
-static void ask_for_segment(struct pool *pool)
-{
-    if (!pool->segment_wanted)
-        return;
-    pool->segment_wanted = false;
-    supervisor_tell(pool->supervisor, MESSAGE_NEW_SEGMENT, pool->config->name, 0, 0);
-}
-
-void supervisor_segment_damaged(struct pool *pool)
-{
-    log_error("pool=%s: a worker damaged the shared memory; replacing it and every backend", pool->config->name);
-    pool->replacing = true;
-    pool->segment_wanted = true;
-    pool->damaged = 0;
-    stats_keep(pool);
-    (void)segment_retire(pool->segment_fd);
-    for (uint32_t i = 0; i < pool->segment.slots; i++)
-        backend_close(&pool->backend[i], CLOSE_DAMAGED);
-    worker_drop_all(pool);
-    ask_for_segment(pool);
-}
-
-/* The keeper made another one. Slots whose backend is still closing stay the supervisor's. */
-static void segment_replaced(struct pool *pool, int fd)
-{
-    int old = pool->segment_fd;
-    struct segment before = pool->segment;
-
-    if (pool_attach(pool, fd) == -1) {
-        log_error("pool=%s: cannot map its new shared memory: %s", pool->config->name, strerror(errno));
-        (void)close(fd);
-        pool->segment_wanted = true;
-        return;
-    }
-    segment_unmap(&before);
-    (void)close(old);
-    stats_carry_on(pool);
-    for (uint32_t i = 0; i < pool->segment.slots; i++)
-        if (pool->backend[i].phase != BACKEND_NONE)
-            (void)lease_fill(&pool->segment, i);
-    audit_look(pool->supervisor);
-    pool_publish(pool);
-    pool_balance(pool);
 }
 
 /* ---- configuration ---- */
@@ -196,7 +48,7 @@ static struct config *receive_config(int fd)
     struct config *config = NULL;
     struct stat st;
 
-    if (fd == -1 || fstat(fd, &st) == -1 || st.st_size <= 0 || st.st_size > CONFIG_MAX)
+    if (fd == -1 || fstat(fd, &st) == -1 || st.st_size <= 0 || st.st_size > CONFIG_FILE_MAX)
         return NULL;
     text = malloc((size_t)st.st_size + 1);
     if (text != NULL && pread(fd, text, (size_t)st.st_size, 0) == st.st_size) {
@@ -315,8 +167,6 @@ static void serve(struct supervisor *s)
             fatal(1, "pool=%s: no descriptor of its shared memory for its workers", s->pool[i]->config->name);
         if (s->pool[i]->damaged == 0)
             pool_recover(s->pool[i]);
-        else
-            damaged = 1;
     }
     audit_look(s);
     for (size_t i = 0; i < s->pools; i++)
@@ -392,12 +242,28 @@ static void record_login(const struct backend *b, const struct message *m)
 
     audit_values_backend(&values, b);
     audit_set_number(&values, AUDIT_FIELD_BACKEND, m->backend_pid);
+    audit_set_text(&values, AUDIT_FIELD_ROLE, m->role);
     audit_set_text(&values, AUDIT_FIELD_OUTCOME,
                    done                                 ? "ok"
                    : m->status == LOGIN_FAILED_PASSWORD ? "refused"
                                                         : "failed");
     audit_set_text(&values, AUDIT_FIELD_REASON, done ? NULL : m->text);
     audit_event(b->pool->supervisor, done ? AUDIT_LOGIN : AUDIT_LOGIN_FAILED, &values);
+}
+
+static void backend_came(struct backend *b, const struct message *m, int fd)
+{
+    struct supervisor *s = b->pool->supervisor;
+
+    if (!s->serving) {
+        backend_adopt(b, m, fd);
+    } else if (fd == -1) {
+        backend_lost(s, b);
+    } else {
+        backend_connected(b, m, fd);
+        pool_login_done(b->pool);
+        record_login(b, m);
+    }
 }
 
 static void slot_message(struct supervisor *s, const struct message *m, int fd)
@@ -413,15 +279,7 @@ static void slot_message(struct supervisor *s, const struct message *m, int fd)
     b = &pool->backend[m->slot];
     switch ((enum message_verb)m->verb) {
     case MESSAGE_BACKEND:
-        if (s->serving && fd == -1) {
-            backend_lost(s, b);
-        } else if (s->serving) {
-            backend_connected(b, m, fd);
-            pool_login_done(pool);
-            record_login(b, m);
-        } else {
-            backend_adopt(b, m, fd);
-        }
+        backend_came(b, m, fd);
         return;
     case MESSAGE_LOGIN_FAILED:
         backend_login_failed(b);
@@ -492,7 +350,7 @@ static void segment_came(struct supervisor *s, const struct message *m, int fd)
         return;
     }
     if (pool->replacing)
-        segment_replaced(pool, fd);
+        damage_mended(pool, fd);
     else if (pool_attach(pool, fd) == -1)
         segment_refused(pool, fd, errno);
 }
@@ -550,7 +408,7 @@ static void on_sweep(uv_timer_t *timer)
     struct supervisor *s = timer->data;
 
     for (size_t i = 0; i < s->pools; i++) {
-        ask_for_segment(s->pool[i]);
+        damage_ask(s->pool[i]);
         pool_sweep(s->pool[i]);
     }
     denial_look(s, false);
@@ -558,18 +416,13 @@ static void on_sweep(uv_timer_t *timer)
     log_tick();
 }
 
-/* After each round of events: what a signal handler noted, who died, and whether a shutdown is complete. */
+/* After each round of events: which segment is damaged, who died, and whether a shutdown is complete. */
 static void on_round(uv_prepare_t *prepare)
 {
     struct supervisor *s = prepare->data;
     bool stopped = s->stopping;
 
-    if (damaged != 0) {
-        damaged = 0;
-        for (size_t i = 0; i < s->pools; i++)
-            if (s->pool[i]->damaged != 0 && !s->pool[i]->replacing)
-                supervisor_segment_damaged(s->pool[i]);
-    }
+    damage_look(s);
     for (size_t i = 0; i < s->pools; i++) {
         if (s->pool[i]->sweep_due)
             pool_sweep(s->pool[i]);
@@ -600,7 +453,7 @@ int supervisor_main(void)
     log_open("supervisor");
     privilege_harden();
     ignore_signals();
-    guard_segments();
+    damage_guard(s);
     if (uv_loop_init(&s->loop) != 0 || uv_timer_init(&s->loop, &s->sweep_timer) != 0 ||
         uv_prepare_init(&s->loop, &round) != 0)
         fatal(1, "cannot make an event loop");

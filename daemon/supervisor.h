@@ -229,8 +229,8 @@ struct supervisor {
     struct pool **pool;
     size_t pools;
     int listener[LISTENERS];
-    char secret[SECRET_HEX +
-                1]; /* the keeper's, the same for every supervisor of its life: cancel keys are made of it */
+    /* The keeper's, the same for every supervisor of its life: cancel keys are made of it. */
+    char secret[SECRET_HEX + 1];
     bool serving;
     bool stopping;
     bool stopped;
@@ -240,16 +240,22 @@ struct supervisor {
 
 /* supervisor.c */
 struct pool *supervisor_pool(struct supervisor *s, const char *name);
-/* How many sessions more max_backends allows. */
-uint32_t supervisor_room(const struct supervisor *s);
-/* There is none, and FOR needs one: an idle session that its own pool can spare is closed. */
-void supervisor_make_room(struct supervisor *s, const struct pool *for_pool);
-/* A session has ended: pools that have waited for room log in, the one with the oldest waiter first. */
-void supervisor_room_made(struct supervisor *s);
-/* A segment took SIGBUS: everything of POOL starts anew in a fresh one. */
-void supervisor_segment_damaged(struct pool *pool);
 /* Ask the keeper. */
 void supervisor_tell(struct supervisor *s, enum message_verb verb, const char *pool, uint32_t slot, uint32_t status);
+
+/* damage.c: segments that a worker damaged */
+void damage_guard(struct supervisor *s); /* from now on SIGBUS only marks the pool */
+void damage_look(struct supervisor *s);  /* after each round of events: which is marked? */
+void damage_found(struct pool *pool);    /* everything of it starts anew in a fresh one */
+void damage_ask(struct pool *pool);      /* with each sweep: the keeper, where that has yet to come */
+void damage_mended(struct pool *pool, int fd);
+
+/* room.c: how many sessions more max_backends allows */
+uint32_t room_left(const struct supervisor *s);
+/* There is none, and FOR needs one: an idle session that its own pool can spare is closed. */
+void room_make(struct supervisor *s, const struct pool *for_pool);
+/* A session has ended: pools that have waited for room log in, the one with the oldest waiter first. */
+void room_made(struct supervisor *s);
 
 /* pool.c: policy: how many, when to log in */
 struct pool *pool_new(struct supervisor *s, const struct pool_config *config);
@@ -388,7 +394,7 @@ void backend_close(struct backend *b, enum close_reason reason);
 /* Take it off the borrowers when it is idle, else when its lease ends. */
 void backend_retire(struct backend *b, enum close_reason reason);
 void backend_stay(struct backend *b); /* not to be retired after all */
-/* The same, but to be held: what backend_lend() ends. */
+/* Hold an idle one back from the borrowers, until it is to be lent again. */
 void backend_hold(struct backend *b);
 void backend_lend(struct backend *b);
 void backend_cancel(struct backend *b); /* ask the keeper, unless one is on its way */
@@ -432,7 +438,9 @@ int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t wor
 void lend_await_taken(struct backend *b, bool waited);
 bool lend_is_taken(const struct backend *b); /* ... and is */
 void lend_cut(struct backend *b);            /* the lease is over: its own socket, if it had one, is dead */
-/* Make the socket of the lease to come; the relay gets it behind LENGTH bytes for the server. False: neither is sent. */
+/*
+ * Make the socket of the lease to come; the relay gets it behind LENGTH bytes for the server. False: neither is sent.
+ */
 bool lend_prepare(struct backend *b, const void *bytes, size_t length);
 void lend_drop(struct backend *b); /* what was prepared is not lent */
 /* The relay of B, which is nobody's or lent, has bytes of the server's. False: they cannot be told to a borrower. */
@@ -474,17 +482,25 @@ void lease_record_refusal(const struct worker *w, const struct asserted *said, u
 int guest_listen(struct supervisor *s, int fd);
 void guest_runs(const struct message *m); /* the keeper's answer to WHO */
 
-/* worker.c: hello, fetch, death */
+/* hello.c: who comes to a pool */
+/* The first packet of a guest, which runs PROGRAM: LENGTH bytes. True: FD now belongs to a worker. */
+bool hello_greet(struct supervisor *s, int fd, union wire_message *hello, size_t length, const char *program);
+/* Does it depend on the program alone whether pool NAME lets WHO in? */
+bool hello_may_come(struct supervisor *s, const char *name, const struct identity *who);
+bool hello_speaks_another(const union wire_message *hello, size_t length); /* version of the protocol */
+void hello_refuse_oversized(int fd);
+
+/* worker.c: what one says, and its death */
+/* Takes the identity's pidfd; NULL: out of memory. */
+struct worker *worker_new(struct pool *pool, uint32_t index, const struct identity *who, const char *program);
+/* It is greeted: it speaks on FD from now on. False: out of memory, and FD is not taken. */
+bool worker_attach(struct worker *w, int fd);
+/* Forget it: its waits are dropped and its leases reclaimed by the next sweep, one for all that die together. */
+void worker_end(struct worker *w, const char *why);
 void worker_recover(struct pool *pool); /* those a predecessor greeted */
 bool worker_alive(void *pool, uint32_t index);
 /* Whose borrower entry B of POOL is; NULL: nobody that is known. */
 const struct worker *worker_of_borrower(const struct pool *pool, uint32_t b);
-/* The first packet of a guest, which runs PROGRAM: LENGTH bytes. True: FD now belongs to a worker. */
-bool worker_greet(struct supervisor *s, int fd, union wire_message *hello, size_t length, const char *program);
-/* Does it depend on the program alone whether pool NAME lets WHO in? */
-bool worker_may_come(struct supervisor *s, const char *name, const struct identity *who);
-bool worker_speaks_another(const union wire_message *hello, size_t length); /* version of the protocol */
-void worker_refuse_oversized(int fd);
 void worker_drop_all(struct pool *pool);
 void worker_drop_overriding(struct pool *pool); /* whom an override alone has let in */
 /* denial.c: is one more denial of user UID recorded, or only counted? */

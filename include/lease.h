@@ -13,8 +13,8 @@
  *
  * The word is the whole truth about a slot; every transition is one compare-and-swap of it, and all of them are in
  * client/lease.c. But for one: a slot without a backend is nobody's, whatever a hostile worker wrote there, and the
- * supervisor stores EMPTY over it. Whoever is named by the word owns the slot and alone may move it on; the supervisor may in addition
- * take IDLE and GRANTED slots, slots of the dead, and set flags on a word that it read.
+ * supervisor stores EMPTY over it. Whoever is named by the word owns the slot and alone may move it on; the supervisor
+ * may in addition take IDLE and GRANTED slots, slots of the dead, and set flags on a word that it read.
  *
  *  word = version:40 | borrower:16 | flags:4 | state:4
  *

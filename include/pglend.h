@@ -4,7 +4,7 @@
  *
  * A handle (pglend *) is one pool, as this process sees it. A lease is one loan of a connection, from
  * pglend_acquire() to pglend_release(). In between the PGconn is an ordinary libpq connection whose socket is the
- * backend's own: no process stands between.
+ * backend's own (or, over TLS, a relay's).
  *
  *     pglend *pool = pglend_open(NULL, "clinic");            // before fork(), if you like
  *     PGconn *conn = pglend_acquire(pool, -1);
@@ -39,7 +39,7 @@ extern "C" {
 
 typedef struct pglend pglend;
 
-/* What a call came to. The numbers are part of the ABI. */
+/* How a call ended. The numbers are part of the ABI. */
 typedef enum {
     PGLEND_OK = 0,
     PGLEND_TIMEOUT = 1,       /* no connection came back before the deadline */
@@ -52,7 +52,7 @@ typedef enum {
     PGLEND_USAGE = 8,         /* the call is a mistake: double release, not a leased PGconn, another process's lease */
     PGLEND_SYSTEM = 9,        /* out of memory or descriptors, or libpq refused; the message says which */
     PGLEND_MISMATCH = 10,     /* library and supervisor speak different versions */
-    PGLEND_QUEUE_FULL = 11    /* max_waiters borrowers wait already */
+    PGLEND_QUEUE_FULL = 11    /* max_waiters borrowers already wait */
 } pglend_status;
 
 /*
@@ -65,23 +65,23 @@ pglend *pglend_open(const char *runtime_dir, const char *pool);
 
 /*
  * Borrow a connection. Blocks the calling thread for TIMEOUT_MS milliseconds at most; -1 means the pool's
- * acquire_timeout, 0 means not to wait for a connection that is lent (an answer of the server that is on its way is
- * still waited for, 10 ms at most). Waiting is first come, first served over all workers of the pool.
+ * acquire_timeout, 0 means not to wait if all connections are lent (an answer of the server that is on its way is
+ * still waited for, 10 ms at most). Waiting is first come, first served among all workers of the pool.
  *
  * Returns a PGconn in the state of a new session, or NULL; then pglend_errcode() is TIMEOUT, DENIED, NO_POOL,
  * NO_SUPERVISOR, NO_DATABASE, SHUTDOWN, SYSTEM, MISMATCH or QUEUE_FULL and pglend_errmessage() says what a person
  * needs. The PGconn stays the library's: give it back with pglend_release() or pglend_discard(), never PQfinish() it.
- * What PQgetCancel() makes of it is honoured whenever this process holds a lease of that session, also a later one.
+ * What PQgetCancel() makes of it is honoured whenever this process holds a lease of that session, even a later one.
  */
 PGconn *pglend_acquire(pglend *p, int timeout_ms);
 
 /*
  * The same on behalf of somebody: ACTOR (a person or job) and PURPOSE appear beside the lease in administration.
  * Either may be NULL. Each is UTF-8 of at most 127 bytes without control characters, else PGLEND_USAGE.
- * They are the application's word: pglend does not verify them. A pool with require_actor lends to no one without an
- * actor, one with purposes only for one of those: PGLEND_DENIED else.
- * A pool with "context" tells them to the session, which takes a round trip to the server; where that does not take
- * them: PGLEND_SYSTEM.
+ * They are the application's word: pglend does not verify them. A pool with require_actor lends to nobody without an
+ * actor, and one with purposes only for one of those; otherwise PGLEND_DENIED.
+ * A pool with "context" tells them to the session, which takes a round trip to the server; PGLEND_SYSTEM if the server
+ * does not accept them.
  */
 PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int timeout_ms);
 
@@ -103,7 +103,7 @@ int pglend_release(pglend *p, PGconn *conn);
 /* Give CONN back as broken: its backend is ended and replaced. Does not block. Returns as pglend_release(). */
 int pglend_discard(pglend *p, PGconn *conn);
 
-/* What the calling thread's last call on P came to. Does not block. */
+/* How the calling thread's last call on P ended. Does not block. */
 pglend_status pglend_errcode(const pglend *p);
 
 /* Its message, one line without a newline, "" after success. Valid until the thread's next call on any handle. */

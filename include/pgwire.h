@@ -28,6 +28,11 @@ void pg_terminate(struct pg_buffer *b);
 
 uint32_t pg_get_int32(const unsigned char *bytes);
 
+/* What a connection may begin with in place of a version (documentation, 55.7). */
+#define PG_CODE_CANCEL 80877102
+#define PG_CODE_SSL    80877103
+#define PG_CODE_GSS    80877104
+
 /*
  * Reads what comes off a backend's socket between two borrowers: the answer to a reset, if one is due, and
  * NoticeResponse, ParameterStatus and NotificationResponse at any time (documentation, 55.2.7). Anything else, an

@@ -12,15 +12,15 @@
  *   skip     an entry that is not ready for RING_STUCK_MS: its claimer is dead or stopped. Its stamp → N, SKIPPED; if
  *            the claimer lives it finds that, and writes another entry. One whose stamp is of a later claim: at once
  *
- * A begin or a refusal finds no room where fewer places are left than there are slots: so the end of each lease always finds one.
- * What workers write is their word. The reader checks every number and believes none.
+ * A begin or a refusal finds no room where fewer places are left than there are slots: so the end of each lease always
+ * finds one. What workers write is their word. The reader checks every number and believes none.
  */
 #ifndef PGLEND_RING_H
 #define PGLEND_RING_H
 
 #include "segment.h"
 
-#define RING_STUCK_MS 1000
+#define RING_STUCK_MS 1000 /* a claimer that runs is done within microseconds */
 
 enum ring_stamp { RING_WRITING = 1, RING_READY, RING_SKIPPED };
 enum ring_kind { RING_BEGIN, RING_END, RING_BROKEN, RING_REFUSED, RING_RECLAIMED, RING_KINDS };
@@ -46,7 +46,7 @@ struct ring_reader {
     uint64_t damaged;     /* times that the ring said what cannot be */
 };
 void ring_reader_begin(struct ring_reader *reader, const struct segment *s);
-/* The next event that is ready, copied whole, its kind checked and its texts terminated. False: none just now. NOW: ns. */
+/* The next event that is ready, copied whole, its kind checked and its texts terminated: false if none is. NOW: ns. */
 bool ring_take(struct ring_reader *reader, const struct segment *s, uint64_t now, struct ring_entry *event);
 /* All that was taken is on disk: its places are free. */
 void ring_free(const struct ring_reader *reader, const struct segment *s);

@@ -134,8 +134,8 @@ bool asserted_purpose_known(const struct policy *policy, const char *purpose);
 bool asserted_enough(const struct policy *policy, const char *actor, const char *purpose);
 
 /*
- * A worker, as the supervisor that greeted it recorded it for its successor. pid 0: free. The seal is made with a secret
- * that no worker has: a record that somebody else wrote counts for nothing.
+ * A worker, as the supervisor that greeted it recorded it for its successor. pid 0: free. The seal is made with a
+ * secret that no worker has: a record that somebody else wrote counts for nothing.
  */
 struct worker_record {
     _Atomic int32_t pid;
@@ -238,7 +238,10 @@ int segment_reader(int fd);
 /* Mark the object behind FD retired without mapping it (a truncated one would raise SIGBUS). */
 int segment_retire(int fd);
 
-/* Map FD, for writing if it is open for that, and check it: 0, or -1 with errno (EPROTO: not a segment of this build; EINVAL: sizes disagree). */
+/*
+ * Map FD, for writing if it is open for that, and check it: 0, or -1 with errno (EPROTO: not a segment of this build;
+ * EINVAL: sizes disagree).
+ */
 int segment_map(struct segment *s, int fd);
 void segment_unmap(struct segment *s);
 /* Is the object behind FD, mapped as S, in use and still of the size and shape it had? */

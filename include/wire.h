@@ -24,9 +24,10 @@
  *   (LEASE_TAKEN, see below)                                         one that was waited for has been read
  *   GIVE_UP(serial)           ──►                                    whatever its answer is, it will not be used
  *   RELEASE(slot, version)    ──►                                    that lease is over; the descriptor is closed
- *   HOLDING(leases)           ──►                                    after a hello to a new supervisor, before all else:
- *                                                                    what is held; of the worker's other leases it may
- *                                                                    be that a supervisor died before they were known
+ *   HOLDING(leases)           ──►                                    after a hello to a new supervisor, before all
+ *                                                                    else: what is held; of the worker's other leases
+ *                                                                    it may be that a supervisor died before they were
+ *                                                                    known
  *
  * Change a struct or a number, here or in segment.h: bump WIRE_VERSION. Numbers are not reused.
  */
@@ -155,7 +156,7 @@ struct wire_release {
     uint32_t pad;
 };
 
-#define HOLDING_MAX 32
+#define HOLDING_MAX 32 /* more leases take more messages */
 struct wire_holding {
     struct wire_header header;
     uint32_t count;

@@ -4,6 +4,7 @@
  * the last records, and those that follow; the head.
  */
 #include "audit_trail.h"
+#include "audited.h"
 #include "daemon.h"
 #include "harness.h"
 
@@ -20,25 +21,8 @@
 
 #define RECORDS 40 /* in four files */
 
-static char directory[128], output[1 << 20];
+static char directory[128];
 static struct audit_trail trail;
-
-__attribute__((format(printf, 1, 2))) static int audit(const char *format, ...)
-{
-    char words[1024], command[2048];
-    va_list args;
-    FILE *out;
-    int status;
-
-    va_start(args, format);
-    vsnprintf(words, sizeof words, format, args);
-    va_end(args);
-    snprintf(command, sizeof command, "timeout 20 %s audit %s %s 2>&1", harness_product("pglend"), words, directory);
-    ck_assert_ptr_nonnull(out = popen(command, "re"));
-    output[fread(output, 1, sizeof output - 1, out)] = '\0';
-    status = pclose(out);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
 
 static void set_up(void)
 {
@@ -109,11 +93,11 @@ static void two_times(char between[32])
 
 static json_int_t count_of(const char *who, const char *column)
 {
-    json_t *rows = json_loads(output, 0, NULL), *row;
+    json_t *rows = json_loads(audited_output, 0, NULL), *row;
     json_int_t count = -1;
     size_t i;
 
-    ck_assert_msg(rows != NULL, "%s", output);
+    ck_assert_msg(rows != NULL, "%s", audited_output);
     json_array_foreach(rows, i, row)
     {
         if (strcmp(json_string_value(json_object_get(row, "who")), who) == 0)
@@ -128,15 +112,15 @@ START_TEST(reports_are_by_actor_uid_and_pool)
     char between[32];
 
     two_times(between);
-    ck_assert_int_eq(audit("report --by actor --json"), 0);
+    ck_assert_int_eq(audited_run("report --by actor --json %s", directory), 0);
     ck_assert_int_eq(count_of("dr.lee", "leases"), 2);
     ck_assert_int_eq(count_of("=dr.kim()", "leases"), 1);
     ck_assert_int_eq(count_of("=dr.kim()", "revoked"), 1);
-    ck_assert_int_eq(audit("report --by uid --json"), 0);
+    ck_assert_int_eq(audited_run("report --by uid --json %s", directory), 0);
     ck_assert_int_eq(count_of("33", "leases"), 2);
     ck_assert_int_eq(count_of("35", "refused"), 41);
     ck_assert_int_eq(count_of("36", "commands"), 1);
-    ck_assert_int_eq(audit("report --by pool --json"), 0);
+    ck_assert_int_eq(audited_run("report --by pool --json %s", directory), 0);
     ck_assert_int_eq(count_of("clinic", "leases"), 3);
     ck_assert_int_eq(count_of("clinic", "records"), 10);
 }
@@ -147,32 +131,32 @@ START_TEST(reports_are_of_a_time)
     char between[32];
 
     two_times(between);
-    ck_assert_int_eq(audit("report --by uid --json --until %s", between), 0);
+    ck_assert_int_eq(audited_run("report --by uid --json --until %s %s", between, directory), 0);
     ck_assert_int_eq(count_of("33", "leases"), 2);
     ck_assert_int_eq(count_of("34", "leases"), -1);
-    ck_assert_int_eq(audit("report --by uid --json --since %s", between), 0);
+    ck_assert_int_eq(audited_run("report --by uid --json --since %s %s", between, directory), 0);
     ck_assert_int_eq(count_of("33", "leases"), -1);
     ck_assert_int_eq(count_of("34", "leases"), 1);
-    ck_assert_int_eq(audit("report --by uid --json --since 1h"), 0);
+    ck_assert_int_eq(audited_run("report --by uid --json --since 1h %s", directory), 0);
     ck_assert_int_eq(count_of("33", "leases"), 2);
-    ck_assert_int_eq(audit("report --by uid --json --until 1h"), 0);
-    ck_assert_str_eq(output, "[]\n");
-    ck_assert_int_eq(audit("report --by uid --json --since %.10s", between), 0);
+    ck_assert_int_eq(audited_run("report --by uid --json --until 1h %s", directory), 0);
+    ck_assert_str_eq(audited_output, "[]\n");
+    ck_assert_int_eq(audited_run("report --by uid --json --since %.10s %s", between, directory), 0);
     ck_assert_int_eq(count_of("34", "leases"), 1);
-    ck_assert_int_eq(audit("report --since 2026-13"), 0); /* a text that no record's is before */
-    ck_assert_int_eq(audit("report --until 22.11.2026"), 2);
+    ck_assert_int_eq(audited_run("report --since 2026-13 %s", directory), 0); /* a text that no record's is before */
+    ck_assert_int_eq(audited_run("report --until 22.11.2026 %s", directory), 2);
 }
 END_TEST
 
 /* A line of OUTPUT that begins with this. */
 static const char *line_of(const char *begin)
 {
-    for (const char *line = output; line != NULL; line = strchr(line, '\n')) {
+    for (const char *line = audited_output; line != NULL; line = strchr(line, '\n')) {
         line += *line == '\n';
         if (strncmp(line, begin, strlen(begin)) == 0)
             return line;
     }
-    ck_abort_msg("no line \"%s\" in: %s", begin, output);
+    ck_abort_msg("no line \"%s\" in: %s", begin, audited_output);
 }
 
 START_TEST(each_format_has_all)
@@ -180,20 +164,20 @@ START_TEST(each_format_has_all)
     char between[32];
 
     two_times(between);
-    ck_assert_int_eq(audit("report --by actor"), 0);
+    ck_assert_int_eq(audited_run("report --by actor %s", directory), 0);
     ck_assert_ptr_nonnull(strstr(line_of("WHO "), "LEASES"));
     ck_assert_ptr_nonnull(strstr(line_of("dr.lee "), " 2 "));
-    ck_assert_int_eq(audit("report --by actor --csv"), 0);
+    ck_assert_int_eq(audited_run("report --by actor --csv %s", directory), 0);
     ck_assert_ptr_nonnull(strstr(line_of("who,"), "leases,held_s,refused"));
     ck_assert_ptr_nonnull(strstr(line_of("\"dr.lee\",2,3.0,0,0,0,0,4,"), between[0] == '2' ? "2" : ""));
     (void)line_of("\"'=dr.kim()\",1,"); /* a spreadsheet must not compute it */
-    ck_assert_int_eq(audit("report --csv"), 0);
+    ck_assert_int_eq(audited_run("report --csv %s", directory), 0);
     (void)line_of("seq,time,event,pool,");
-    ck_assert_int_eq(audit("report"), 0);
+    ck_assert_int_eq(audited_run("report %s", directory), 0);
     ck_assert_ptr_nonnull(strstr(line_of("SEQ "), "OUTCOME"));
-    ck_assert_ptr_nonnull(strstr(output, "access.denied"));
-    ck_assert_int_eq(audit("report --json"), 0);
-    ck_assert_ptr_nonnull(strstr(output, "\"event\": \"access.denied\""));
+    ck_assert_ptr_nonnull(strstr(audited_output, "access.denied"));
+    ck_assert_int_eq(audited_run("report --json %s", directory), 0);
+    ck_assert_ptr_nonnull(strstr(audited_output, "\"event\": \"access.denied\""));
 }
 END_TEST
 
@@ -204,11 +188,11 @@ START_TEST(the_head_is_the_last_record)
 
     two_times(between);
     audit_trail_head(&trail, head);
-    ck_assert_int_eq(audit("head"), 0);
+    ck_assert_int_eq(audited_run("head %s", directory), 0);
     snprintf(expected, sizeof expected, "%s\n", head);
-    ck_assert_str_eq(output, expected);
-    ck_assert_int_eq(audit("head --json"), 0);
-    json = json_loads(output, 0, NULL);
+    ck_assert_str_eq(audited_output, expected);
+    ck_assert_int_eq(audited_run("head --json %s", directory), 0);
+    json = json_loads(audited_output, 0, NULL);
     ck_assert_int_eq(json_integer_value(json_object_get(json, "seq")), (json_int_t)trail.durable.seq);
     ck_assert_str_eq(json_string_value(json_object_get(json, "hash")), strchr(head, ':') + 1);
     ck_assert_str_eq(json_string_value(json_object_get(json, "log")), trail.durable.log);
@@ -242,14 +226,14 @@ START_TEST(tail_shows_the_last_ones)
 
     two_times(between);
     last = trail.durable.seq;
-    ck_assert_int_eq(audit("tail"), 0);
-    ck_assert_uint_eq(in_a_row(output, last - 9), 10);
-    ck_assert_int_eq(audit("tail -n 3"), 0);
-    ck_assert_uint_eq(in_a_row(output, last - 2), 3);
-    ck_assert_int_eq(audit("tail --lines 0"), 0);
-    ck_assert_str_eq(output, "");
-    ck_assert_int_eq(audit("tail -n 1000"), 0);
-    ck_assert_uint_eq(in_a_row(output, 1), (unsigned)last);
+    ck_assert_int_eq(audited_run("tail %s", directory), 0);
+    ck_assert_uint_eq(in_a_row(audited_output, last - 9), 10);
+    ck_assert_int_eq(audited_run("tail -n 3 %s", directory), 0);
+    ck_assert_uint_eq(in_a_row(audited_output, last - 2), 3);
+    ck_assert_int_eq(audited_run("tail --lines 0 %s", directory), 0);
+    ck_assert_str_eq(audited_output, "");
+    ck_assert_int_eq(audited_run("tail -n 1000 %s", directory), 0);
+    ck_assert_uint_eq(in_a_row(audited_output, 1), (unsigned)last);
 }
 END_TEST
 
@@ -279,13 +263,13 @@ START_TEST(tail_follows_over_a_rotation)
             ck_assert(++added % 10 == 0 ? audit_trail_rotate(&trail) : audit_trail_sync(&trail));
         }
         if (poll(&ready, 1, 10) == 1) {
-            ssize_t got = read(out[0], output + length, sizeof output - 1 - length);
+            ssize_t got = read(out[0], audited_output + length, sizeof audited_output - 1 - length);
 
             ck_assert_int_gt(got, 0);
             length += (size_t)got;
         }
-        output[length] = '\0';
-        seen = in_a_row(output, first - 1);
+        audited_output[length] = '\0';
+        seen = in_a_row(audited_output, first - 1);
     }
     ck_assert_uint_eq(trail.number, 5);
     /* It ends when nobody reads, and says so. */

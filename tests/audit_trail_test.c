@@ -6,6 +6,7 @@
  * dropped or torn, is gone on with by the same code that pglendd runs at its start, and must then be intact.
  */
 #include "audit_trail.h"
+#include "audited.h"
 #include "daemon.h"
 #include "harness.h"
 
@@ -23,39 +24,21 @@
 
 #define BATCH 8
 
-static char directory[128], key_path[128], output[1 << 20];
+static char directory[128], key_path[128];
 static struct audit_trail trail;
 
-/* ---- running pglend audit ---- */
-
-__attribute__((format(printf, 1, 2))) static int audit(const char *format, ...)
-{
-    char words[1024], command[2048];
-    va_list args;
-    FILE *out;
-    int status;
-
-    va_start(args, format);
-    vsnprintf(words, sizeof words, format, args);
-    va_end(args);
-    snprintf(command, sizeof command, "timeout 20 %s audit %s 2>&1", harness_product("pglend"), words);
-    out = popen(command, "re");
-    ck_assert_ptr_nonnull(out);
-    output[fread(output, 1, sizeof output - 1, out)] = '\0';
-    status = pclose(out);
-    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
-}
+/* ---- what pglend audit says ---- */
 
 static void expect_verdict(int expected, const char *what)
 {
-    int verdict = audit("verify --key %s %s", key_path, directory);
+    int verdict = audited_run("verify --key %s %s", key_path, directory);
 
-    ck_assert_msg(verdict == expected, "%s: verdict %d, not %d: %s", what, verdict, expected, output);
+    ck_assert_msg(verdict == expected, "%s: verdict %d, not %d: %s", what, verdict, expected, audited_output);
 }
 
 static void said(const char *text)
 {
-    ck_assert_msg(strstr(output, text) != NULL, "no \"%s\" in: %s", text, output);
+    ck_assert_msg(strstr(audited_output, text) != NULL, "no \"%s\" in: %s", text, audited_output);
 }
 
 /* ---- a trail ---- */
@@ -79,7 +62,7 @@ static void set_up(void)
     new_directory("trail");
     remove_trail(directory);
     (void)unlink(key_path);
-    ck_assert_int_eq(audit("init --key-out %s %s", key_path, directory), 0);
+    ck_assert_int_eq(audited_run("init --key-out %s %s", key_path, directory), 0);
     log_set(LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
 }
 
@@ -171,7 +154,7 @@ START_TEST(a_trail_goes_on_from_run_to_run)
     audit_trail_close(&trail);
     expect_verdict(AUDIT_INTACT, "two runs, a rotation");
     said("records 1 to 128");
-    ck_assert_int_eq(audit("report %s --json", directory), 0);
+    ck_assert_int_eq(audited_run("report %s --json", directory), 0);
     said("\"previous_end\": \"closed\"");
     begin();
     add_leases(5);
@@ -180,7 +163,7 @@ START_TEST(a_trail_goes_on_from_run_to_run)
     begin();
     audit_trail_close(&trail);
     expect_verdict(AUDIT_INTACT, "killed");
-    ck_assert_int_eq(audit("report %s --json", directory), 0);
+    ck_assert_int_eq(audited_run("report %s --json", directory), 0);
     said("\"previous_end\": \"killed\"");
 }
 END_TEST
@@ -195,20 +178,20 @@ START_TEST(files_may_not_be_missing)
         ck_assert(audit_trail_rotate(&trail));
     }
     audit_trail_close(&trail);
-    ck_assert_int_eq(audit("head %s", directory), 0);
-    snprintf(anchor, sizeof anchor, "%.*s", (int)strcspn(output, "\n"), output);
-    ck_assert_int_eq(audit("verify --key %s --anchor %s %s", key_path, anchor, directory), AUDIT_INTACT);
+    ck_assert_int_eq(audited_run("head %s", directory), 0);
+    snprintf(anchor, sizeof anchor, "%.*s", (int)strcspn(audited_output, "\n"), audited_output);
+    ck_assert_int_eq(audited_run("verify --key %s --anchor %s %s", key_path, anchor, directory), AUDIT_INTACT);
     path_of(4, path);
     ck_assert_int_eq(unlink(path), 0);
     expect_verdict(AUDIT_INTACT, "the last file removed, nobody remembers it");
-    ck_assert_int_eq(audit("verify --key %s --anchor %s %s", key_path, anchor, directory), AUDIT_SHORTER);
+    ck_assert_int_eq(audited_run("verify --key %s --anchor %s %s", key_path, anchor, directory), AUDIT_SHORTER);
     path_of(2, path);
     ck_assert_int_eq(unlink(path), 0);
     expect_verdict(AUDIT_ALTERED, "a file in the middle removed");
     path_of(1, path);
     ck_assert_int_eq(unlink(path), 0);
     expect_verdict(AUDIT_UNKNOWN, "it begins with the third file");
-    ck_assert_int_eq(audit("verify %s", directory), AUDIT_UNKNOWN);
+    ck_assert_int_eq(audited_run("verify %s", directory), AUDIT_UNKNOWN);
 }
 END_TEST
 
@@ -221,8 +204,8 @@ START_TEST(a_trail_whose_first_files_are_archived_is_verified_behind_them)
     add_leases(10);
     ck_assert(audit_trail_checkpoint(&trail, "timer"));
     ck_assert(audit_trail_checkpoint(&trail, "rotate"));
-    ck_assert_int_eq(audit("head %s", directory), 0);
-    snprintf(begin_at, sizeof begin_at, "%.*s", (int)strcspn(output, "\n"), output);
+    ck_assert_int_eq(audited_run("head %s", directory), 0);
+    snprintf(begin_at, sizeof begin_at, "%.*s", (int)strcspn(audited_output, "\n"), audited_output);
     die();
     begin();
     add_leases(10);
@@ -230,10 +213,10 @@ START_TEST(a_trail_whose_first_files_are_archived_is_verified_behind_them)
     path_of(1, path);
     ck_assert_int_eq(unlink(path), 0);
     expect_verdict(AUDIT_UNKNOWN, "without the record before");
-    ck_assert_int_eq(audit("verify --key %s --begin %s %s", key_path, begin_at, directory), AUDIT_INTACT);
+    ck_assert_int_eq(audited_run("verify --key %s --begin %s %s", key_path, begin_at, directory), AUDIT_INTACT);
     last = &begin_at[strlen(begin_at) - 1];
     *last = *last == '0' ? '1' : '0'; /* another digit */
-    ck_assert_int_eq(audit("verify --key %s --begin %s %s", key_path, begin_at, directory), AUDIT_ALTERED);
+    ck_assert_int_eq(audited_run("verify --key %s --begin %s %s", key_path, begin_at, directory), AUDIT_ALTERED);
 }
 END_TEST
 
@@ -254,7 +237,7 @@ START_TEST(a_torn_end_is_kept_and_explained)
     audit_trail_close(&trail);
     expect_verdict(AUDIT_INTACT, "explained");
     ck_assert_int_eq(size_of(1), torn);
-    ck_assert_int_eq(audit("report %s --json", directory), 0);
+    ck_assert_int_eq(audited_run("report %s --json", directory), 0);
     said("\"previous_end\": \"torn\"");
     /* What was vouched for cannot be changed either. */
     change(1, torn - 1, "#", 1);
@@ -344,7 +327,7 @@ START_TEST(a_file_that_fails_is_left_for_the_next)
     audit_trail_close(&trail);
     ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
     expect_verdict(AUDIT_INTACT, "three files failed");
-    ck_assert_int_eq(audit("report --by uid --json %s", directory), 0);
+    ck_assert_int_eq(audited_run("report --by uid --json %s", directory), 0);
     snprintf(directory + 120, 8, "%u", added / 2);
     said(directory + 120);
 }
@@ -372,12 +355,12 @@ START_TEST(records_wait_for_a_disk_that_comes_back)
     ck_assert(audit_trail_sync(&trail));
     audit_trail_close(&trail);
     expect_verdict(AUDIT_INTACT, "afterwards");
-    ck_assert_int_eq(audit("report --by pool --csv %s", directory), 0);
+    ck_assert_int_eq(audited_run("report --by pool --csv %s", directory), 0);
     said("\"clinic\",30,90.0");
 }
 END_TEST
 
-/* What the log says while the trail is closed, to OUTPUT. */
+/* What the log says while the trail is closed, to audited_output. */
 static void close_and_listen(void)
 {
     int ends[2], saved = dup(STDERR_FILENO);
@@ -387,8 +370,8 @@ static void close_and_listen(void)
     ck_assert_int_ne(dup2(ends[1], STDERR_FILENO), -1);
     audit_trail_close(&trail);
     ck_assert_int_ne(dup2(saved, STDERR_FILENO), -1);
-    got = read(ends[0], output, sizeof output - 1);
-    output[got > 0 ? got : 0] = '\0';
+    got = read(ends[0], audited_output, sizeof audited_output - 1);
+    audited_output[got > 0 ? got : 0] = '\0';
     (void)close(saved);
     (void)close(ends[0]);
     (void)close(ends[1]);
@@ -412,12 +395,12 @@ START_TEST(what_waits_at_the_end_is_tried_once_more)
         close_and_listen();
         ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &limit), 0);
         if (comes_back)
-            ck_assert_str_eq(output, "");
+            ck_assert_str_eq(audited_output, "");
         else
             said("records could not be written: cannot write file 2");
         expect_verdict(AUDIT_INTACT, "ended without a disk");
     }
-    ck_assert_int_eq(audit("report --by pool --csv %s", directory), 0);
+    ck_assert_int_eq(audited_run("report --by pool --csv %s", directory), 0);
     said("\"clinic\",5,");
 }
 END_TEST

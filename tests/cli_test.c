@@ -40,7 +40,10 @@ static void read_all(int fd, char text[OUTPUT_MAX])
     close(fd);
 }
 
-/* Run pglend with the blank-separated WORDS, behind --runtime-dir unless that is NULL; its output goes to OUTPUT if that is not -1. It fits into a pipe. */
+/*
+ * Run pglend with the blank-separated WORDS, behind --runtime-dir unless that is NULL; its output goes to OUTPUT if
+ * that is not -1. It fits into a pipe.
+ */
 static void run_in(char *runtime_dir, const char *words, int output, struct outcome *outcome)
 {
     char copy[1024], *argv[WORDS_MAX + 4] = {(char *)harness_product("pglend"), "--runtime-dir", runtime_dir};

@@ -178,7 +178,9 @@ static void hide_entries(uint32_t b)
     atomic_store(&seg.header->borrowers_high, b);
 }
 
-/* What shows others a wait was written over: beside idle slots it ends at its deadline, and the sweep shows it again. */
+/*
+ * What shows others a wait was written over: beside idle slots it ends at its deadline, and the sweep shows it again.
+ */
 START_TEST(wait_that_nobody_sees_ends_at_its_deadline)
 {
     static void (*const hide[])(uint32_t) = {hide_bit, hide_entries};

@@ -18,7 +18,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -181,16 +180,6 @@ END_TEST
 
 /* ---- who a worker is: the process that connected ---- */
 
-static int connect_raw(void)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/worker.sock", daemon_->runtime_dir);
-    ck_assert_int_eq(connect(sock, (struct sockaddr *)&address, sizeof address), 0);
-    return sock;
-}
-
 static enum wire_type greet(int sock)
 {
     struct timeval bound = {.tv_sec = 5};
@@ -211,7 +200,7 @@ static int connect_for_another(void *argument, int sock)
     int mine;
 
     become(argument);
-    mine = connect_raw();
+    mine = pglendd_connect(daemon_, "worker.sock");
     ck_assert_int_eq(wire_send_packet(sock, "x", 1, mine, 0), 0);
     (void)close(mine);
     (void)hear(sock, 20);

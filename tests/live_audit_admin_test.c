@@ -12,27 +12,16 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 static struct pglendd *d;
 
 /* ---- who does not wait for the result ---- */
 
-static int admin_connect(void)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/admin.sock", d->runtime_dir);
-    ck_assert_int_eq(connect(sock, (struct sockaddr *)&address, sizeof address), 0);
-    return sock;
-}
-
 static int admin_ask(const char *command, const char *arguments)
 {
     char line[512];
-    int sock = admin_connect();
+    int sock = pglendd_connect(d, "admin.sock");
     int length = snprintf(line, sizeof line, "{\"command\": \"%s\", \"args\": {%s}}\n", command, arguments);
 
     ck_assert_int_eq(send(sock, line, (size_t)length, 0), length);
@@ -122,8 +111,7 @@ START_TEST(an_override_whose_giver_hangs_up_does_not_begin)
 
     d = audited_start(harness_server(), "", "");
     wait_until(audited_is(d, "on"), 5);
-    process = pglendd_process(d, "audit");
-    ck_assert_int_eq(kill(process, SIGSTOP), 0);
+    process = pglendd_signal(d, "audit", SIGSTOP);
     sock = admin_ask("override", "\"pool\": \"clinic\", \"reason\": \"drill\"");
     harness_sleep_ms(100);
     (void)close(sock);

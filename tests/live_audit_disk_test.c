@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_audit_disk_test.c - the audit trail's files: whose they are, how they come and go, and what happens when the disk
- * takes no more.
+ * live_audit_disk_test.c - the audit trail's files: whose they are, how they come and go, and what happens when the
+ * disk takes no more.
  */
 #include "audited.h"
 #include "harness.h"
@@ -18,7 +18,6 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -258,12 +257,9 @@ END_TEST
 static void command_often(unsigned count)
 {
     static const char command[] = "{\"command\": \"status\"}\n";
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     static char text[1 << 16];
+    int sock = pglendd_connect(d, "admin.sock");
 
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/admin.sock", d->runtime_dir);
-    ck_assert_int_eq(connect(sock, (struct sockaddr *)&address, sizeof address), 0);
     for (unsigned done = 0; done < count; done += BATCH) {
         for (unsigned i = 0; i < BATCH; i++)
             ck_assert_int_eq(send(sock, command, sizeof command - 1, 0), sizeof command - 1);

@@ -18,13 +18,6 @@
 #include <unistd.h>
 
 static struct pglendd *d;
-/* Has another one taken the place of the process that was OLD? */
-static bool is_another(const char *process, pid_t old)
-{
-    pid_t pid = pglendd_process(d, process);
-
-    return pid != 0 && pid != old;
-}
 
 /* ---- work ---- */
 
@@ -273,13 +266,13 @@ START_TEST(leases_are_recorded_though_worker_supervisor_and_audit_process_die)
     wait_until(audited_is(d, "on"), 5);
     worker_fork(&worker, lease_often, "dr.lee");
     for (size_t i = 0; i < sizeof victims / sizeof victims[0]; i++) {
-        pid_t pid = pglendd_process(d, victims[i]);
+        pid_t pid;
 
         worker_fork(&other, borrow, NULL);
         (void)hear(other.sock, 5);
-        ck_assert_int_eq(kill(pid, SIGKILL), 0);
+        pid = pglendd_signal(d, victims[i], SIGKILL);
         worker_kill(&other, SIGKILL);
-        wait_until(is_another(victims[i], pid), 5);
+        wait_until(pglendd_has_another(d, victims[i], pid), 5);
         wait_until(audited_has("lease.begin", "pool", "clinic") && pglendd_count(d, "leased") <= 1, 5);
     }
     ck_assert_int_eq(worker_wait(&worker, 20), 0);
@@ -384,8 +377,7 @@ START_TEST(a_full_ring_holds_leases_and_drops_none)
 
     d = audited_start(harness_server(), "", "");
     wait_until(audited_is(d, "on"), 5);
-    pid = pglendd_process(d, "audit");
-    ck_assert_int_eq(kill(pid, SIGSTOP), 0);
+    pid = pglendd_signal(d, "audit", SIGSTOP);
     worker_fork(&worker, lease_until_full, "dr.lee");
     (void)hear(worker.sock, 20);
     ck_assert_int_eq(kill(pid, SIGCONT), 0);
@@ -497,27 +489,34 @@ static void make_file(char path[160], const char *name, const char *text, mode_t
     ck_assert(fputs(text, f) >= 0 && fchmod(fileno(f), mode) == 0 && fclose(f) == 0);
 }
 
-/* Of a service the configuration does not say as whom it logs in. */
+/* Of a service the configuration does not say as whom it logs in; nor does it where the first login fails. */
 START_TEST(logins_are_recorded_as_whom_they_were)
 {
     const struct postgres *server = harness_server();
     char service[512], services[160], wrong[160], rest[1024];
     json_t *record;
 
-    (void)snprintf(service, sizeof service, "[office]\nhost=%s\nport=%d\nuser=clinic_trust\ndbname=clinic\n",
-                   server->directory, server->port);
+    (void)snprintf(service, sizeof service,
+                   "[office]\nhost=%s\nport=%d\nuser=clinic_trust\ndbname=clinic\n"
+                   "[nobodys]\nhost=%s\nport=%d\nuser=clinic_nobody\ndbname=clinic\n",
+                   server->directory, server->port, server->directory, server->port);
     make_file(services, "services", service, 0644); /* libpq reads it, as the unprivileged user */
     make_file(wrong, "wrong", "no password of anybody's\n", 0600);
     (void)snprintf(rest, sizeof rest,
                    ", 'pools': {'service': {'size': {'min': 1}, 'database': {'service': 'office', 'servicefile': '%s'}}"
+                   ", 'nobodys': {'size': {'min': 1}, 'database': {'service': 'nobodys', 'servicefile': '%s'}}"
                    ", 'wrong': {'size': {'min': 1}, 'database': {'dbname': 'clinic', 'user': 'clinic', 'host': '%s', "
                    "'port': %d, 'password_file': '%s'}}}",
-                   services, server->directory, server->port, wrong);
+                   services, services, server->directory, server->port, wrong);
     d = audited_start(server, "", rest);
     wait_until(audited_has("session.login", "pool", "service"), 5);
     record = audited_record("session.login", "pool", "service");
     ck_assert_pstr_eq(audited_text(record, "role"), "clinic_trust");
     ck_assert_int_gt(audited_number(record, "backend_pid"), 0);
+    json_decref(record);
+    wait_until(audited_has("session.login_failed", "pool", "nobodys"), 5);
+    record = audited_record("session.login_failed", "pool", "nobodys");
+    ck_assert_pstr_eq(audited_text(record, "role"), "clinic_nobody");
     json_decref(record);
     wait_until(audited_has("session.login_failed", "pool", "wrong"), 5);
     record = audited_record("session.login_failed", "pool", "wrong");
@@ -565,13 +564,11 @@ START_TEST(events_wait_for_an_audit_process_that_died)
     d = audited_start(harness_server(), "", "");
     wait_until(audited_is(d, "on"), 5);
     for (int n = 0; n < 5; n++) {
-        pid_t pid = pglendd_process(d, "audit");
+        pid_t pid = pglendd_signal(d, "audit", SIGKILL);
 
-        ck_assert_int_ne(pid, 0);
-        ck_assert_int_eq(kill(pid, SIGKILL), 0);
         /* Nobody writes now. */
         json_decref(pglendd_request(d, "shutdown", "{'mode': 'later'}"));
-        wait_until(is_another("audit", pid), 5);
+        wait_until(pglendd_has_another(d, "audit", pid), 5);
         wait_until(audited_is(d, "on"), 5);
     }
     pglendd_stop(d);
@@ -595,13 +592,9 @@ END_TEST
 
 START_TEST(a_new_supervisor_is_joined_and_a_killed_keeper_ends_the_trail_well)
 {
-    pid_t supervisor;
-
     d = audited_start(harness_server(), "", "");
     wait_until(audited_is(d, "on"), 5);
-    supervisor = pglendd_process(d, "supervisor");
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-    wait_until(is_another("supervisor", supervisor), 5);
+    (void)pglendd_replace(d, "supervisor");
     harness_sleep_ms(50);
     wait_until(audited_is(d, "on"), 5);
     pglendd_kill(d);
@@ -670,8 +663,7 @@ START_TEST(durable_leases_begin_on_disk)
         ck_assert_msg(trail_says(pglend_lease_id(p, conn)), "%s is not on disk", pglend_lease_id(p, conn));
         ck_assert_int_eq(pglend_release(p, conn), PGLEND_OK);
     }
-    process = pglendd_process(d, "audit");
-    ck_assert_int_eq(kill(process, SIGSTOP), 0);
+    process = pglendd_signal(d, "audit", SIGSTOP);
     ck_assert_ptr_null(pglend_acquire(p, 500));
     ck_assert_int_eq(pglend_errcode(p), PGLEND_TIMEOUT);
     ck_assert_int_eq(kill(process, SIGCONT), 0);

@@ -8,6 +8,7 @@
 #include "harness.h"
 #include "pglend.h"
 #include "pglendd.h"
+#include "pgwire.h"
 
 #include <arpa/inet.h>
 #include <poll.h>
@@ -16,11 +17,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
-#define ROUNDS      200
-#define CANCEL_CODE 80877102
+#define ROUNDS 200
 
 static struct pglendd *daemon_;
 
@@ -47,15 +46,10 @@ static void *send_cancel(void *cancel)
 /* A CancelRequest of this process; returns when the door has closed the connection. */
 static void cancel_by_key(int pid, uint32_t key)
 {
-    uint32_t packet[4] = {htonl(16), htonl(CANCEL_CODE), htonl((uint32_t)pid), htonl(key)};
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval bound = {.tv_sec = 5};
-    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    uint32_t packet[4] = {htonl(16), htonl(PG_CODE_CANCEL), htonl((uint32_t)pid), htonl(key)};
+    int sock = pglendd_connect(daemon_, ".s.PGSQL.6432");
     char byte;
 
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/.s.PGSQL.6432", daemon_->runtime_dir);
-    (void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
-    ck_assert_int_eq(connect(sock, (struct sockaddr *)&address, sizeof address), 0);
     ck_assert_int_eq(send(sock, packet, sizeof packet, 0), sizeof packet);
     ck_assert_int_eq(recv(sock, &byte, 1, 0), 0);
     (void)close(sock);

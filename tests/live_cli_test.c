@@ -208,8 +208,7 @@ START_TEST(every_wait_ends)
     conn = pglend_acquire(pool, 5000);
     ck_assert_ptr_nonnull(conn);
     RUN(busy);
-    supervisor = pglendd_process(daemon_, "supervisor");
-    ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
+    supervisor = pglendd_signal(daemon_, "supervisor", SIGSTOP);
     RUN(stopped);
     ck_assert_int_eq(kill(supervisor, SIGCONT), 0);
     backend = PQbackendPID(conn);
@@ -264,16 +263,13 @@ START_TEST(cancels_by_query_are_shown)
 {
     static const struct row row[] = {{"status", 0, "pool clinic: a cancel request takes a login"},
                                      {"--json pools", 0, "\"cancel\": \"query\""}};
-    pid_t supervisor;
 
     ck_assert_int_eq(setenv("PGLEND_NO_CANCEL_KEY", "1", 1), 0);
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1}}}}");
     ck_assert_int_eq(unsetenv("PGLEND_NO_CANCEL_KEY"), 0);
     wait_until(pglendd_count(daemon_, "idle") == 1, 5);
     RUN(row);
-    supervisor = pglendd_process(daemon_, "supervisor");
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-    wait_until(pglendd_process(daemon_, "supervisor") != supervisor && pglendd_process(daemon_, "supervisor") != 0, 5);
+    (void)pglendd_replace(daemon_, "supervisor");
     wait_until(cli("status", false) == 0, 5);
     RUN(row);
     pglendd_stop(daemon_);

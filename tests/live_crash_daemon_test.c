@@ -94,8 +94,8 @@ static unsigned limit_of(const struct part *part, unsigned otherwise)
 }
 
 /*
- * While it stands still a mate that has a slot gives it back, and it borrows: in shared isolation without the supervisor,
- * where a slot is idle that the mate has had before; otherwise as soon as that goes on.
+ * While it stands still a mate that has a slot gives it back, and it borrows: in shared isolation without the
+ * supervisor, where a slot is idle that the mate has had before; otherwise as soon as that goes on.
  */
 static bool others_go_on(struct scene *scene, const struct act *act, struct tracee *tracee)
 {

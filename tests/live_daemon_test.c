@@ -3,6 +3,7 @@
  * live_daemon_test.c - the whole daemon ends and comes back, the database ends and comes back; and what a worker gets
  * wrong with a connection it was lent.
  */
+#include "borrow.h"
 #include "harness.h"
 #include "pglend.h"
 #include "pglendd.h"
@@ -19,29 +20,6 @@
 #include <unistd.h>
 
 static struct pglendd *daemon_;
-
-static pglend *open_pool(void)
-{
-    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
-
-    ck_assert_ptr_nonnull(pool);
-    return pool;
-}
-
-static PGconn *borrow(pglend *pool, int timeout_ms)
-{
-    PGconn *conn = pglend_acquire(pool, timeout_ms);
-
-    ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
-    return conn;
-}
-
-static void one(PGconn *conn)
-{
-    char text[16];
-
-    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
-}
 
 static int segments(void)
 {
@@ -69,7 +47,7 @@ START_TEST(keeper_killed_and_started_again)
     int pid;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 2, 'max': 2}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     cached = borrow(pool, 5000);
     ck_assert_int_eq(pglend_release(pool, cached), PGLEND_OK);
@@ -103,7 +81,7 @@ START_TEST(last_user_waits_for_nobody)
     int pid;
 
     daemon_ = pglendd_start(harness_server(), NULL);
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     pid = PQbackendPID(conn);
     pglendd_kill(daemon_);
@@ -123,7 +101,7 @@ END_TEST
 
 static int hold_over_shutdown(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 5000);
 
     (void)argument;
@@ -141,7 +119,7 @@ START_TEST(graceful_shutdown_waits_for_leases)
     pglend *pool;
 
     daemon_ = pglendd_start(harness_server(), "{'shutdown_timeout': '20s', 'pools': {'clinic': {'size': {'min': 2}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     worker_fork(&worker, hold_over_shutdown, NULL);
     ck_assert_int_eq(hear(worker.sock, 10), 'h');
     ck_assert_int_eq(kill(daemon_->pid, SIGTERM), 0);
@@ -173,7 +151,7 @@ static const struct {
 
 static int hold_over_end(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 5000);
 
     say(sock, 'h');
@@ -240,7 +218,7 @@ START_TEST(it_goes_into_the_background)
     daemon_ = pglendd_start(harness_server(), NULL);
     pglendd_kill(daemon_);
     ck_assert_int_eq(start_in_background(), 0);
-    pool = open_pool();
+    pool = open_pool(daemon_);
     ck_assert_int_eq(pglend_release(pool, borrow(pool, 5000)), PGLEND_OK); /* it serves by then */
     (void)snprintf(path, sizeof path, "%s/pglendd.lock", daemon_->runtime_dir);
     ck_assert_ptr_nonnull(f = fopen(path, "re"));
@@ -267,7 +245,7 @@ START_TEST(sighup_reads_the_configuration)
     FILE *f;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 2}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     pglendd_configure(daemon_, harness_server(), "{'pools': {'clinic': {'size': {'max': 3}, 'max_workers': 7}}}");
     ck_assert_int_eq(kill(daemon_->pid, SIGHUP), 0);
     wait_until(pglendd_count(daemon_, "max") == 3, 5);
@@ -296,7 +274,7 @@ START_TEST(database_down_and_up_again)
 
     daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'max': 2}, 'unavailable_after': '1s',"
                                     " 'login': {'backoff_max': '200ms'}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
     postgres_stop(server, "immediate");
@@ -326,7 +304,7 @@ END_TEST
 
 static int acquire_when_back(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = NULL;
 
     (void)argument;
@@ -402,7 +380,7 @@ START_TEST(starts_while_the_database_is_down)
 
     postgres_stop(server, "fast");
     daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'min': 1}, 'login': {'backoff_max': '200ms'}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     postgres_resume(server);
     conn = borrow(pool, 5000);
     one(conn);
@@ -418,7 +396,7 @@ END_TEST
 /* Somebody else's lease that must not be touched by the mistakes of the rest. */
 static int query_until_told(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 5000);
     char byte = 0;
 
@@ -549,7 +527,7 @@ START_TEST(mistake_hurts_nobody_else)
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 3}}}}");
     worker_fork(&other, query_until_told, NULL);
     ck_assert_int_eq(hear(other.sock, 10), 'h');
-    pool = open_pool();
+    pool = open_pool(daemon_);
     mistakes[_i].make(pool, borrow(pool, 5000));
     conn = borrow(pool, 5000);
     second = borrow(pool, 5000);

@@ -23,7 +23,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define MEND_SECONDS 6
@@ -44,16 +43,11 @@ struct vandal {
 /* Attach to pool clinic, for as long as the supervisor says that it is replacing the segment again and again. */
 static void attach(struct vandal *v)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval bound = {.tv_sec = 5};
     uint64_t until = harness_now_ms() + MEND_SECONDS * 1000;
     union wire_message message;
 
     for (;; harness_sleep_ms(20)) {
-        (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/worker.sock", daemon_->runtime_dir);
-        v->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-        ck_assert_int_eq(connect(v->sock, (struct sockaddr *)&address, sizeof address), 0);
-        (void)setsockopt(v->sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
+        v->sock = pglendd_connect(daemon_, "worker.sock");
         message = (union wire_message){.hello = {.pool = "clinic", .worker = NO_WORKER}};
         ck_assert_int_eq(wire_send(v->sock, WIRE_HELLO, &message, -1, 0), 0);
         if (wire_receive_packet(v->sock, &message, sizeof message, &v->segment_fd, 0) > 0 &&
@@ -248,16 +242,6 @@ START_TEST(entry_of_another)
 }
 END_TEST
 
-/* Returns its successor. */
-static pid_t kill_supervisor(pid_t supervisor)
-{
-    pid_t next;
-
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-    wait_until((next = pglendd_process(daemon_, "supervisor")) != 0 && next != supervisor, 3);
-    return next;
-}
-
 /* The next supervisor gets the segment as it is. */
 START_TEST(any_field_before_a_restart)
 {
@@ -273,10 +257,9 @@ START_TEST(any_field_before_a_restart)
             continue;
         borrow_again(pool, "a restart");
         attach(&v);
-        supervisor = pglendd_process(daemon_, "supervisor");
-        ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
+        (void)pglendd_signal(daemon_, "supervisor", SIGSTOP);
         do_damage(&v.segment, i);
-        supervisor = kill_supervisor(supervisor);
+        supervisor = pglendd_replace(daemon_, "supervisor");
         detach(&v);
         in_worker(borrow_anew, (void *)(uintptr_t)damages[i].name, 2.0 * MEND_SECONDS);
         borrow_again(pool, damages[i].name);
@@ -300,7 +283,7 @@ START_TEST(records_of_nobody)
     start("{'pools': {'clinic': {'max_workers': 512, 'size': {'min': 1, 'max': 1}}}}");
     pool = pglend_open(daemon_->runtime_dir, "clinic");
     borrow(pool, "before");
-    supervisor = kill_supervisor(pglendd_process(daemon_, "supervisor"));
+    supervisor = pglendd_replace(daemon_, "supervisor");
     in_worker(borrow_anew, (void *)(uintptr_t) "a restart", MEND_SECONDS); /* it serves now */
     before = process_descriptors(supervisor);
     attach(&v);
@@ -315,7 +298,7 @@ START_TEST(records_of_nobody)
                 record->start_time = identity_start_time(daemon_->pid);
             }
         }
-    supervisor = kill_supervisor(supervisor);
+    supervisor = pglendd_replace(daemon_, "supervisor");
     detach(&v);
     borrow(pool, "after it");
     in_worker(borrow_anew, (void *)(uintptr_t) "anew", 2.0 * MEND_SECONDS);
@@ -355,7 +338,7 @@ START_TEST(another_size)
             ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
         ck_assert_int_eq(ftruncate(v.segment_fd, size), 0);
         if (sizes[i].restart) {
-            (void)kill_supervisor(supervisor);
+            (void)pglendd_replace(daemon_, "supervisor");
         } else {
             /* What it was is of no more use to anybody: a new one comes by itself. */
             wait_until(pglendd_logged(daemon_, "damaged the shared memory"), 3);

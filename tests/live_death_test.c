@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_death_test.c - a worker dies, in every state it can leave a connection in; a backend dies. Nothing is lost, and nobody else notices.
+ * live_death_test.c - a worker dies, in every state it can leave a connection in; a backend dies. Nothing is lost, and
+ * nobody else notices.
  */
+#include "borrow.h"
 #include "dirt.h"
 #include "harness.h"
 #include "pglend.h"
@@ -21,35 +23,12 @@
 
 static struct pglendd *daemon_;
 
-static pglend *open_pool(void)
-{
-    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
-
-    ck_assert_ptr_nonnull(pool);
-    return pool;
-}
-
-static PGconn *borrow(pglend *pool, int timeout_ms)
-{
-    PGconn *conn = pglend_acquire(pool, timeout_ms);
-
-    ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
-    return conn;
-}
-
-static void one(PGconn *conn)
-{
-    char text[16];
-
-    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
-}
-
 /* ---- workers ---- */
 
 static int dirty_and_wait(void *row, int sock)
 {
     const struct dirt *how = row;
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 5000);
 
     how->leave(conn, how->sql);
@@ -62,7 +41,7 @@ static int dirty_and_wait(void *row, int sock)
 static double slot_back_ms(int signal, const struct dirt *how, int *backend, int *next)
 {
     struct worker_process worker;
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 5000);
     uint64_t start;
     double ms;
@@ -135,7 +114,7 @@ END_TEST
 static int hold_and_become_another(void *argument, int sock)
 {
     (void)argument;
-    (void)borrow(open_pool(), 5000);
+    (void)borrow(open_pool(daemon_), 5000);
     say(sock, 'h');
     (void)hear(sock, 60);
     (void)execl("/bin/sleep", "sleep", "60", (char *)NULL);
@@ -150,7 +129,7 @@ START_TEST(another_program_has_no_lease)
     double ms = BACK_MS + 1;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     for (int i = 0; i < TRIES && ms > BACK_MS; i++) {
         uint64_t start;
         PGconn *conn;
@@ -174,7 +153,7 @@ END_TEST
 
 static int hold_until_told(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 10000);
     int status;
 
@@ -194,7 +173,7 @@ START_TEST(stopped_worker_keeps_its_lease)
     pglend *pool;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     worker_fork(&worker, hold_until_told, NULL);
     ck_assert_int_eq(hear(worker.sock, 10), 'h');
     ck_assert_int_eq(kill(worker.pid, SIGSTOP), 0);
@@ -229,7 +208,7 @@ START_TEST(workers_killed_together_are_not_as_many_logins)
     for (int i = 0; i < CROWD; i++)
         worker_kill(&crowd[i], SIGKILL);
     wait_until(pglendd_count(daemon_, "idle") == 4 && pglendd_count(daemon_, "waiting") == 0, 5);
-    pool = open_pool();
+    pool = open_pool(daemon_);
     ck_assert_int_eq(pglend_release(pool, borrow(pool, 1000)), PGLEND_OK);
     pglend_close(pool);
     logins = postgres_sessions(harness_server());
@@ -238,21 +217,29 @@ START_TEST(workers_killed_together_are_not_as_many_logins)
 }
 END_TEST
 
-/* It was next in the queue: who waits behind it gets what it does not come for, and it waits again when it goes on. */
-START_TEST(stopped_waiter_strands_nobody)
+/* FIRST is next in the queue for the only slot, and is granted it, but cannot accept; SECOND waits behind it. */
+static void grant_to_a_stopped_one(struct worker_process *first, struct worker_process *second)
 {
-    struct worker_process holder, first, second;
+    struct worker_process holder;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
     worker_fork(&holder, hold_until_told, NULL);
     ck_assert_int_eq(hear(holder.sock, 10), 'h');
-    worker_fork(&first, hold_until_told, NULL);
+    worker_fork(first, hold_until_told, NULL);
     wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
-    worker_fork(&second, hold_until_told, NULL);
+    worker_fork(second, hold_until_told, NULL);
     wait_until(pglendd_count(daemon_, "waiting") == 2, 5);
-    ck_assert_int_eq(kill(first.pid, SIGSTOP), 0);
+    ck_assert_int_eq(kill(first->pid, SIGSTOP), 0);
     say(holder.sock, 'g');
     ck_assert_int_eq(worker_wait(&holder, 10), 0);
+}
+
+/* Who waits behind it gets what it does not come for, and it waits again when it goes on. */
+START_TEST(stopped_waiter_strands_nobody)
+{
+    struct worker_process first, second;
+
+    grant_to_a_stopped_one(&first, &second);
     ck_assert_int_eq(hear(second.sock, 3), 'h');
     ck_assert_int_eq(kill(first.pid, SIGCONT), 0);
     wait_until(pglendd_count(daemon_, "waiting") == 1, 2);
@@ -268,18 +255,9 @@ END_TEST
 /* The dead one was next in the queue; who waits behind it must not wait for it. */
 START_TEST(killed_waiter_strands_nobody)
 {
-    struct worker_process holder, first, second;
+    struct worker_process first, second;
 
-    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    worker_fork(&holder, hold_until_told, NULL);
-    ck_assert_int_eq(hear(holder.sock, 10), 'h');
-    worker_fork(&first, hold_until_told, NULL);
-    wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
-    worker_fork(&second, hold_until_told, NULL);
-    wait_until(pglendd_count(daemon_, "waiting") == 2, 5);
-    ck_assert_int_eq(kill(first.pid, SIGSTOP), 0); /* granted, it cannot accept */
-    say(holder.sock, 'g');
-    ck_assert_int_eq(worker_wait(&holder, 10), 0);
+    grant_to_a_stopped_one(&first, &second);
     worker_kill(&first, SIGKILL);
     ck_assert_int_eq(hear(second.sock, 2), 'h');
     say(second.sock, 'g');
@@ -297,7 +275,7 @@ START_TEST(ended_backends_are_replaced)
     int pid;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     for (int i = 0; i < 10; i++) {
         conn = borrow(pool, 5000);
         pid = PQbackendPID(conn);

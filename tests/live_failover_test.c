@@ -3,6 +3,7 @@
  * live_failover_test.c - a server's role changes: a primary and a streaming standby, one of them killed, promoted,
  * demoted or made read-only, while sessions on it are idle and lent.
  */
+#include "borrow.h"
 #include "harness.h"
 #include "pglend.h"
 #include "pglendd.h"
@@ -44,14 +45,6 @@ static void start_daemon(const char *attrs, const char *more, const char *pool)
     daemon_ = pglendd_start(first, overrides);
 }
 
-static PGconn *borrow(pglend *pool)
-{
-    PGconn *conn = pglend_acquire(pool, 20000);
-
-    ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
-    return conn;
-}
-
 static int port_of(PGconn *conn)
 {
     char text[16];
@@ -62,7 +55,7 @@ static int port_of(PGconn *conn)
 /* What the next borrower gets. */
 static int lent_port(pglend *pool)
 {
-    PGconn *conn = borrow(pool);
+    PGconn *conn = borrow(pool, 20000);
     int port = port_of(conn);
 
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
@@ -97,7 +90,7 @@ START_TEST(idle_at_once_and_lent_at_release)
     wait_until(pglendd_count(daemon_, "idle") == 3, 10);
     ck_assert_int_eq(postgres_sessions(first), 3);
     pool = pglend_open(daemon_->runtime_dir, "clinic");
-    held = borrow(pool);
+    held = borrow(pool, 20000);
     ck_assert_int_eq(port_of(held), first->port);
     set_read_only(first, READ_ONLY);
     postgres_promote(second);
@@ -107,7 +100,7 @@ START_TEST(idle_at_once_and_lent_at_release)
     wait_until(pglendd_logged(daemon_, "is not read-write any more"), 10);
     ck_assert_int_eq(port_of(held), first->port);
     for (int i = 0; i < 2; i++)
-        ck_assert_int_eq(port_of(conn[i] = borrow(pool)), second->port);
+        ck_assert_int_eq(port_of(conn[i] = borrow(pool, 20000)), second->port);
     for (int i = 0; i < 2; i++)
         ck_assert_int_eq(pglend_release(pool, conn[i]), PGLEND_OK);
     ck_assert_int_eq(pglend_release(pool, held), PGLEND_OK);
@@ -128,7 +121,7 @@ START_TEST(lent_are_revoked)
     start_daemon("read-write", ", 'role_check': '1s', 'role_change': 'revoke'", ", 'size': {'min': 2, 'max': 2}");
     pool = pglend_open(daemon_->runtime_dir, "clinic");
     for (int i = 0; i < 2; i++)
-        ck_assert_int_eq(port_of(conn[i] = borrow(pool)), first->port);
+        ck_assert_int_eq(port_of(conn[i] = borrow(pool, 20000)), first->port);
     harness_sleep_ms(2500);
     for (int i = 0; i < 2; i++)
         ck_assert(!lost(conn[i]));
@@ -188,8 +181,8 @@ START_TEST(session_is_not_its_server)
     start_daemon("read-write", ", 'role_check': '1s', 'role_change': 'revoke'",
                  ", 'reset': 'none', 'size': {'min': 2, 'max': 2}");
     pool = pglend_open(daemon_->runtime_dir, "clinic");
-    changed = borrow(pool);
-    other = borrow(pool);
+    changed = borrow(pool, 20000);
+    other = borrow(pool, 20000);
     kept = PQbackendPID(other);
     (void)query(changed, "set default_transaction_read_only = on", text, sizeof text);
     ck_assert_int_eq(pglend_release(pool, changed), PGLEND_OK);

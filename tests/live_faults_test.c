@@ -1,26 +1,24 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_faults_test.c - each call of libpglend, of libpq under it, and of each of pglendd's processes into libc and other
- * libraries fails in each way that it can: once, and from then on for ever. A worker gets its connection or a clear error,
- * leaks nothing, and can borrow again as soon as calls succeed; no process crashes; everybody else is served; a login that
- * fails says why, and is tried again after a pause; what the audit trail lacks it says.
+ * live_faults_test.c - each call of libpglend, of libpq under it, and of each of pglendd's processes into libc and
+ * other libraries fails in each way that it can: once, and from then on for ever. A worker gets its connection or a
+ * clear error, leaks nothing, and can borrow again as soon as calls succeed; no process crashes; everybody else is
+ * served; a login that fails says why, and is tried again after a pause; what the audit trail lacks it says.
  *
- * The hard thing: the program is preloaded with faults.so itself, and executes itself for that; so the calls of a forked
- * worker are known by number before they fail.
+ * The hard thing: the program is preloaded with faults.so itself, and executes itself for that; so the calls of a
+ * forked worker are known by number before they fail.
  */
 #include "crash/crash.h"
 #include "faults/faults.h"
 #include "pglend.h"
+#include "preload.h"
 #include "tls.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -483,55 +481,17 @@ START_TEST(process_of_pglendd)
 }
 END_TEST
 
-/* ---- the preloaded object ---- */
-
-/* Execute this program again with it. */
-static _Noreturn void preload(char **argv)
-{
-    const char *build = getenv("PGLEND_BUILD"), *asan = getenv("ASAN_OPTIONS");
-    char options[512], file[] = "/tmp/pglend-faults-XXXXXX", object[4096];
-    int fd = mkostemp(file, O_CLOEXEC);
-
-    (void)snprintf(object, sizeof object, "%s/tests/faults.so", build != NULL ? build : "build");
-    /* A sanitizer wants to come first; its own functions are behind ours then, and as good. */
-    (void)snprintf(options, sizeof options, "%s%sverify_asan_link_order=0", asan != NULL ? asan : "",
-                   asan != NULL ? ":" : "");
-    if (setenv("ASAN_OPTIONS", options, 1) == -1 || fd == -1 || ftruncate(fd, sizeof(struct fault_control)) == -1 ||
-        fchmod(fd, 0666) == -1 || setenv(FAULTS_FILE, file, 1) == -1 || setenv("LD_PRELOAD", object, 1) == -1) {
-        perror(file);
-        exit(EXIT_FAILURE);
-    }
-    (void)execv("/proc/self/exe", argv);
-    perror("cannot execute itself");
-    exit(EXIT_FAILURE);
-}
-
-static void map_control(const char *file)
-{
-    int fd = open(file, O_RDWR | O_CLOEXEC);
-
-    control = fd != -1 ? mmap(NULL, sizeof *control, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
-    if (control == MAP_FAILED) {
-        perror(file);
-        exit(EXIT_FAILURE);
-    }
-    (void)close(fd);
-}
-
 int main(int argc, char **argv)
 {
     Suite *suite = suite_create("live_faults");
     TCase *tc = harness_live_case(suite, "faults", seconds_each() > 0 ? 120 : 7200);
-    const char *file = getenv(FAULTS_FILE);
     int status;
 
     (void)argc;
-    if (file == NULL)
-        preload(argv);
-    map_control(file);
+    control = preload(argv, "faults.so", FAULTS_FILE, 0666, sizeof *control);
     tcase_add_loop_test(tc, worker, 0, sizeof workers / sizeof *workers);
     tcase_add_loop_test(tc, process_of_pglendd, 0, sizeof daemons / sizeof *daemons);
     status = harness_main(suite);
-    (void)unlink(file);
+    preload_end(FAULTS_FILE);
     return status;
 }

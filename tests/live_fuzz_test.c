@@ -25,7 +25,6 @@
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -134,15 +133,8 @@ static void leave(struct raw *r)
 
 static void join(struct raw *r)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval bound = {.tv_sec = ANSWER_MS / 1000};
-
     leave(r);
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/worker.sock", daemon_->runtime_dir);
-    ck_assert_int_ne(r->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0), -1);
-    (void)setsockopt(r->sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
-    (void)setsockopt(r->sock, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof bound);
-    ck_assert_int_eq(connect(r->sock, (struct sockaddr *)&address, sizeof address), 0);
+    r->sock = pglendd_connect(daemon_, "worker.sock");
 }
 
 static void greet(struct raw *r)

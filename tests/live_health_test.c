@@ -206,11 +206,10 @@ START_TEST(supervisor_dies_meanwhile)
             break;
         ck_assert_int_eq(pglend_release(pool, held), PGLEND_OK);
     } while (true);
-    supervisor = pglendd_process(daemon_, "supervisor");
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    supervisor = pglendd_signal(daemon_, "supervisor", SIGKILL);
     wait_until(postgres_sessions(harness_server()) == 1, 5);
     ck_assert_str_eq(query(held, "select 1", text, sizeof text), "1");
-    wait_until(pglendd_process(daemon_, "supervisor") != supervisor && pglendd_count(daemon_, "leased") == 1, 5);
+    wait_until(pglendd_has_another(daemon_, "supervisor", supervisor) && pglendd_count(daemon_, "leased") == 1, 5);
     ck_assert_int_eq(pglend_release(pool, held), PGLEND_OK);
     ck_assert_ptr_nonnull(held = pglend_acquire(pool, 5000));
     ck_assert_str_eq(query(held, "select 1", text, sizeof text), "1");

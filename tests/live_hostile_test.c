@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define SILENT   700 /* more than are let in at a time */
@@ -33,25 +32,13 @@ static pglend *pool;
 
 /* ---- helpers ---- */
 
-static const struct {
-    const char *name;
-    int type;
-} sockets[] = {{"worker.sock", SOCK_SEQPACKET}, {"admin.sock", SOCK_STREAM}, {".s.PGSQL.6432", SOCK_STREAM}};
 enum { WORKER, ADMIN, DOOR, SOCKETS };
 
-/* -1: the queue of connections is full. */
 static int connect_to(int which)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval bound = {.tv_sec = 8}; /* a visitor of the door has 5 s to say what it wants */
-    int sock = socket(AF_UNIX, sockets[which].type | SOCK_CLOEXEC, 0);
+    static const char *const names[SOCKETS] = {"worker.sock", "admin.sock", ".s.PGSQL.6432"};
 
-    ck_assert_int_ne(sock, -1);
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", daemon_->runtime_dir, sockets[which].name);
-    (void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
-    (void)setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof bound);
-    ck_assert_int_eq(connect(sock, (struct sockaddr *)&address, sizeof address), 0);
-    return sock;
+    return pglendd_connect(daemon_, names[which]);
 }
 
 static void lends(void)

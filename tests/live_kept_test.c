@@ -151,11 +151,9 @@ START_TEST(dead_after_a_supervisors_death)
         return;
     conn = borrow();
     fd = keep(conn);
-    supervisor = pglendd_process(tls_daemon, "supervisor");
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    supervisor = pglendd_signal(tls_daemon, "supervisor", SIGKILL);
     ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
-    wait_until(pglendd_process(tls_daemon, "supervisor") > 0 && pglendd_process(tls_daemon, "supervisor") != supervisor,
-               10);
+    wait_until(pglendd_has_another(tls_daemon, "supervisor", supervisor), 10);
     ck_assert_str_eq(query(conn, "select 2", text, sizeof text), "2");
     wait_until(pglendd_count(tls_daemon, "leased") == 1, 10);
     give_back(conn);

@@ -111,11 +111,7 @@ START_TEST(password_of_any_kind_is_nowhere)
     look_for_cancel_key(d);
     nowhere(d, worker.pid, postgres_certificate() != NULL ? NEEDLE_LEASES : 0);
     look_no_more(2); /* the cancel key is the keeper's to know */
-    /* After a failed login, too: what libpq says of it goes to the log. */
-    postgres_run(server, "alter role clinic nologin");
-    postgres_run(server, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic'");
-    wait_until(pglendd_logged(d, "login failed"), 5);
-    wait_until(pglendd_process(d, "login") == 0, 5);
+    fail_a_login(server, d);
     nowhere_in_process(d->pid);
     nowhere(d, worker.pid, 0);
     say(worker.sock, 'g');

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_restart_test.c - the whole of pglendd is replaced under load, as a service manager does it for an upgrade: it is told to
- * end, and another is started. No query of a lease fails, the same handles go on with the new one.
+ * live_restart_test.c - the whole of pglendd is replaced under load, as a service manager does it for an upgrade: it is
+ * told to end, and another is started. No query of a lease fails, the same handles go on with the new one.
  */
 #include "harness.h"
 #include "pglend.h"

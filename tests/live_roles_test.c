@@ -66,7 +66,10 @@ static void become(uid_t uid, gid_t gid, gid_t supplementary)
     ck_assert_int_eq(setresuid(uid, uid, uid), 0);
 }
 
-/* As the user, or a member of the group, of HELD (-1: no role): each command is denied, or answered otherwise, as its row says. */
+/*
+ * As the user, or a member of the group, of HELD (-1: no role): each command is denied, or answered otherwise, as its
+ * row says.
+ */
 static int ask_everything(void *held, int sock)
 {
     int role = *(int *)held;

@@ -277,11 +277,7 @@ START_TEST(password_is_nowhere)
     ck_assert_int_eq(send(worker.sock, d->runtime_dir, sizeof d->runtime_dir, 0), sizeof d->runtime_dir);
     ck_assert_int_eq(hear(worker.sock, 20), 'h');
     nowhere_in_relays(d, postgres_certificate() != NULL ? NEEDLE_LEASES : 0);
-    /* After a failed login, too: what libpq says of it goes to the log. */
-    postgres_run(server, "alter role clinic nologin");
-    postgres_run(server, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic'");
-    wait_until(pglendd_logged(d, "login failed"), 5);
-    wait_until(pglendd_process(d, "login") == 0, 5);
+    fail_a_login(server, d);
 
     everywhere_here();
     nowhere_in_process(d->pid);

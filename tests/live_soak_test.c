@@ -8,11 +8,10 @@
 #include "clock/clock.h"
 #include "harness.h"
 #include "pglend.h"
+#include "preload.h"
 #include "soak.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -314,56 +313,19 @@ START_TEST(what_cannot_be_is_seen)
 }
 END_TEST
 
-/* ---- the clock ---- */
-
-/* Execute this program again with the object that steps the clock. */
-static _Noreturn void preload(char **argv)
-{
-    const char *build = getenv("PGLEND_BUILD");
-    char file[] = "/tmp/pglend-clock-XXXXXX", path[PATH_MAX], object[PATH_MAX];
-    int fd = mkostemp(file, O_CLOEXEC);
-
-    (void)snprintf(path, sizeof path, "%s/tests/clock.so", build != NULL ? build : "build");
-    if (realpath(path, object) == NULL || fd == -1 || ftruncate(fd, sizeof *soak.clock) == -1 ||
-        fchmod(fd, 0644) == -1 || setenv(CLOCK_FILE, file, 1) == -1 || setenv("LD_PRELOAD", object, 1) == -1) {
-        perror(file);
-        exit(EXIT_FAILURE);
-    }
-    (void)execv("/proc/self/exe", argv);
-    perror("cannot execute itself");
-    exit(EXIT_FAILURE);
-}
-
-static void map_clock(const char *file)
-{
-    int fd = open(file, O_RDWR | O_CLOEXEC);
-    void *at = fd != -1 ? mmap(NULL, sizeof *soak.clock, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0) : MAP_FAILED;
-
-    if (at == MAP_FAILED) {
-        perror(file);
-        exit(EXIT_FAILURE);
-    }
-    (void)close(fd);
-    soak.clock = at;
-}
-
 int main(int argc, char **argv)
 {
-    const char *clock = getenv(CLOCK_FILE);
     int status;
     Suite *suite = suite_create("live_soak");
     TCase *tc = harness_live_case(suite, "history", 20);
 
     (void)argc;
-    if (clock == NULL && !sanitized())
-        preload(argv);
-    if (clock != NULL)
-        map_clock(clock);
+    if (!sanitized())
+        soak.clock = preload(argv, "clock.so", CLOCK_FILE, 0644, sizeof *soak.clock);
     tcase_add_loop_test(tc, what_cannot_be_is_seen, 0, sizeof histories / sizeof histories[0]);
     tc = harness_case(suite, "soak", seconds() + 180);
     tcase_add_test(tc, everything_dies);
     status = harness_main(suite);
-    if (clock != NULL)
-        (void)unlink(clock);
+    preload_end(CLOCK_FILE);
     return status;
 }

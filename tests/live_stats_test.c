@@ -2,6 +2,7 @@
 /*
  * live_stats_test.c - what the daemon says that happened, against what was made to happen.
  */
+#include "borrow.h"
 #include "harness.h"
 #include "pglend.h"
 #include "pglendd.h"
@@ -16,14 +17,6 @@
 #include <unistd.h>
 
 static struct pglendd *daemon_;
-
-static pglend *open_pool(void)
-{
-    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
-
-    ck_assert_ptr_nonnull(pool);
-    return pool;
-}
 
 /* How long it took, in s: a busy machine wakes up late. */
 static double lend(pglend *pool, unsigned hold_ms)
@@ -54,7 +47,7 @@ static double figure(const char *key)
 
 static int hold_for_a_while(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = pglend_acquire(pool, 5000);
 
     (void)argument;
@@ -71,11 +64,10 @@ START_TEST(counted_as_it_was)
 {
     struct worker_process worker;
     double longest = 0, sum = 0;
-    pid_t supervisor;
     pglend *pool;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     for (int i = 0; i < 90; i++) {
         double took = lend(pool, i < 10 ? 50 : 0);
 
@@ -111,9 +103,7 @@ START_TEST(counted_as_it_was)
     ck_assert_double_eq(figure("reclaims"), 1);
     ck_assert_double_eq(figure("hold.count"), 94); /* how the lease ended does not matter */
 
-    supervisor = pglendd_process(daemon_, "supervisor");
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-    wait_until(process_state(supervisor) == 0 && pglendd_process(daemon_, "supervisor") != 0, 5);
+    (void)pglendd_replace(daemon_, "supervisor");
     ck_assert_double_eq(figure("leases"), 94);
     ck_assert_double_eq(figure("logins"), 1);
     wait_until(figure("leases_per_s") == 0, 5);
@@ -134,7 +124,7 @@ START_TEST(counted_over_a_new_segment)
     int fd;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     for (int i = 0; i < 7; i++)
         lend(pool, 0);
     segment_instance(daemon_->runtime_dir, instance);
@@ -161,7 +151,7 @@ START_TEST(nonsense_is_bounded)
     int fd;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     lend(pool, 0);
     segment_instance(daemon_->runtime_dir, instance);
     ck_assert_int_eq(segment_name(name, instance, "clinic"), 0);

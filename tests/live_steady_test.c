@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_steady_test.c - nothing goes wrong, for STEADY_SECONDS: lives are short and every timer of a pool is at work, while 64
- * workers borrow in waves. No acquire may fail, PostgreSQL itself never see more sessions than there may be, and keeper
- * and supervisor not grow.
+ * live_steady_test.c - nothing goes wrong, for STEADY_SECONDS: lives are short and every timer of a pool is at work,
+ * while 64 workers borrow in waves. No acquire may fail, PostgreSQL itself never see more sessions than there may be,
+ * and keeper and supervisor not grow.
  *
  * The hard thing: what they need goes up and down with the waves. So each quarter of the run is judged by its lowest
  * sample, and the first quarter, in which everything is met for the first time, not at all.

@@ -3,6 +3,7 @@
  * live_steer_test.c - a pool that is told what to do while it runs: pause and resume, disable and enable, other sizes,
  * reloads, all of it under load; and a supervisor that stands still for a while.
  */
+#include "borrow.h"
 #include "harness.h"
 #include "pglend.h"
 #include "pglendd.h"
@@ -39,37 +40,9 @@ static const char *by_self(const char *verb)
     return text;
 }
 
-static pglend *open_pool(void)
-{
-    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
-
-    ck_assert_ptr_nonnull(pool);
-    return pool;
-}
-
-static PGconn *borrow(pglend *pool)
-{
-    PGconn *conn = pglend_acquire(pool, 5000);
-
-    ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
-    return conn;
-}
-
-static void one(PGconn *conn)
-{
-    char text[16];
-
-    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
-}
-
-static void give_back(pglend *pool, PGconn *conn)
-{
-    ck_assert_msg(pglend_release(pool, conn) == PGLEND_OK, "%s", pglend_errmessage(pool));
-}
-
 static int borrow_once(pglend *pool)
 {
-    PGconn *conn = borrow(pool);
+    PGconn *conn = borrow(pool, 5000);
     int pid = PQbackendPID(conn);
 
     one(conn);
@@ -115,22 +88,12 @@ static const char *state(char text[64])
     return order("pools", "{'pool': 'clinic'}", "state", text);
 }
 
-static void kill_supervisor(void)
-{
-    pid_t pid = pglendd_process(daemon_, "supervisor");
-
-    ck_assert_int_ne(pid, 0);
-    ck_assert_int_eq(kill(pid, SIGKILL), 0);
-    wait_until(process_state(pid) == 0, 5);
-    wait_until(pglendd_process(daemon_, "supervisor") != 0, 5);
-}
-
 /* ---- pause ---- */
 
 /* Says what became of an acquire that waits for 10 s. */
 static int wait_in_queue(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn;
 
     (void)argument;
@@ -152,9 +115,9 @@ START_TEST(pause_waits_for_leases_and_queues_everybody)
     pglend *pool;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 2, 'max': 3}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     (void)borrow_once(pool);
-    held = borrow(pool);
+    held = borrow(pool, 5000);
     expect_refusal("pause", "{'pool': 'clinic', 'timeout': '0.2'}", "timed_out", "still has leases or sessions to end");
     ck_assert_str_eq(state(text), "paused");
     ck_assert_str_eq(order("pools", NULL, "mode_by", text), self());
@@ -186,9 +149,9 @@ START_TEST(pause_keeps_sessions)
     int idle, lent;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 2, 'max': 2}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     wait_until(pglendd_count(daemon_, "idle") == 2, 5);
-    held = borrow(pool);
+    held = borrow(pool, 5000);
     lent = PQbackendPID(held);
     idle = borrow_once(pool);
     ck_assert_int_ne(idle, lent);
@@ -197,13 +160,13 @@ START_TEST(pause_keeps_sessions)
     ck_assert_str_eq(order("pause", "{'keep': 'yes'}", "idle", text), "2");
     expect_no_lease(pool, 100, PGLEND_TIMEOUT, by_self("paused"));
     if (restart) {
-        kill_supervisor();
+        (void)pglendd_replace(daemon_, "supervisor");
         ck_assert_str_eq(state(text), "paused");
         wait_until(pglendd_count(daemon_, "idle") == 2, 5);
         expect_no_lease(pool, 100, PGLEND_TIMEOUT, by_self("paused"));
     }
     (void)order("resume", NULL, "state", text);
-    held = borrow(pool);
+    held = borrow(pool, 5000);
     ck_assert_int_eq(borrow_once(pool) + PQbackendPID(held), idle + lent);
     ck_assert_int_ne(PQbackendPID(held), 0);
     give_back(pool, held);
@@ -221,8 +184,8 @@ START_TEST(pause_taken_back)
     int lent;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
-    pool = open_pool();
-    held = borrow(pool);
+    pool = open_pool(daemon_);
+    held = borrow(pool, 5000);
     lent = PQbackendPID(held);
     expect_refusal("pause", "{'timeout': '0'}", "timed_out", "leased");
     (void)order("resume", NULL, "state", text);
@@ -243,15 +206,15 @@ START_TEST(disable_refuses_at_once)
     pglend *pool;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
-    pool = open_pool();
-    held = borrow(pool);
+    pool = open_pool(daemon_);
+    held = borrow(pool, 5000);
     worker_fork(&waiter, wait_in_queue, NULL);
     wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
     ck_assert_str_eq(order("disable", "{'pool': 'clinic'}", "state", text), "disabled");
     ck_assert_int_eq(hear(waiter.sock, 2), 's');
     ck_assert_int_eq(worker_wait(&waiter, 5), 0);
     expect_no_lease(pool, 5000, PGLEND_SHUTDOWN, by_self("is disabled"));
-    kill_supervisor();
+    (void)pglendd_replace(daemon_, "supervisor");
     ck_assert_str_eq(state(text), "disabled");
     expect_no_lease(pool, 5000, PGLEND_SHUTDOWN, by_self("is disabled"));
     one(held);
@@ -284,16 +247,16 @@ START_TEST(resize_until_the_next_reload)
     PGconn *conn[4];
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 2, 'limit': 4}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     for (int i = 0; i < 2; i++)
-        conn[i] = borrow(pool);
+        conn[i] = borrow(pool, 5000);
     expect_no_lease(pool, 0, PGLEND_TIMEOUT, "2 leased");
     ck_assert_str_eq(order("resize", "{'max': '4', 'min': '3', 'wait': 'yes', 'timeout': '5'}", "max", text), "4");
     ck_assert_int_eq(differs("size.max", "now"), 4);
     ck_assert_int_eq(differs("size.max", "file"), 2);
     for (int i = 2; i < 4; i++)
-        conn[i] = borrow(pool);
-    kill_supervisor();
+        conn[i] = borrow(pool, 5000);
+    (void)pglendd_replace(daemon_, "supervisor");
     ck_assert_int_eq(differs("size.max", "now"), 4);
     /* Smaller than what is lent: that is not taken away, and serves nobody when it comes back. */
     ck_assert_str_eq(order("resize", "{'max': '1', 'min': '0'}", "leased", text), "4");
@@ -305,8 +268,8 @@ START_TEST(resize_until_the_next_reload)
     wait_until(postgres_sessions(harness_server()) == 1, 5);
     json_decref(pglendd_result(daemon_, "reload", NULL));
     wait_until(differs("size.max", "now") == -1, 5);
-    conn[0] = borrow(pool);
-    conn[1] = borrow(pool);
+    conn[0] = borrow(pool, 5000);
+    conn[1] = borrow(pool, 5000);
     give_back(pool, conn[0]);
     give_back(pool, conn[1]);
     pglend_close(pool);
@@ -324,9 +287,9 @@ START_TEST(recycle_replaces_each_session_once)
     int lent, idle;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 4, 'max': 4}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     wait_until(pglendd_count(daemon_, "idle") == 4, 5);
-    held = borrow(pool);
+    held = borrow(pool, 5000);
     lent = PQbackendPID(held);
     idle = borrow_once(pool);
     harness_sleep_ms(1100); /* longer than a short lease */
@@ -380,7 +343,7 @@ START_TEST(reload_recycles_what_changed)
     int old;
 
     daemon_ = pglendd_start(harness_server(), files[0]);
-    pool = open_pool();
+    pool = open_pool(daemon_);
     old = borrow_once(pool);
     pglendd_configure(daemon_, harness_server(), files[1]);
     ck_assert_str_eq(order("reload", NULL, "takes", text), "applied");
@@ -389,8 +352,8 @@ START_TEST(reload_recycles_what_changed)
     pglendd_configure(daemon_, harness_server(), files[2]);
     ck_assert_str_eq(order("reload", NULL, "takes", text), "needs recycle");
     (void)order("recycle", "{'over': '1h', 'wait': 'yes', 'timeout': '5'}", "idle", text);
-    first = borrow(pool);
-    second = borrow(pool);
+    first = borrow(pool, 5000);
+    second = borrow(pool, 5000);
     ck_assert_str_eq(query(first, "show work_mem", setting, sizeof setting), "7MB");
     ck_assert_str_eq(query(second, "show work_mem", setting, sizeof setting), "7MB");
     give_back(pool, first);
@@ -404,8 +367,8 @@ END_TEST
 
 static int hold(void *argument, int sock)
 {
-    pglend *pool = open_pool();
-    PGconn *conn = borrow(pool);
+    pglend *pool = open_pool(daemon_);
+    PGconn *conn = borrow(pool, 5000);
     PGresult *result;
 
     (void)argument;
@@ -471,11 +434,11 @@ START_TEST(revoke_by_name)
     pglend *pool;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
-    pool = open_pool();
-    conn = borrow(pool);
+    pool = open_pool(daemon_);
+    conn = borrow(pool, 5000);
     (void)snprintf(name, sizeof name, "%s", pglend_lease_id(pool, conn));
     give_back(pool, conn);
-    conn = borrow(pool);
+    conn = borrow(pool, 5000);
     (void)snprintf(arguments, sizeof arguments, "{'slot': '%s', 'wait': 'yes'}", name);
     result = pglendd_result(daemon_, "revoke", arguments);
     ck_assert_uint_eq(json_array_size(result), 0);
@@ -500,8 +463,8 @@ START_TEST(revoke_ends_what_runs)
     pglend *pool;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
-    pool = open_pool();
-    conn = borrow(pool);
+    pool = open_pool(daemon_);
+    conn = borrow(pool, 5000);
     ck_assert_int_eq(PQsendQuery(conn, "select pg_sleep(60)"), 1);
     harness_sleep_ms(50);
     started = harness_now_ms();
@@ -520,7 +483,7 @@ END_TEST
 /* Leases without end, until the test hangs up: each must succeed. */
 static int load(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     unsigned seed = *(unsigned *)argument, leases = 0;
     char stop;
 
@@ -591,10 +554,9 @@ START_TEST(stopped_supervisor)
 
     daemon_ =
         pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 0, 'max': 2}, 'idle_timeout': '1s'}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     (void)borrow_once(pool);
-    supervisor = pglendd_process(daemon_, "supervisor");
-    ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
+    supervisor = pglendd_signal(daemon_, "supervisor", SIGSTOP);
     for (until = harness_now_ms() + 1000 * (seconds < 10 ? seconds : 10); harness_now_ms() < until;)
         if (pglendd_is_strict(daemon_)) /* nothing is lent without it */
             harness_sleep_ms(100);

@@ -6,6 +6,7 @@
  * It takes two users, and so root; without it these tests say so and pass. That all else holds in strict isolation is
  * for `make check-strict`.
  */
+#include "borrow.h"
 #include "harness.h"
 #include "lease.h"
 #include "pglend.h"
@@ -29,7 +30,6 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #define STRICT(more) "{'user': 'uucp', 'pools': {'clinic': {'isolation': 'strict'" more "}}}"
@@ -45,34 +45,6 @@ static bool start(const char *overrides)
     }
     daemon_ = pglendd_start(harness_server(), overrides);
     return true;
-}
-
-static pglend *open_pool(void)
-{
-    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
-
-    ck_assert_ptr_nonnull(pool);
-    return pool;
-}
-
-static PGconn *borrow(pglend *pool, int timeout_ms)
-{
-    PGconn *conn = pglend_acquire(pool, timeout_ms);
-
-    ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
-    return conn;
-}
-
-static void give_back(pglend *pool, PGconn *conn)
-{
-    ck_assert_msg(pglend_release(pool, conn) == PGLEND_OK, "%s", pglend_errmessage(pool));
-}
-
-static void one(PGconn *conn)
-{
-    char text[16];
-
-    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
 }
 
 static void become(const char *user)
@@ -102,14 +74,9 @@ static void hear_message(const struct bare *w, union wire_message *message, int 
 
 static void attach(struct bare *w)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval bound = {.tv_sec = 10};
     union wire_message message = {.hello = {.pool = "clinic", .worker = NO_WORKER}};
 
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/worker.sock", daemon_->runtime_dir);
-    w->sock = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    ck_assert_int_eq(connect(w->sock, (struct sockaddr *)&address, sizeof address), 0);
-    (void)setsockopt(w->sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
+    w->sock = pglendd_connect(daemon_, "worker.sock");
     ck_assert_int_eq(wire_send(w->sock, WIRE_HELLO, &message, -1, 0), 0);
     hear_message(w, &message, &w->segment);
     ck_assert_int_eq(message.header.type, WIRE_WELCOME);
@@ -208,7 +175,7 @@ static int be_refused(void *argument, int sock)
     (void)argument;
     (void)sock;
     become("uucp");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     ck_assert_ptr_null(pglend_acquire(pool, 2000));
     ck_assert_int_eq(pglend_errcode(pool), PGLEND_DENIED);
     ck_assert_msg(strstr(pglend_errmessage(pool), "run pglendd as another user") != NULL, "%s",
@@ -224,7 +191,7 @@ START_TEST(the_supervisors_own_user_is_refused)
     if (!start(STRICT(", 'access': {'users': ['uucp', 'nobody']}")))
         return;
     in_worker(be_refused, NULL, 20);
-    pool = open_pool();
+    pool = open_pool(daemon_);
     give_back(pool, borrow(pool, 5000));
     pglend_close(pool);
     pglendd_stop(daemon_);
@@ -255,7 +222,7 @@ START_TEST(a_release_leaves_no_copy_of_the_descriptor)
 
     if (!start(STRICT(ONE)))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     for (int i = 0; i < 5; i++) {
         PGconn *conn = borrow(pool, 5000);
         struct stat st;
@@ -285,7 +252,7 @@ START_TEST(nobody_else_ends_a_lease)
 
     if (!start(STRICT(", 'size': {'max': 2}")))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     pid = PQbackendPID(conn);
     attach(&other);
@@ -361,7 +328,7 @@ START_TEST(what_a_worker_says_of_its_session_is_not_believed)
     ck_assert_int_eq(send(fd, bytes, out.length, MSG_NOSIGNAL), (ssize_t)out.length);
     (void)close(fd);
     release_bare(&w, lease.slot, lease.version, LEFT_AT_REST);
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 10000);
     ck_assert_str_eq(query(conn, "select count(*) from pg_locks where locktype = 'advisory'", text, sizeof text), "0");
     ck_assert_str_eq(query(conn, "show timezone", text, sizeof text), PQparameterStatus(conn, "TimeZone"));
@@ -414,7 +381,7 @@ START_TEST(threads_wait_side_by_side)
 
     if (!start(STRICT(", 'size': {'max': 2}")))
         return;
-    shared_pool = open_pool();
+    shared_pool = open_pool(daemon_);
     held[0] = borrow(shared_pool, 5000);
     held[1] = borrow(shared_pool, 5000);
     for (int i = 0; i < THREADS; i++)
@@ -441,18 +408,10 @@ END_TEST
 /* Stopped, it takes what is sent; killed, it has read none of it. */
 static pid_t stop_supervisor(void)
 {
-    pid_t supervisor = pglendd_process(daemon_, "supervisor");
+    pid_t supervisor = pglendd_signal(daemon_, "supervisor", SIGSTOP);
 
-    ck_assert_int_eq(kill(supervisor, SIGSTOP), 0);
     wait_until(process_state(supervisor) == 'T', 5);
     return supervisor;
-}
-
-static bool is_another(pid_t than)
-{
-    pid_t now = pglendd_process(daemon_, "supervisor");
-
-    return now > 0 && now != than;
 }
 
 START_TEST(a_release_that_a_supervisor_died_with_is_not_lost)
@@ -463,7 +422,7 @@ START_TEST(a_release_that_a_supervisor_died_with_is_not_lost)
 
     if (!start(STRICT(", 'size': {'max': 2}")))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     kept = borrow(pool, 5000);
     conn = borrow(pool, 5000);
     supervisor = stop_supervisor();
@@ -473,13 +432,12 @@ START_TEST(a_release_that_a_supervisor_died_with_is_not_lost)
     one(conn);
     one(kept);
     /* Nobody's, and this process says no more: it stands at the door for whoever comes. */
-    supervisor = pglendd_process(daemon_, "supervisor");
     ck_assert_int_eq(kill(daemon_->pid, SIGSTOP), 0);
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    supervisor = pglendd_signal(daemon_, "supervisor", SIGKILL);
     wait_until(process_state(supervisor) == 'Z', 5);
     give_back(pool, conn);
     ck_assert_int_eq(kill(daemon_->pid, SIGCONT), 0);
-    wait_until(is_another(supervisor), 5);
+    wait_until(pglendd_has_another(daemon_, "supervisor", supervisor), 5);
     wait_until(pglendd_count(daemon_, "leased") == 1 && pglendd_count(daemon_, "idle") == 1, 10);
     one(kept);
     give_back(pool, kept);
@@ -528,7 +486,7 @@ START_TEST(a_release_does_not_hang_up_on_whom_another_thread_greeted)
 
     if (!start(STRICT(", 'size': {'max': 2}")))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     kept = borrow(pool, 5000);
     conn = borrow(pool, 5000);
     send_error = EPIPE;
@@ -550,7 +508,7 @@ START_TEST(a_request_for_which_there_was_no_room_is_sent_again)
 
     if (!start(STRICT(ONE)))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     give_back(pool, borrow(pool, 5000));
     send_error = EAGAIN;
     give_back(pool, borrow(pool, 5000));
@@ -577,7 +535,7 @@ START_TEST(a_request_that_a_supervisor_died_with_is_asked_again)
 
     if (!start(STRICT(", 'size': {'max': 2}")))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     kept = borrow(pool, 5000);
     for (int i = 0; i < 3; i++) {
         supervisor = stop_supervisor();
@@ -604,7 +562,7 @@ START_TEST(an_answer_that_comes_too_late_is_given_back)
 
     if (!start(STRICT(ONE)))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     give_back(pool, borrow(pool, 5000));
     for (int i = 0; i < 5; i++) {
         supervisor = stop_supervisor();
@@ -634,7 +592,7 @@ START_TEST(an_answer_to_a_request_that_was_given_up_is_nobodys)
 
     if (!start(STRICT(", 'size': {'min': 2, 'max': 2}")))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     give_back(pool, borrow(pool, 5000));
     wait_until(pglendd_count(daemon_, "idle") == 2, 5);
     supervisor = stop_supervisor();
@@ -663,7 +621,7 @@ START_TEST(a_session_that_ends_as_it_is_lent_is_a_time_out)
 
     if (!start(STRICT(ONE)))
         return;
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     ck_assert_int_ne(answered.fd = fcntl(PQsocket(conn), F_DUPFD_CLOEXEC, 0), -1);
     give_back(pool, conn);

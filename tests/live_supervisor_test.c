@@ -3,6 +3,7 @@
  * live_supervisor_test.c - the supervisor is killed, or one of the keeper's short-lived processes is: no query fails,
  * no lease and no backend is lost, and whoever needs a supervisor meanwhile waits for it, or is told.
  */
+#include "borrow.h"
 #include "daemon.h"
 #include "harness.h"
 #include "pglend.h"
@@ -22,34 +23,6 @@
 
 static struct pglendd *daemon_;
 
-static pglend *open_pool(void)
-{
-    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
-
-    ck_assert_ptr_nonnull(pool);
-    return pool;
-}
-
-static PGconn *borrow(pglend *pool, int timeout_ms)
-{
-    PGconn *conn = pglend_acquire(pool, timeout_ms);
-
-    ck_assert_msg(conn != NULL, "%s: %s", pglend_status_name(pglend_errcode(pool)), pglend_errmessage(pool));
-    return conn;
-}
-
-static void give_back(pglend *pool, PGconn *conn)
-{
-    ck_assert_msg(pglend_release(pool, conn) == PGLEND_OK, "%s", pglend_errmessage(pool));
-}
-
-static void one(PGconn *conn)
-{
-    char text[16];
-
-    ck_assert_str_eq(query(conn, "select 1", text, sizeof text), "1");
-}
-
 static const char *backends(char text[256])
 {
     (void)snprintf(text, 256, "%s",
@@ -58,21 +31,13 @@ static const char *backends(char text[256])
     return text;
 }
 
-static bool another_supervisor(pid_t than)
-{
-    pid_t now = pglendd_process(daemon_, "supervisor");
-
-    return now > 0 && now != than;
-}
-
 /* The keeper stands still, so that there is no supervisor until supervise_again(). */
 static pid_t no_supervisor(void)
 {
-    pid_t supervisor = pglendd_process(daemon_, "supervisor");
+    pid_t supervisor;
 
-    ck_assert_int_gt(supervisor, 0);
     ck_assert_int_eq(kill(daemon_->pid, SIGSTOP), 0);
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    supervisor = pglendd_signal(daemon_, "supervisor", SIGKILL);
     wait_until(process_state(supervisor) == 'Z', 5);
     return supervisor;
 }
@@ -80,14 +45,14 @@ static pid_t no_supervisor(void)
 static void supervise_again(pid_t than)
 {
     ck_assert_int_eq(kill(daemon_->pid, SIGCONT), 0);
-    wait_until(another_supervisor(than), 1);
+    wait_until(pglendd_has_another(daemon_, "supervisor", than), 1);
 }
 
 /* ---- workers ---- */
 
 static int query_all_the_time(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     char byte;
 
     (void)argument;
@@ -104,7 +69,7 @@ static int query_all_the_time(void *argument, int sock)
 
 static int hold_until_told(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 10000);
     char text[16];
 
@@ -120,7 +85,7 @@ static int hold_until_told(void *argument, int sock)
 
 static int sleep_with_it(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 10000);
 
     (void)argument;
@@ -149,12 +114,10 @@ START_TEST(killed_again_and_again_under_load)
     for (int i = 0; i < LOAD; i++)
         ck_assert_int_eq(hear(worker[i].sock, 10), 'h');
     for (unsigned i = 0; i < rounds; i++) {
-        pid_t supervisor = pglendd_process(daemon_, "supervisor");
         uint64_t start = harness_now_ms();
+        pid_t supervisor = pglendd_signal(daemon_, "supervisor", SIGKILL);
 
-        ck_assert_int_gt(supervisor, 0);
-        ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-        wait_until(another_supervisor(supervisor), 3);
+        wait_until(pglendd_has_another(daemon_, "supervisor", supervisor), 3);
         if (harness_now_ms() - start > longest)
             longest = harness_now_ms() - start;
         harness_sleep_ms(10 + i % 4 * 30);
@@ -179,11 +142,10 @@ START_TEST(another_within_a_second)
     uint64_t start;
 
     daemon_ = pglendd_start(harness_server(), NULL);
-    supervisor = pglendd_process(daemon_, "supervisor");
     harness_sleep_ms(1100); /* as one that has lived for a while */
     start = harness_now_ms();
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-    wait_until(another_supervisor(supervisor), 1);
+    supervisor = pglendd_signal(daemon_, "supervisor", SIGKILL);
+    wait_until(pglendd_has_another(daemon_, "supervisor", supervisor), 1);
     (void)pglendd_count(daemon_, "total"); /* it answers */
     printf("another supervisor answers after %u ms\n", (unsigned)(harness_now_ms() - start));
     ck_assert_uint_le(harness_now_ms() - start, 1000);
@@ -202,8 +164,8 @@ START_TEST(lease_outlives_it)
     uint64_t start;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 2}}}}");
-    pool = open_pool();
-    other = open_pool();
+    pool = open_pool(daemon_);
+    other = open_pool(daemon_);
     conn = borrow(pool, 5000);
     more = borrow(pool, 5000);
     give_back(pool, more);
@@ -264,7 +226,7 @@ START_TEST(lease_outlives_its_channel)
         return;
     }
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     (void)backends(before);
     supervisor = pglendd_process(daemon_, "supervisor");
@@ -295,7 +257,7 @@ START_TEST(worker_that_dies_meanwhile_is_reclaimed_by_the_next)
     pid_t supervisor;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     worker_fork(&worker, sleep_with_it, NULL);
     ck_assert_int_eq(hear(worker.sock, 10), 'h');
     wait_until(
@@ -336,7 +298,7 @@ START_TEST(queue_moves_on_meanwhile)
     PGconn *conn;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     for (int i = 0; i < 3; i++)
         worker_fork(&worker[i], hold_until_told, NULL);
@@ -388,7 +350,7 @@ START_TEST(returned_to_nobody)
     PGconn *busy, *bad;
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 2}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     busy = borrow(pool, 5000);
     bad = borrow(pool, 5000);
     ck_assert_int_eq(PQsendQuery(busy, "select pg_sleep(60)"), 1);
@@ -423,7 +385,7 @@ START_TEST(stopped_it_is_done_without)
         return;
     }
     wait_until(pglendd_count(daemon_, "idle") == 2, 5);
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     backend = PQbackendPID(conn);
     supervisor = pglendd_process(daemon_, "supervisor");
@@ -451,15 +413,14 @@ END_TEST
 /* What may happen to a cancel that the server has been sent and has not looked at: its sender or asker is gone. */
 static void supervisor_dies(void)
 {
-    pid_t supervisor = pglendd_process(daemon_, "supervisor");
+    pid_t supervisor = pglendd_signal(daemon_, "supervisor", SIGKILL);
 
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
-    wait_until(another_supervisor(supervisor), 2);
+    wait_until(pglendd_has_another(daemon_, "supervisor", supervisor), 2);
 }
 
 static void sender_dies(void)
 {
-    ck_assert_int_eq(kill(pglendd_process(daemon_, "cancel"), SIGKILL), 0);
+    (void)pglendd_signal(daemon_, "cancel", SIGKILL);
     wait_until(pglendd_logged(daemon_, "cancel failed"), 2);
 }
 
@@ -472,7 +433,7 @@ static void (*const lost[])(void) = {supervisor_dies, sender_dies, sender_gives_
 
 static int cancel_and_give_back(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 5000);
     PGcancel *cancel = PQgetCancel(conn);
     char error[256];
@@ -500,7 +461,7 @@ static int cancel_and_give_back(void *argument, int sock)
 
 static int sleep_a_little(void *argument, int sock)
 {
-    pglend *pool = open_pool();
+    pglend *pool = open_pool(daemon_);
     PGconn *conn = borrow(pool, 10000);
     char text[16];
 
@@ -554,7 +515,7 @@ START_TEST(older_cancel_delays_none)
     int pid;
 
     daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     cancel = PQgetCancel(conn);
     postgres_signal(server, SIGSTOP);
@@ -604,7 +565,7 @@ START_TEST(killed_login_is_a_failed_one)
     pid_t login;
 
     daemon_ = pglendd_start(server, "{'pools': {'clinic': {'unavailable_after': '200ms'}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     postgres_signal(server, SIGSTOP);
     ck_assert_ptr_null(pglend_acquire(pool, 50));
     for (int i = 0; i < 3; i++) {
@@ -634,7 +595,7 @@ START_TEST(killed_cancel_costs_the_backend)
     int pid;
 
     daemon_ = pglendd_start(server, "{'pools': {'clinic': {'size': {'max': 1}}}}");
-    pool = open_pool();
+    pool = open_pool(daemon_);
     conn = borrow(pool, 5000);
     pid = PQbackendPID(conn);
     give_back(pool, conn);
@@ -643,7 +604,7 @@ START_TEST(killed_cancel_costs_the_backend)
     postgres_signal(server, SIGSTOP);
     worker_kill(&worker, SIGKILL);
     wait_until(pglendd_process(daemon_, "cancel") != 0, 2);
-    ck_assert_int_eq(kill(pglendd_process(daemon_, "cancel"), SIGKILL), 0);
+    (void)pglendd_signal(daemon_, "cancel", SIGKILL);
     wait_until(pglendd_logged(daemon_, "cancel failed"), 2);
     postgres_signal(server, SIGCONT);
     conn = borrow(pool, 5000);

@@ -314,7 +314,6 @@ START_TEST(insecure_is_asked_for_and_told)
     static const char words[] = "sslmode \"disable\" to a server on another host";
     pglend *pool;
     PGconn *conn;
-    pid_t supervisor;
 
     write_services();
     tls_start(weaker[_i]);
@@ -323,8 +322,7 @@ START_TEST(insecure_is_asked_for_and_told)
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
     ck_assert(is_insecure("status") && is_insecure("pools") && is_insecure("inventory"));
     ck_assert_uint_eq(pglendd_logged(tls_daemon, words), 1);
-    supervisor = pglendd_process(tls_daemon, "supervisor");
-    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    (void)pglendd_signal(tls_daemon, "supervisor", SIGKILL);
     wait_until(pglendd_logged(tls_daemon, words) == 2, 10);
     pglend_close(pool);
     pglendd_stop(tls_daemon);

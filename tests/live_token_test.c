@@ -16,7 +16,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 static struct pglendd *daemon_;
@@ -24,19 +23,6 @@ static pglend *pool;
 static pid_t supervisor;
 
 /* ---- helpers ---- */
-
-static int connect_to(const char *name, int type)
-{
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval bound = {.tv_sec = 5};
-    int sock = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
-
-    ck_assert_int_ne(sock, -1);
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", daemon_->runtime_dir, name);
-    (void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
-    ck_assert_int_eq(connect(sock, (struct sockaddr *)&address, sizeof address), 0);
-    return sock;
-}
 
 static void lends(void)
 {
@@ -85,7 +71,7 @@ static char knock(const char *options, char *text, size_t size)
 {
     unsigned char packet[256] = {0, 0, 0, 0, 0, 3, 0, 0};
     size_t length = 8;
-    int sock = connect_to(".s.PGSQL.6432", SOCK_STREAM);
+    int sock = pglendd_connect(daemon_, ".s.PGSQL.6432");
     uint32_t size_sent;
 
     length += (size_t)snprintf((char *)packet + length, 64, "user%cx%coptions%c%s", 0, 0, 0, options) + 2;
@@ -111,7 +97,7 @@ static void attach(struct bare *w)
     union wire_message message = {.hello = {.pool = "clinic", .worker = NO_WORKER}};
     int segment;
 
-    w->sock = connect_to("worker.sock", SOCK_SEQPACKET);
+    w->sock = pglendd_connect(daemon_, "worker.sock");
     ck_assert_int_eq(wire_send(w->sock, WIRE_HELLO, &message, -1, 0), 0);
     ck_assert_int_gt(wire_receive_packet(w->sock, &message, sizeof message, &segment, 0), 0);
     ck_assert_int_eq(message.header.type, WIRE_WELCOME);
@@ -249,7 +235,7 @@ START_TEST(descriptors_sent_along)
         if (send_along(w.sock, WIRE_FETCH, &message, pair[1]))
             ck_assert_int_eq(recv(w.sock, &byte, 1, 0), 0);
         detach(&w);
-        w.sock = connect_to("worker.sock", SOCK_SEQPACKET);
+        w.sock = pglendd_connect(daemon_, "worker.sock");
         message = (union wire_message){.hello = {.pool = "clinic", .worker = NO_WORKER}};
         (void)send_along(w.sock, WIRE_HELLO, &message, pair[1]);
         (void)close(w.sock);
@@ -282,7 +268,7 @@ START_TEST(answer_without_room)
     ck_assert_msg(got == 0 || errno == ECONNRESET, "an answer is missing: %s", strerror(errno));
     (void)close(w.sock);
     /* It is still the same worker, and the lease is its own. */
-    w.sock = connect_to("worker.sock", SOCK_SEQPACKET);
+    w.sock = pglendd_connect(daemon_, "worker.sock");
     message = (union wire_message){.hello = {.pool = "clinic", .worker = worker}};
     ck_assert_int_eq(wire_send(w.sock, WIRE_HELLO, &message, -1, 0), 0);
     ck_assert_int_gt(wire_receive_packet(w.sock, &message, sizeof message, &fd, 0), 0);

@@ -121,7 +121,6 @@ static bool trail_says(const char *words)
 START_TEST(confined_as_the_unit_says)
 {
     char command[256];
-    pid_t before, now;
 
     if (geteuid() != 0)
         return;
@@ -132,9 +131,7 @@ START_TEST(confined_as_the_unit_says)
     daemon_ = audited_start(harness_server(), ", 'rotate': '1s', 'archive_command': ['/bin/true']",
                             ", 'audit_user': 'games', 'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}");
     in_worker(borrow_once, NULL, 10);
-    before = pglendd_process(daemon_, "supervisor");
-    ck_assert_int_eq(kill(before, SIGKILL), 0);
-    wait_until((now = pglendd_process(daemon_, "supervisor")) > 0 && now != before, 3);
+    (void)pglendd_replace(daemon_, "supervisor");
     in_worker(borrow_once, NULL, 10);
     (void)postgres_ask(harness_server(), "select count(pg_terminate_backend(pid)) from pg_stat_activity"
                                          " where usename = 'clinic'");
@@ -165,7 +162,7 @@ static void expect_told(int manager, const char *words)
 START_TEST(readiness_is_told)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    int manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0), worker;
+    int manager = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
     (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/notify", harness_directory());
     ck_assert_int_eq(bind(manager, (const struct sockaddr *)&address, sizeof address), 0);
@@ -173,10 +170,7 @@ START_TEST(readiness_is_told)
     ck_assert_int_eq(setenv("NOTIFY_SOCKET", address.sun_path, 1), 0);
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'database': {'host': '127.0.0.1', 'port': 1}}}}");
     expect_told(manager, "READY=1");
-    worker = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/worker.sock", daemon_->runtime_dir);
-    ck_assert_int_eq(connect(worker, (const struct sockaddr *)&address, sizeof address), 0);
-    (void)close(worker);
+    (void)close(pglendd_connect(daemon_, "worker.sock"));
     pglendd_stop(daemon_);
     expect_told(manager, "STOPPING=1");
     (void)close(manager);

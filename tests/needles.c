@@ -247,3 +247,11 @@ void nowhere_in_relays(const struct pglendd *d, int expected)
     }
     ck_assert_int_eq(relays, expected);
 }
+
+void fail_a_login(const struct postgres *server, const struct pglendd *d)
+{
+    postgres_run(server, "alter role clinic nologin");
+    postgres_run(server, "select pg_terminate_backend(pid) from pg_stat_activity where usename = 'clinic'");
+    wait_until(pglendd_logged(d, "login failed"), 5);
+    wait_until(pglendd_process(d, "login") == 0, 5);
+}

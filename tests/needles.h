@@ -41,4 +41,7 @@ int lease_and_stay(void *role, int sock);
 /* The relays of those sessions, EXPECTED of them. */
 void nowhere_in_relays(const struct pglendd *d, int expected);
 
+/* Role clinic cannot log in any more, and that has failed: what libpq says of it goes to the log. */
+void fail_a_login(const struct postgres *server, const struct pglendd *d);
+
 #endif

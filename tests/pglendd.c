@@ -21,10 +21,11 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define START_SECONDS  20
-#define END_SECONDS    20
-#define ANSWER_SECONDS 20
-#define PROCESSES_MAX  256
+#define START_SECONDS     20
+#define END_SECONDS       20
+#define ANSWER_SECONDS    20
+#define CONNECTED_SECONDS 10 /* a visitor of the door has 5 to say what it wants */
+#define PROCESSES_MAX     256
 
 /* ---- configuration ---- */
 
@@ -153,15 +154,18 @@ static _Noreturn void execute(const struct pglendd *d)
     _exit(127);
 }
 
-static int admin_connect(const struct pglendd *d)
+/* -1: nobody listens there. */
+static int try_connect(const struct pglendd *d, const char *name, int bound_s)
 {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
-    struct timeval bound = {.tv_sec = ANSWER_SECONDS};
-    int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    struct timeval bound = {.tv_sec = bound_s};
+    int type = strcmp(name, "worker.sock") == 0 ? SOCK_SEQPACKET : SOCK_STREAM;
+    int sock = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
 
     ck_assert_int_ne(sock, -1);
     (void)setsockopt(sock, SOL_SOCKET, SO_RCVTIMEO, &bound, sizeof bound);
-    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/admin.sock", d->runtime_dir);
+    (void)setsockopt(sock, SOL_SOCKET, SO_SNDTIMEO, &bound, sizeof bound);
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%s/%s", d->runtime_dir, name);
     if (connect(sock, (struct sockaddr *)&address, sizeof address) == 0)
         return sock;
     (void)close(sock);
@@ -174,7 +178,7 @@ static json_t *request(const struct pglendd *d, const char *command, const char 
     json_t *json = json_pack("{s:i, s:s, s:o}", "id", 1, "command", command, "args",
                              arguments != NULL ? parse(arguments) : json_object());
     char *text = json_dumps(json, JSON_COMPACT);
-    int sock = admin_connect(d);
+    int sock = try_connect(d, "admin.sock", ANSWER_SECONDS);
     FILE *stream = sock != -1 ? fdopen(sock, "r+") : NULL;
     json_t *answer = NULL;
 
@@ -335,6 +339,14 @@ void pglendd_kill(struct pglendd *d)
 
 /* ---- questions ---- */
 
+int pglendd_connect(const struct pglendd *d, const char *name)
+{
+    int sock = try_connect(d, name, CONNECTED_SECONDS);
+
+    ck_assert_msg(sock != -1, "cannot connect to %s: %s", name, strerror(errno));
+    return sock;
+}
+
 void pglendd_trail(char path[128])
 {
     char command[600];
@@ -410,4 +422,28 @@ pid_t pglendd_process(const struct pglendd *d, const char *process)
             return child[i];
     }
     return 0;
+}
+
+pid_t pglendd_signal(const struct pglendd *d, const char *process, int signal)
+{
+    pid_t pid = pglendd_process(d, process);
+
+    ck_assert_msg(pid > 0, "there is no process \"pglendd: %s\"", process);
+    ck_assert_int_eq(kill(pid, signal), 0);
+    return pid;
+}
+
+bool pglendd_has_another(const struct pglendd *d, const char *process, pid_t old)
+{
+    pid_t now = pglendd_process(d, process);
+
+    return now != 0 && now != old;
+}
+
+pid_t pglendd_replace(const struct pglendd *d, const char *process)
+{
+    pid_t old = pglendd_signal(d, process, SIGKILL);
+
+    wait_until(pglendd_has_another(d, process, old), 5);
+    return pglendd_process(d, process);
 }

@@ -4,8 +4,8 @@
  *
  * Its one pool "clinic" lends sessions of role clinic in database clinic, by password file, over the Unix socket: 0 to
  * 4 of them, to whoever runs the tests and to the unprivileged account. Where PGLEND_TEST_STRICT is set and the tests
- * run as root, its pools have isolation strict, but for those whose reset that does not allow. OVERRIDES, an object in JSON where ' stands for
- * ", is laid over that: "{'pools': {'clinic': {'size': {'max': 1}}}}".
+ * run as root, its pools have isolation strict, but for those whose reset that does not allow. OVERRIDES, an object in
+ * JSON where ' stands for ", is laid over that: "{'pools': {'clinic': {'size': {'max': 1}}}}".
  */
 #ifndef PGLEND_TESTS_PGLENDD_H
 #define PGLEND_TESTS_PGLENDD_H
@@ -44,6 +44,9 @@ void pglendd_free(struct pglendd *d);
 /* Run one more pglendd on the same configuration, to its end: exit status. What it says is in D's log. */
 int pglendd_run(const struct pglendd *d);
 
+/* Connect to one of its sockets: "worker.sock", "admin.sock", ".s.PGSQL.6432". What does not go on in 10 s fails. */
+int pglendd_connect(const struct pglendd *d, const char *name);
+
 /* Write the configuration anew with OVERRIDES; it is for the caller to ask for a reload. */
 void pglendd_configure(struct pglendd *d, const struct postgres *server, const char *overrides);
 /* Set up an audit trail, alone in the harness's directory; its verification key is in PATH.key. */
@@ -59,5 +62,11 @@ json_t *pglendd_result(const struct pglendd *d, const char *command, const char 
 int pglendd_count(const struct pglendd *d, const char *field);
 /* The keeper's child whose title starts with "pglendd: PROCESS"; 0: none. */
 pid_t pglendd_process(const struct pglendd *d, const char *process);
+/* Signal that process, which must be there (kill() takes 0 for all of the test's own). Its pid. */
+pid_t pglendd_signal(const struct pglendd *d, const char *process, int signal);
+/* Is there one now, and another than the one that was OLD? */
+bool pglendd_has_another(const struct pglendd *d, const char *process, pid_t old);
+/* SIGKILL it, and wait for the one that the keeper starts in its place. That one's pid. */
+pid_t pglendd_replace(const struct pglendd *d, const char *process);
 
 #endif

@@ -114,7 +114,9 @@ START_TEST(who_was_passed_over_and_lives_writes_again)
 }
 END_TEST
 
-/* The claims were set back, or every stamp ahead: no claimer writes where it has been later, and nobody waits for one. */
+/*
+ * The claims were set back, or every stamp ahead: no claimer writes where it has been later, and nobody waits for one.
+ */
 START_TEST(stamps_of_later_claims_hold_up_nobody)
 {
     struct ring_entry event;

@@ -2,8 +2,8 @@
 /*
  * tls.h - certificates, and servers that show them, for tests of encrypted sessions.
  *
- * Files are in the program's directory: NAME.crt and NAME.key of an authority or certificate, NAME.crl and the directory
- * NAME.crls that revoke it.
+ * Files are in the program's directory: NAME.crt and NAME.key of an authority or certificate, NAME.crl and the
+ * directory NAME.crls that revoke it.
  */
 #ifndef PGLEND_TESTS_TLS_H
 #define PGLEND_TESTS_TLS_H

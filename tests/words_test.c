@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * words_test.c - the words of pglendd and of pglend audit: each row is a command, its exit status, and what it must say.
+ * words_test.c - the words of pglendd and of pglend audit: each row is a command, its exit status, and what it must
+ * say.
  *
  * Each runs in a directory of its own with the example of a trail in it: keys that pglend audit init made, no records.
  */

@@ -168,8 +168,8 @@ static double floor_full(long samples)
 }
 
 /*
- * Median time, in µs, of what strict isolation asks of the kernel in a cycle, alone: a message to another process, which
- * sleeps until it comes, and its answer.
+ * Median time, in µs, of what strict isolation asks of the kernel in a cycle, alone: a message to another process,
+ * which sleeps until it comes, and its answer.
  */
 static double floor_trip(long samples)
 {

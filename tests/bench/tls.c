@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * tls.c - encrypted sessions: through relays, direct by libpq's TLS, and through PgBouncer where BENCH_BOUNCER says how.
+ * tls.c - encrypted sessions: through relays, direct by libpq's TLS, and through PgBouncer where BENCH_BOUNCER says
+ * how.
  */
 #include "bench.h"
 #include "race.h"

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * clock.h - the time of day of pglend's processes, as a test would have it. clock.so, preloaded, adds to it what is in a
- * file that they have mapped.
+ * clock.h - the time of day of pglend's processes, as a test would have it. clock.so, preloaded, adds to it what is in
+ * a file that they have mapped.
  */
 #ifndef PGLEND_TESTS_CLOCK_H
 #define PGLEND_TESTS_CLOCK_H

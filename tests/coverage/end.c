@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * end.c - in coverage builds alone: a process writes down what it executed however it ends, by _exit(2) or killed by the
- * keeper or with it, and not by exit(3) alone. Linked with --wrap. Who is killed by a test counts nothing.
+ * end.c - in coverage builds alone: a process writes down what it executed however it ends, by _exit(2) or killed by
+ * the keeper or with it, and not by exit(3) alone. Linked with --wrap. Who is killed by a test counts nothing.
  */
 #include <signal.h>
 #include <stdarg.h>

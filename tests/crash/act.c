@@ -25,9 +25,13 @@ static int acquire(const struct scene *scene)
 {
     pool = pglend_open(scene->daemon->runtime_dir, "clinic");
     conn = pglend_acquire(pool, 20000);
-    if (conn == NULL)
-        return pglend_errcode(pool) == PGLEND_NO_SUPERVISOR ? ACTOR_UNSERVED : 1;
-    return 0;
+    if (conn != NULL)
+        return 0;
+    if (pglend_errcode(pool) == PGLEND_NO_SUPERVISOR)
+        return ACTOR_UNSERVED;
+    printf("the actor: %s\n", pglend_errmessage(pool));
+    (void)fflush(stdout);
+    return 1;
 }
 
 static int borrow(const struct scene *scene)

@@ -21,7 +21,9 @@
 #define POINTS_MAX     (1 << 17) /* of a script */
 #define RECORDINGS     3         /* where a script has a second or more: a sample has no time for them */
 #define RECORD_SECONDS 120
-/* A busy machine makes slots late now and then, a defect makes them late each time; and no two runs are quite the same. */
+/*
+ * A busy machine makes slots late now and then, a defect makes them late each time; and no two runs are quite the same.
+ */
 #define TRIES 5
 /* Of the points of a script no more may never be come by: it would not be the script that was recorded. */
 #define MISSED_FEW     2

@@ -235,7 +235,8 @@ struct campaign {
 
 /*
  * $CRASH_SECONDS (0.2) for each script, 0: until all points have been tried; of these, each $CRASH_EVERY-th (1), in
- * $CRASH_LANES (4) lanes; $CRASH_ONLY: part of the names of the scripts to try. Prints what was tried; fails the test if a point failed, or none was reached.
+ * $CRASH_LANES (4) lanes; $CRASH_ONLY: part of the names of the scripts to try. Prints what was tried; fails the test
+ * if a point failed, or none was reached.
  */
 void campaign_run(const struct campaign *campaign);
 /* As harness_main(); prints the totals of the program's campaigns at the end. */

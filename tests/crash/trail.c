@@ -92,7 +92,10 @@ static void note(json_t *leases, const json_t *record)
     }
 }
 
-/* It is one process's; began and has one end; or was reclaimed before or after its worker had said all of that: pglend-audit(5). */
+/*
+ * It is one process's; began and has one end; or was reclaimed before or after its worker had said all of that:
+ * pglend-audit(5).
+ */
 static bool is_right(const json_t *counts)
 {
     json_int_t n[OTHERS + 1];

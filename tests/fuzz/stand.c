@@ -2,9 +2,9 @@
 /*
  * stand.c - a supervisor to be fuzzed, in the fuzzer's own process.
  *
- * supervisor_main() is the whole of it, loop and all, on its own thread: what its sockets are sent is handled by the code
- * that ships. The hard thing is that nothing may be waited for without bound: a supervisor that hangs must show as a
- * failure, not as a fuzzer that does nothing.
+ * supervisor_main() is the whole of it, loop and all, on its own thread: what its sockets are sent is handled by the
+ * code that ships. The hard thing is that nothing may be waited for without bound: a supervisor that hangs must show as
+ * a failure, not as a fuzzer that does nothing.
  */
 #include "stand.h"
 #include "pgwire.h"

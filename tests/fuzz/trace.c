@@ -2,8 +2,8 @@
 /*
  * trace.c - what libpq prints of a server at a login: a server's own words in lines made for people.
  *
- * Whatever they are, each name is whole and stands once, the key is hexadecimal or there is none, and a login's error is
- * one line with no control character in it.
+ * Whatever they are, each name is whole and stands once, the key is hexadecimal or there is none, and a login's error
+ * is one line with no control character in it.
  */
 #include "login.h"
 #include "stand.h"

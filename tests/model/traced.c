@@ -3,8 +3,8 @@
  * traced.c - traces of client/lease.c for the model to follow: traced DIRECTORY COUNT [SEED].
  *
  * The source itself is compiled in, with its atomic accesses, the futex and the clock replaced: before each access
- * another process may go on, as the seed says, and may be dead for good. Processes are contexts of this one thread, so a
- * seed is a trace. A line is an access to shared memory: who, what, of which, changed to what.
+ * another process may go on, as the seed says, and may be dead for good. Processes are contexts of this one thread, so
+ * a seed is a trace. A line is an access to shared memory: who, what, of which, changed to what.
  */
 #include "lease.h"
 

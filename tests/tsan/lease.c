@@ -2,9 +2,10 @@
 /*
  * lease.c - the lease table as threads, for ThreadSanitizer: lease OPERATIONS.
  *
- * Threads stand for workers, the first one for the supervisor, which sweeps and marks slots all the while. An operation is an acquire, a wait or a release. The hard
- * thing is to show memory order and not only exclusion: what a slot protects is plain memory here, so that a lease
- * which does not happen before the next one is a data race, and reported. Overlaps are counted besides.
+ * Threads stand for workers, the first one for the supervisor, which sweeps and marks slots all the while. An operation
+ * is an acquire, a wait or a release. The hard thing is to show memory order and not only exclusion: what a slot
+ * protects is plain memory here, so that a lease which does not happen before the next one is a data race, and
+ * reported. Overlaps are counted besides.
  */
 #include "lease.h"
 

@@ -2,8 +2,8 @@
 /*
  * self.c - makes pglendd's processes start under valgrind, too. Linked with --wrap.
  *
- * What they execute, /proc/self/exe, is valgrind itself to older ones; and argv[0], which tells a process what it is, is
- * the program's path under all of them: so that goes by the environment.
+ * What they execute, /proc/self/exe, is valgrind itself to older ones; and argv[0], which tells a process what it is,
+ * is the program's path under all of them: so that goes by the environment.
  */
 #include <errno.h>
 #include <limits.h>
