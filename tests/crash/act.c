@@ -27,8 +27,8 @@ static int acquire(const struct scene *scene)
     conn = pglend_acquire(pool, 20000);
     if (conn != NULL)
         return 0;
-    if (pglend_errcode(pool) == PGLEND_NO_SUPERVISOR)
-        return ACTOR_UNSERVED;
+    if (pglend_errcode(pool) == PGLEND_NO_SUPERVISOR || pglend_errcode(pool) == PGLEND_SHUTDOWN)
+        return ACTOR_UNSERVED; /* the supervisor ends with the keeper, and says so where it can */
     printf("the actor: %s\n", pglend_errmessage(pool));
     (void)fflush(stdout);
     return 1;
