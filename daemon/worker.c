@@ -80,7 +80,7 @@ static void end_worker(struct worker *w, const char *why)
     (void)uv_poll_stop(&w->pidfd_poll);
     uv_close((uv_handle_t *)&w->pidfd_poll, on_worker_closed);
     (void)close(w->identity.pidfd);
-    audit_worker_left(w);
+    lease_record_worker_left(w);
     pool->sweep_due = true;
 }
 
