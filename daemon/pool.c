@@ -438,6 +438,9 @@ void pool_recover(struct pool *pool)
         grant_recover(pool);
     pool_publish(pool);
     pool_sweep(pool);
+    /* The predecessor may have died between the end of an override and that of what was lent by it. */
+    if (!override_is_on(pool))
+        worker_drop_overriding(pool);
 }
 
 /* ---- what its administrator allowed ---- */

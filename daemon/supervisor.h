@@ -492,7 +492,7 @@ void denial_look(const struct supervisor *s, bool at_once);
 /* record.c: what the next supervisor must know of a worker */
 void record_write(const struct worker *w);
 /* The worker that record INDEX names, if a supervisor wrote it and that process is still there; with a pidfd. */
-bool record_read(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since,
+bool record_read(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since, bool *overriding,
                  char executable[EXECUTABLE_MAX]);
 /* What W's connection object for B names in a cancel request; the same under the next supervisor. */
 uint32_t worker_cancel_key(const struct worker *w, const struct backend *b);

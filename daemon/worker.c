@@ -265,6 +265,7 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, const c
     if (known)
         (void)close(who->pidfd);
     (void)snprintf(w->exe, sizeof w->exe, "%s", program);
+    w->overriding = !may_borrow(pool, who) || !may_run(pool, program);
     record_attached(w);
     /* Before the welcome: from then on it borrows, and says in the audit trail who it is by this record. */
     record_write(w);
@@ -277,7 +278,6 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, const c
             end_worker(w, "left during its hello");
         return true;
     }
-    w->overriding = !may_borrow(pool, who);
     w->sock = fd;
     w->must_tell = known && pool->strict;
     w->handles_open++;
@@ -494,12 +494,17 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
 
 /* ---- after a predecessor's death ---- */
 
-static void recover(struct pool *pool, uint32_t index, const struct identity *who, int64_t since, const char *program)
+static void recover(struct pool *pool, uint32_t index, const struct identity *who, int64_t since, bool overriding,
+                    const char *program)
 {
-    if (new_worker(pool, index, who, program) == NULL)
+    struct worker *w = new_worker(pool, index, who, program);
+
+    if (w == NULL) {
         (void)close(who->pidfd);
-    else
-        pool->worker[index]->since = since;
+        return;
+    }
+    w->since = since;
+    w->overriding = overriding;
 }
 
 void worker_recover(struct pool *pool)
@@ -508,13 +513,14 @@ void worker_recover(struct pool *pool)
         struct worker_record *record = &pool->segment.worker[i];
         struct identity who;
         int64_t since;
+        bool overriding;
         char program[EXECUTABLE_MAX];
 
         if (pool->worker[i] != NULL || atomic_load_explicit(&record->pid, memory_order_relaxed) == 0)
             continue;
-        if (!record_read(pool, i, &who, &since, program))
+        if (!record_read(pool, i, &who, &since, &overriding, program))
             atomic_store_explicit(&record->pid, 0, memory_order_relaxed);
         else
-            recover(pool, i, &who, since, program);
+            recover(pool, i, &who, since, overriding, program);
     }
 }

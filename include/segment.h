@@ -143,7 +143,7 @@ struct worker_record {
     _Atomic int32_t pid;
     _Atomic uint32_t uid;
     _Atomic uint32_t gid;
-    _Atomic uint32_t pad;
+    _Atomic uint32_t overriding; /* an override alone let it in */
     _Atomic uint64_t start_time; /* field 22 of /proc/PID/stat, clock ticks after boot: tells a reused pid */
     _Atomic uint64_t since;      /* CLOCK_REALTIME, s */
     _Atomic uint64_t seal;       /* of all else here, the pool and the place */
