@@ -302,6 +302,12 @@ static enum made try_another(struct request *r)
     return GIVE_UP;
 }
 
+/* It was lent to nobody; as with each lease its end is written before it is given away. */
+static void end_unlent(const struct request *r, uint32_t slot, uint64_t word, uint64_t now)
+{
+    record_end(r->at, slot, r->borrower, word_version(word), now, true);
+}
+
 static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uint64_t now, struct loan **made)
 {
     struct attachment *at = r->at;
@@ -312,6 +318,7 @@ static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uin
     struct loan *loan = loan_take(at, slot, generation, r->borrower, &held);
 
     if (held) {
+        end_unlent(r, slot, word, now);
         loan_surrender(at, r->borrower, slot, SLOT_BROKEN);
         (void)error_set(r->pool, PGLEND_SYSTEM,
                         "pool \"%s\": slot %u was lent twice: its shared memory was written over", r->pool->name, slot);
@@ -325,6 +332,7 @@ static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uin
     if (loan == NULL && (loan = fetch_loan(r, slot)) == NULL) {
         pglend_status status = pglend_errcode(r->pool);
 
+        end_unlent(r, slot, word, now);
         pass_untouched(r, slot, word);
         if (status == PGLEND_LOST)
             return try_another(r);
@@ -341,6 +349,7 @@ static enum made make_ready(struct request *r, uint32_t slot, uint64_t word, uin
     loan_unlink(loan);
     /* One that is only slow is not worth a login: the supervisor waits for it. It gets it disarmed. */
     (void)adopt_disarm(loan);
+    end_unlent(r, slot, word, now);
     loan_surrender(at, r->borrower, slot, state == READER_MORE ? 0 : SLOT_BROKEN);
     adopt_free(loan);
     return r->refused ? GIVE_UP : try_another(r);
@@ -391,7 +400,6 @@ static struct loan *borrow(struct request *r)
         }
         made = make_ready(r, slot, word, now, &loan);
         if (made != MADE) {
-            record_end(at, slot, r->borrower, word_version(word), now, true);
             now = clock_ns();
             failed = true;
         }

@@ -48,11 +48,6 @@ static uint32_t mode_of(const struct attachment *at)
     return atomic_load_explicit(&at->segment.header->ring_mode, memory_order_relaxed);
 }
 
-static void count_lost(const struct attachment *at)
-{
-    (void)atomic_fetch_add_explicit(&at->segment.header->ring_lost, 1, memory_order_relaxed);
-}
-
 bool record_begin(const struct attachment *at, uint32_t slot, uint32_t borrower, uint64_t version, uint64_t wait_ns,
                   uint64_t until)
 {
@@ -69,10 +64,11 @@ bool record_begin(const struct attachment *at, uint32_t slot, uint32_t borrower,
         if (mode != RING_HELD && ring_put(&at->segment, &event))
             return true;
         if (mode == RING_UNRECORDED) {
-            count_lost(at);
+            ring_miss(&at->segment, &event);
             return true;
         }
-        if (clock_ns() + ROOM_EVERY_NS >= until || attachment_retired(at))
+        /* It may be taken away meanwhile, and be another's by now. */
+        if (clock_ns() + ROOM_EVERY_NS >= until || attachment_retired(at) || !lease_held(&at->segment, borrower, slot))
             return false;
         (void)nanosleep(&pause, NULL);
     }
@@ -84,13 +80,14 @@ void record_end(const struct attachment *at, uint32_t slot, uint32_t borrower, u
     struct ring_entry event;
     uint64_t now;
 
-    if (at->segment.records == 0)
+    /* One that was taken away has its end. */
+    if (at->segment.records == 0 || !ring_has_begun(&at->segment, slot, version))
         return;
     now = clock_ns();
     fill(&event, at, slot, borrower, version, broken ? RING_BROKEN : RING_END);
     event.duration_us = began < now ? (now - began) / 1000 : 0;
     if (!ring_put(&at->segment, &event))
-        count_lost(at);
+        ring_miss(&at->segment, &event);
 }
 
 void record_refusal(const struct attachment *at, const struct policy *policy, const char *actor, const char *purpose,

@@ -87,18 +87,19 @@ static const char *why_lost(const struct attachment *at, uint32_t slot, uint64_t
         [LOST_IDLE_IN_TRANSACTION] =
             ": it was idle in a transaction for longer than the pool's lease_idle_in_transaction_max",
         [LOST_ROLE] = ": its server is no longer what the pool's target_session_attrs asks for",
+        [LOST_NOT_TAKEN] = ": this process stood still when it was to take it",
     };
     uint64_t lost = atomic_load_explicit(&at->segment.slot[slot].lost, memory_order_relaxed);
 
     return lost >> 8 == version && (lost & 0xff) < LOST_REASONS ? reasons[lost & 0xff] : "";
 }
 
-/* For the audit trail, while slot and borrower entry are still the lease's. One that was taken away has its record. */
+/* For the audit trail, while slot and borrower entry are still the lease's. */
 static void note_end(const struct loan *loan, bool broken)
 {
     const struct segment *s = &loan->at->segment;
 
-    if (s->records != 0 && !s->readonly && lease_held(s, loan->borrower, loan->slot))
+    if (!s->readonly)
         record_end(loan->at, loan->slot, loan->borrower, loan->version,
                    atomic_load_explicit(&s->slot[loan->slot].since, memory_order_relaxed), broken);
 }

@@ -39,40 +39,97 @@ bool ring_has_room(const struct segment *s)
     return atomic_load_explicit(&s->header->ring_claimed, memory_order_relaxed) - drained + s->slots < s->records;
 }
 
+/* ---- what it has of a slot's lease: slot.recorded ---- */
+
+static uint64_t recorded(const struct ring_entry *event)
+{
+    return event->version << 2 | (event->kind == RING_BEGIN ? RECORDED_BEGUN : 0);
+}
+
+static uint64_t recording(const struct ring_entry *event, uint64_t seq)
+{
+    return seq << 2 | RECORDED_WRITING | (event->kind == RING_BEGIN ? RECORDED_BEGUN : 0);
+}
+
+/* What EVENT finds there. An end that finds something else is of a lease that the slot speaks of no more. */
+static uint64_t recorded_before(const struct segment *s, const struct ring_entry *event)
+{
+    if (event->kind == RING_BEGIN)
+        return atomic_load(&s->slot[event->slot].recorded);
+    return event->version << 2 | RECORDED_BEGUN;
+}
+
+/* Where nobody has written of that slot meanwhile. */
+static void note(const struct segment *s, const struct ring_entry *event, uint64_t *before, uint64_t now)
+{
+    uint64_t found = *before;
+
+    if (event->kind != RING_REFUSED && atomic_compare_exchange_strong(&s->slot[event->slot].recorded, &found, now))
+        *before = now;
+}
+
+bool ring_has_begun(const struct segment *s, uint32_t slot, uint64_t version)
+{
+    return atomic_load(&s->slot[slot].recorded) == (version << 2 | RECORDED_BEGUN);
+}
+
+/* One that is not READY will not be from now on; one that is another's by now was. */
+static bool was_written(const struct segment *s, uint64_t seq)
+{
+    uint64_t seen = stamp(seq, RING_WRITING), skipped = stamp(seq, RING_SKIPPED);
+
+    return !atomic_compare_exchange_strong(&s->ring[seq % s->records].stamp, &seen, skipped) && seen != skipped;
+}
+
+uint64_t ring_open(const struct segment *s, uint32_t slot)
+{
+    struct slot *at = &s->slot[slot];
+    uint64_t now = atomic_load(&at->recorded);
+    bool begun = (now & RECORDED_BEGUN) != 0;
+
+    if (s->records == 0)
+        return 0;
+    if ((now & RECORDED_WRITING) != 0) {
+        begun = was_written(s, now >> 2) == begun;
+        now = atomic_load(&at->lease) << 2 | (begun ? RECORDED_BEGUN : 0);
+        atomic_store(&at->recorded, now);
+    }
+    return begun ? now >> 2 : 0;
+}
+
+/* ---- writing ---- */
+
 bool ring_put(const struct segment *s, const struct ring_entry *event)
 {
     uint32_t keep = event->kind == RING_BEGIN || event->kind == RING_REFUSED ? s->slots : 0;
-    uint64_t seq;
+    uint64_t before = recorded_before(s, event), seq;
 
-    while (claim(s, keep, &seq)) {
+    /* Who writes over stamps must not keep the supervisor here. */
+    for (uint32_t tries = 0; tries < s->records && claim(s, keep, &seq); tries++) {
         struct ring_entry *entry = &s->ring[seq % s->records];
-        uint64_t before = atomic_load_explicit(&entry->stamp, memory_order_relaxed), writing = stamp(seq, RING_WRITING);
+        uint64_t older = atomic_load_explicit(&entry->stamp, memory_order_relaxed), writing = stamp(seq, RING_WRITING);
 
-        if (before >= writing || !atomic_compare_exchange_strong(&entry->stamp, &before, writing))
+        if (older >= writing || !atomic_compare_exchange_strong(&entry->stamp, &older, writing))
             continue; /* skipped before it was begun */
         memcpy((char *)entry + sizeof entry->stamp, (const char *)event + sizeof event->stamp,
                sizeof *entry - sizeof entry->stamp);
+        note(s, event, &before, recording(event, seq));
         /* Release: the data before the stamp that says they are whole. */
-        if (atomic_compare_exchange_strong_explicit(&entry->stamp, &writing, stamp(seq, RING_READY),
-                                                    memory_order_release, memory_order_relaxed))
-            return true;
+        if (!atomic_compare_exchange_strong_explicit(&entry->stamp, &writing, stamp(seq, RING_READY),
+                                                     memory_order_release, memory_order_relaxed))
+            continue;
+        note(s, event, &before, recorded(event));
+        return true;
     }
     return false;
 }
 
-bool ring_last(const struct segment *s, struct ring_entry *event)
+void ring_miss(const struct segment *s, const struct ring_entry *event)
 {
-    uint64_t claimed = atomic_load_explicit(&s->header->ring_claimed, memory_order_relaxed);
-    const struct ring_entry *entry;
+    uint64_t before = recorded_before(s, event);
 
-    if (claimed == 0)
-        return false;
-    entry = &s->ring[(claimed - 1) % s->records];
-    if (atomic_load_explicit(&entry->stamp, memory_order_acquire) != stamp(claimed - 1, RING_READY))
-        return false;
-    memcpy((char *)event + sizeof event->stamp, (const char *)entry + sizeof entry->stamp,
-           sizeof *event - sizeof event->stamp);
-    return true;
+    (void)atomic_fetch_add_explicit(&s->header->ring_lost, 1, memory_order_relaxed);
+    note(s, event, &before, recorded(event));
 }
 
 void ring_reader_begin(struct ring_reader *reader, const struct segment *s)

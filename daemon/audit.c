@@ -128,7 +128,7 @@ static void take_event(const struct message *m)
         json_decref(json);
         return;
     }
-    /* What the supervisor says of a lease stands behind what its worker said before. */
+    /* What an administrator did to a lease stands behind its begin. */
     if (!audit.failing)
         (void)audit_rings_drain(&audit.trail);
     for (unsigned i = 0; i < AUDIT_FIELD_COUNT; i++)

@@ -8,6 +8,7 @@
  */
 #include "audit_ring.h"
 
+#include "close_reason.h"
 #include "daemon.h"
 #include "ring.h"
 #include "sigbus.h"
@@ -91,6 +92,26 @@ static void set_lease(struct audit_values *values, const struct ring_entry *e, c
     audit_set_text(values, AUDIT_FIELD_ROLE, e->role.name);
 }
 
+/* Where it is known: of what a supervisor took, and died, its successor cannot tell. */
+static void set_process(struct audit_values *values, const struct segment *s, const struct ring_entry *e,
+                        char executable[EXECUTABLE_MAX])
+{
+    if (e->pid == 0)
+        return;
+    audit_set_number(values, AUDIT_FIELD_UID, e->uid);
+    audit_set_number(values, AUDIT_FIELD_GID, e->gid);
+    audit_set_number(values, AUDIT_FIELD_PID, e->pid);
+    set_time(values, AUDIT_FIELD_STARTED, e->started);
+    set_executable(values, s, e, executable);
+}
+
+static const char *reason_of(const struct ring_entry *e)
+{
+    if (e->kind == RING_RECLAIMED)
+        return e->status == CLOSE_NONE ? "its worker has ended" : "its slot was damaged";
+    return e->status < CLOSE_REASONS ? close_reasons[e->status].text : "";
+}
+
 static void record(struct audit_trail *t, const struct pool_ring *r, const struct ring_entry *e)
 {
     static const struct {
@@ -99,7 +120,7 @@ static void record(struct audit_trail *t, const struct pool_ring *r, const struc
     } row[RING_KINDS] = {
         [RING_BEGIN] = {AUDIT_LEASE_BEGIN, NULL},         [RING_END] = {AUDIT_LEASE_END, "kept"},
         [RING_BROKEN] = {AUDIT_LEASE_END, "replaced"},    [RING_REFUSED] = {AUDIT_LEASE_REFUSED, NULL},
-        [RING_RECLAIMED] = {AUDIT_LEASE_RECLAIMED, NULL},
+        [RING_RECLAIMED] = {AUDIT_LEASE_RECLAIMED, NULL}, [RING_REVOKED] = {AUDIT_LEASE_REVOKED, NULL},
     };
     struct audit_values values = {0};
     char lease[NAME_FIELD + 40], executable[EXECUTABLE_MAX];
@@ -107,20 +128,16 @@ static void record(struct audit_trail *t, const struct pool_ring *r, const struc
     audit_set_text(&values, AUDIT_FIELD_POOL, r->pool);
     if (e->kind != RING_REFUSED)
         set_lease(&values, e, r->pool, lease, sizeof lease);
-    audit_set_number(&values, AUDIT_FIELD_UID, e->uid);
-    audit_set_number(&values, AUDIT_FIELD_GID, e->gid);
-    audit_set_number(&values, AUDIT_FIELD_PID, e->pid);
-    set_time(&values, AUDIT_FIELD_STARTED, e->started);
-    set_executable(&values, &r->segment, e, executable);
+    set_process(&values, &r->segment, e, executable);
     audit_set_text(&values, AUDIT_FIELD_ACTOR, e->said.actor);
     audit_set_text(&values, AUDIT_FIELD_PURPOSE, e->said.purpose);
     audit_set_flag(&values, AUDIT_FIELD_ATTESTED, r->attested);
     if (row[e->kind].event == AUDIT_LEASE_END)
         set_time(&values, AUDIT_FIELD_DURATION, e->duration_us);
-    else if (e->kind != RING_RECLAIMED)
-        set_time(&values, AUDIT_FIELD_WAIT, e->wait_us);
+    else if (e->kind == RING_RECLAIMED || e->kind == RING_REVOKED)
+        audit_set_text(&values, AUDIT_FIELD_REASON, reason_of(e));
     else
-        audit_set_text(&values, AUDIT_FIELD_REASON, "its worker has ended");
+        set_time(&values, AUDIT_FIELD_WAIT, e->wait_us);
     if (e->kind == RING_REFUSED)
         audit_set_text(&values, AUDIT_FIELD_OUTCOME, pglend_status_name((pglend_status)e->status));
     else if (row[e->kind].outcome != NULL)

@@ -436,7 +436,6 @@ void grant_recover(struct pool *pool)
     const struct segment *s = &pool->segment;
     uint32_t used = borrowers_used(s);
 
-    lease_record_recover(pool);
     for (uint32_t i = 0; i < s->slots; i++) {
         struct backend *b = &pool->backend[i];
         uint64_t word = slot_word(s, i);

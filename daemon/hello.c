@@ -149,6 +149,7 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, const c
     if (known)
         (void)close(who->pidfd);
     (void)snprintf(w->exe, sizeof w->exe, "%s", program);
+    w->overriding = !may_borrow(pool, who) || !may_run(pool, program);
     record_attached(w);
     /* Before the welcome: from then on it borrows, and says in the audit trail who it is by this record. */
     record_write(w);
@@ -161,7 +162,6 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, const c
             worker_end(w, "left during its hello");
         return true;
     }
-    w->overriding = !may_borrow(pool, who);
     w->must_tell = known && pool->strict;
     return true;
 }

@@ -342,9 +342,18 @@ static void on_taken(void *context, uint32_t slot, unsigned flags, uint32_t work
     stats_lease_ended(b);
     if (b->phase == BACKEND_LENDABLE) {
         backend_log(b, LOG_LEVEL_INFO, "lease reclaimed");
-        audit_reclaimed(b, worker, flags);
+        lease_record_taken(b, worker, flags);
         backend_returned(b, flags);
     }
+}
+
+/* B's slot has come back, as WORD says; from a predecessor, if it has not been said what became of its lease. */
+static void take_up(struct backend *b, uint64_t word)
+{
+    if (revoke_finish(b, word))
+        return;
+    lease_record_taken(b, NO_OWNER, word_flags(word));
+    backend_returned(b, word_flags(word));
 }
 
 /* SLOT's word says what the supervisor knows cannot be. */
@@ -360,7 +369,7 @@ void pool_correct_word(struct pool *pool, uint32_t slot)
         break;
     case BACKEND_LENDABLE:
         if (word_state(word) == SLOT_SUPERVISOR)
-            backend_returned(b, word_flags(word));
+            take_up(b, word);
         else if (word_state(word) == SLOT_EMPTY && lease_take(&pool->segment, slot, word, 0))
             backend_close(b, CLOSE_CORRUPTED);
         break;
@@ -418,7 +427,7 @@ void pool_sweep(struct pool *pool)
     for (uint32_t i = 0; i < pool->segment.slots; i++)
         pool_correct_word(pool, i);
     lease_sweep(&pool->segment, &sweep);
-    audit_swept(pool);
+    lease_record_swept(pool);
     grant_sweep(pool);
     override_look(pool);
     steer_look(pool);
@@ -444,6 +453,9 @@ void pool_recover(struct pool *pool)
         grant_recover(pool);
     pool_publish(pool);
     pool_sweep(pool);
+    /* The predecessor may have died between the end of an override and that of what was lent by it. */
+    if (!override_is_on(pool))
+        worker_drop_overriding(pool);
 }
 
 /* ---- what its administrator allowed ---- */

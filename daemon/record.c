@@ -40,13 +40,13 @@ uint32_t worker_cancel_key(const struct worker *w, const struct backend *b)
 }
 
 static uint64_t record_seal(const struct pool *pool, uint32_t index, const struct identity *who, int64_t since,
-                            const char *executable)
+                            bool overriding, const char *executable)
 {
     char text[256 + EXECUTABLE_MAX];
 
-    (void)snprintf(text, sizeof text, "worker %s %u %d %u %u %llu %lld %s", pool->config->name, index, (int)who->pid,
+    (void)snprintf(text, sizeof text, "worker %s %u %d %u %u %llu %lld %d %s", pool->config->name, index, (int)who->pid,
                    (unsigned)who->uid, (unsigned)who->gid, (unsigned long long)who->start_time, (long long)since,
-                   executable);
+                   (int)overriding, executable);
     return keyed_hash(pool, text);
 }
 
@@ -54,7 +54,7 @@ static uint64_t record_seal(const struct pool *pool, uint32_t index, const struc
 void record_write(const struct worker *w)
 {
     struct worker_record *record = &w->pool->segment.worker[w->index];
-    uint64_t seal = record_seal(w->pool, w->index, &w->identity, w->since, w->exe);
+    uint64_t seal = record_seal(w->pool, w->index, &w->identity, w->since, w->overriding, w->exe);
 
     if (atomic_load_explicit(&record->seal, memory_order_relaxed) == seal &&
         atomic_load_explicit(&record->pid, memory_order_relaxed) == w->identity.pid)
@@ -65,12 +65,13 @@ void record_write(const struct worker *w)
     atomic_store_explicit(&record->uid, w->identity.uid, memory_order_relaxed);
     atomic_store_explicit(&record->gid, w->identity.gid, memory_order_relaxed);
     atomic_store_explicit(&record->since, (uint64_t)w->since, memory_order_relaxed);
+    atomic_store_explicit(&record->overriding, w->overriding, memory_order_relaxed);
     atomic_store_explicit(&record->seal, seal, memory_order_relaxed);
     atomic_store_explicit(&record->start_time, w->identity.start_time, memory_order_release);
     atomic_store_explicit(&record->pid, w->identity.pid, memory_order_relaxed);
 }
 
-bool record_read(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since,
+bool record_read(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since, bool *overriding,
                  char executable[EXECUTABLE_MAX])
 {
     const struct worker_record *record = &pool->segment.worker[index];
@@ -84,9 +85,10 @@ bool record_read(const struct pool *pool, uint32_t index, struct identity *who, 
         .pidfd = -1,
     };
     *since = (int64_t)atomic_load_explicit(&record->since, memory_order_relaxed);
+    *overriding = atomic_load_explicit(&record->overriding, memory_order_relaxed) != 0;
     (void)snprintf(executable, EXECUTABLE_MAX, "%.*s", EXECUTABLE_MAX - 1, record->executable);
-    if (who->pid <= 0 ||
-        atomic_load_explicit(&record->seal, memory_order_relaxed) != record_seal(pool, index, who, *since, executable))
+    if (who->pid <= 0 || atomic_load_explicit(&record->seal, memory_order_relaxed) !=
+                             record_seal(pool, index, who, *since, *overriding, executable))
         return false;
     who->pidfd = (int)syscall(SYS_pidfd_open, who->pid, 0);
     if (who->pidfd == -1 && errno == ESRCH)

@@ -326,12 +326,6 @@ bool audit_is_written(uint32_t serial);
 bool audit_settled(const struct supervisor *s);
 void audit_drain(void);                /* a lease waits for its record to be on disk */
 void audit_look(struct supervisor *s); /* once a second: what leases do while the trail is not written */
-/* W has ended: the next sweep takes its leases back, and says so. */
-void audit_worker_left(const struct worker *w);
-void audit_reclaimed(const struct backend *b, uint32_t worker, unsigned flags);
-/* The lease that WORD, the slot's, says was ended by the supervisor. */
-void audit_revoked(const struct backend *b, uint64_t word, enum close_reason reason);
-void audit_swept(struct pool *pool);                      /* forget who left */
 const char *audit_link_state(const struct supervisor *s); /* "off", "on", "failing" */
 uint64_t audit_link_syslog_lost(void);                    /* checkpoints that syslog did not take */
 const char *audit_link_head(void);                        /* of the trail, SEQ:HASH, as far as it is known; "": not */
@@ -346,6 +340,8 @@ void health_replaced(struct pool *pool); /* one was: the next of those that are 
  * session is cancelled and closed. False: there is no such lease any more.
  */
 bool revoke_lease(struct backend *b, uint64_t word, enum close_reason reason);
+/* The slot's WORD is the supervisor's: a predecessor may have died while it revoked. True: that is through now. */
+bool revoke_finish(struct backend *b, uint64_t word);
 
 /* role.c: is each server still what target_session_attrs asks for? */
 const struct role_question *role_of(const struct pool *pool); /* what they are asked; NULL: nothing */
@@ -463,8 +459,8 @@ void grant_sweep(struct pool *pool); /* with each sweep */
 void grant_worker_left(const struct worker *w);
 void grant_recover(struct pool *pool); /* after a predecessor's death */
 
-/* lease_record.c: strict isolation: the leases that words speak of, for the audit trail */
-bool lease_record_room(const struct pool *pool); /* may a lease begin? */
+/* lease_record.c: leases, for the audit trail. In strict isolation, those that words speak of: */
+bool lease_record_room(const struct pool *pool); /* may one begin? */
 void lease_record_begin(const struct backend *b, uint64_t word, uint64_t wait_ns);
 /* Must its record be on disk before a lease begins? */
 bool lease_record_first(const struct pool *pool);
@@ -472,11 +468,16 @@ bool lease_record_first(const struct pool *pool);
 uint64_t lease_record_place(const struct pool *pool);
 bool lease_record_on_disk(const struct pool *pool, uint64_t place);
 void lease_record_end(const struct backend *b, uint64_t word, bool broken);
-void lease_record_reclaimed(const struct backend *b, uint64_t word);
-/* What the ring has of a predecessor's leases; then: does it have the begin of B's present one, and not its end? */
-void lease_record_recover(const struct pool *pool);
-bool lease_record_open(const struct backend *b);
 void lease_record_refusal(const struct worker *w, const struct asserted *said, uint64_t wait_ns, pglend_status status);
+/* After a predecessor's death: has B's present one begun in the ring, and not ended? */
+bool lease_record_open(const struct backend *b);
+/* In both, where by the ring B's last one has not ended: its end, by what WORD said when it was taken from its holder. */
+void lease_record_revoked(const struct backend *b, uint64_t word, enum close_reason reason);
+void lease_record_reclaimed(const struct backend *b, uint64_t word);
+/* The same where a sweep took it from WORKER, or from a predecessor. */
+void lease_record_taken(const struct backend *b, uint32_t worker, unsigned flags);
+void lease_record_worker_left(const struct worker *w); /* the next sweep takes its leases back */
+void lease_record_swept(struct pool *pool);            /* forget who left */
 
 /* guest.c: connections before they are workers */
 int guest_listen(struct supervisor *s, int fd);
@@ -511,7 +512,7 @@ void denial_look(const struct supervisor *s, bool at_once);
 /* record.c: what the next supervisor must know of a worker */
 void record_write(const struct worker *w);
 /* The worker that record INDEX names, if a supervisor wrote it and that process is still there; with a pidfd. */
-bool record_read(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since,
+bool record_read(const struct pool *pool, uint32_t index, struct identity *who, int64_t *since, bool *overriding,
                  char executable[EXECUTABLE_MAX]);
 /* What W's connection object for B names in a cancel request; the same under the next supervisor. */
 uint32_t worker_cancel_key(const struct worker *w, const struct backend *b);

@@ -86,7 +86,7 @@ void worker_end(struct worker *w, const char *why)
     (void)uv_poll_stop(&w->pidfd_poll);
     uv_close((uv_handle_t *)&w->pidfd_poll, on_worker_closed);
     (void)close(w->identity.pidfd);
-    audit_worker_left(w);
+    lease_record_worker_left(w);
     pool->sweep_due = true;
 }
 
@@ -269,13 +269,15 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
 
 /* ---- after a predecessor's death ---- */
 
-static void recover(struct pool *pool, uint32_t index, const struct identity *who, int64_t since, const char *program)
+static void recover(struct pool *pool, uint32_t index, const struct identity *who, int64_t since, bool overriding,
+                    const char *program)
 {
     struct worker *w = worker_new(pool, index, who, program);
 
     if (w == NULL)
         fatal(1, "out of memory"); /* the worker lives: another supervisor may have some */
     w->since = since;
+    w->overriding = overriding;
 }
 
 void worker_recover(struct pool *pool)
@@ -284,13 +286,14 @@ void worker_recover(struct pool *pool)
         struct worker_record *record = &pool->segment.worker[i];
         struct identity who;
         int64_t since;
+        bool overriding;
         char program[EXECUTABLE_MAX];
 
         if (pool->worker[i] != NULL || atomic_load_explicit(&record->pid, memory_order_relaxed) == 0)
             continue;
-        if (!record_read(pool, i, &who, &since, program))
+        if (!record_read(pool, i, &who, &since, &overriding, program))
             atomic_store_explicit(&record->pid, 0, memory_order_relaxed);
         else
-            recover(pool, i, &who, since, program);
+            recover(pool, i, &who, since, overriding, program);
     }
 }

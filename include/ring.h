@@ -12,8 +12,14 @@
  *   skip     an entry that is not ready for RING_STUCK_MS: its claimer is dead or stopped. Its stamp → N, SKIPPED; if
  *            the claimer lives it finds that, and writes another entry. One whose stamp is of a later claim: at once
  *
- * A begin or a refusal finds no room where fewer places are left than there are slots: so the end of each lease always
- * finds one. What workers write is their word. The reader checks every number and believes none.
+ * A begin or a refusal finds no room where fewer places are left than there are slots: so the end of each lease always finds one.
+ *
+ * Who writes may die between an entry and what it is of, and then another must know what is there. So slot.recorded
+ * names the lease whose begin is in the ring and not its end; and, from before an entry is READY until that is said, the
+ * entry, whose stamp then decides. The supervisor writes an end of what it takes from the dead, or from a borrower,
+ * where by this there is none.
+ *
+ * What workers write is their word. The reader checks every number and believes none.
  */
 #ifndef PGLEND_RING_H
 #define PGLEND_RING_H
@@ -22,8 +28,15 @@
 
 #define RING_STUCK_MS 1000 /* a claimer that runs is done within microseconds */
 
+/*
+ * slot.recorded: VERSION << 2, with BEGUN until the end is there; and while an entry is written SEQ << 2 of that, with
+ * WRITING, and with BEGUN if it is a begin.
+ */
+#define RECORDED_BEGUN   1
+#define RECORDED_WRITING 2
+
 enum ring_stamp { RING_WRITING = 1, RING_READY, RING_SKIPPED };
-enum ring_kind { RING_BEGIN, RING_END, RING_BROKEN, RING_REFUSED, RING_RECLAIMED, RING_KINDS };
+enum ring_kind { RING_BEGIN, RING_END, RING_BROKEN, RING_REFUSED, RING_RECLAIMED, RING_REVOKED, RING_KINDS };
 
 /* Entries for a pool of SLOTS: room for a burst while the audit process waits for the disk. */
 static inline uint32_t ring_size(uint32_t slots)
@@ -35,8 +48,12 @@ static inline uint32_t ring_size(uint32_t slots)
 bool ring_has_room(const struct segment *s);
 /* Write EVENT, whose stamp does not count. False: there is no room. Does not block. */
 bool ring_put(const struct segment *s, const struct ring_entry *event);
-/* What was written last, where there is one writer; drained or not. False: nothing, or its writer died in it. */
-bool ring_last(const struct segment *s, struct ring_entry *event);
+/* EVENT, a begin or an end, found no room, and is counted in its place. */
+void ring_miss(const struct segment *s, const struct ring_entry *event);
+/* Is the lease VERSION of SLOT begun there, and not ended? For its borrower. */
+bool ring_has_begun(const struct segment *s, uint32_t slot, uint64_t version);
+/* For the supervisor, of a lease whose borrower writes no more: which lease of SLOT is so; 0: none. */
+uint64_t ring_open(const struct segment *s, uint32_t slot);
 
 /* One reader's place. */
 struct ring_reader {

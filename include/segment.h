@@ -28,7 +28,8 @@
  *                                                           read the other's; weaker orders let both miss it
  *   slot.generation    supervisor, as owner   workers       released by the word that hands the slot on
  *   slot.lost          supervisor             its loser     relaxed: a report; written before the word is taken
- *   slot.recorded      supervisor             its successor release: after what it says of the ring
+ *   slot.recorded      the slot's owner,      supervisor    seq_cst: see ring.h
+ *                      supervisor
  *   slot.since, …      the slot's owner       all           relaxed: reports and hints
  *   borrower.owner     who claims or frees    all           seq_cst
  *   borrower.wait      see lease.h            all           seq_cst
@@ -46,7 +47,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define SEGMENT_MAGIC     UINT64_C(0x31646e656c677001) /* "\1pglend1" */
+#define SEGMENT_MAGIC     UINT64_C(0x31646e656c677002) /* "\2pglend1" */
 #define POOL_NAME_MAX     63
 #define SLOTS_MAX         4096
 #define BORROWERS_MAX     16384
@@ -91,6 +92,7 @@ enum lost_reason {
     LOST_IDLE,
     LOST_IDLE_IN_TRANSACTION,
     LOST_ROLE,
+    LOST_NOT_TAKEN,
     LOST_REASONS
 };
 
@@ -104,7 +106,7 @@ struct slot {
     _Atomic int32_t backend_pid;
     _Atomic uint32_t uses;     /* leases since this backend logged in */
     _Atomic uint64_t lost;     /* the last lease that was taken away: its version << 8 | enum lost_reason */
-    _Atomic uint64_t recorded; /* strict isolation: the lease whose begin is in the ring, and not its end; 0: none */
+    _Atomic uint64_t recorded; /* which lease has its begin in the ring, and not its end; told by ring.h */
 };
 
 /* Whom the server takes the slot's backend for: its database role, NUL-terminated if its writer is honest. */
@@ -141,7 +143,7 @@ struct worker_record {
     _Atomic int32_t pid;
     _Atomic uint32_t uid;
     _Atomic uint32_t gid;
-    _Atomic uint32_t pad;
+    _Atomic uint32_t overriding; /* an override alone let it in */
     _Atomic uint64_t start_time; /* field 22 of /proc/PID/stat, clock ticks after boot: tells a reused pid */
     _Atomic uint64_t since;      /* CLOCK_REALTIME, s */
     _Atomic uint64_t seal;       /* of all else here, the pool and the place */
@@ -158,7 +160,7 @@ struct ring_entry {
     uint64_t started; /* of the worker, clock ticks after boot */
     uint64_t wait_us, duration_us;
     uint32_t kind;   /* enum ring_kind */
-    uint32_t status; /* of a refusal: pglend_status */
+    uint32_t status; /* of a refusal: pglend_status; of what was revoked or reclaimed: enum close_reason */
     uint32_t slot, generation;
     int32_t backend_pid, pid;
     uint32_t uid, gid;

@@ -40,7 +40,7 @@
 #include <sys/un.h>
 
 #define WIRE_MAGIC   UINT32_C(0x444e4c50) /* "PLND" */
-#define WIRE_VERSION 5
+#define WIRE_VERSION 6
 #define WIRE_TEXT    256
 #define TOKEN_HEX    32 /* a one-time 128-bit token in hexadecimal */
 

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: ISC */
 /*
  * live_crash_daemon_test.c - supervisor and keeper are killed, or stopped for a while, at each system call on their way
- * through grant, reclaim, a dead waiter, a new login, reload and sweep, and the supervisor at each instruction of
- * client/lease.c too, in strict isolation also of daemon/grant.c and lend.c. crash/crash.h tells how.
+ * through grant, reclaim, revocation, a dead waiter, a new login, reload and sweep, and the supervisor at each instruction
+ * of client/lease.c too, in strict isolation also of daemon/grant.c and lend.c, and where there is an audit trail of what
+ * writes that. crash/crash.h tells how.
  *
  * The hard thing: both serve many things in one loop, so a script is what happens in a bounded time while an actor, a
  * process beside them, does its part; not everything happens at the same place each time.
@@ -196,15 +197,23 @@ static const struct part parts[] = {
     {&act_waiter, SUPERVISOR, SYSTEM_CALL},  {&act_waiter, SUPERVISOR, INSTRUCTION},
     {&act_login, SUPERVISOR, SYSTEM_CALL},   {&act_login, SUPERVISOR, INSTRUCTION},
     {&act_sweep, SUPERVISOR, SYSTEM_CALL},   {&act_sweep, SUPERVISOR, INSTRUCTION},
-    {&act_reload, SUPERVISOR, SYSTEM_CALL},
+    {&act_reload, SUPERVISOR, SYSTEM_CALL},  {&act_revoke, SUPERVISOR, SYSTEM_CALL},
+    {&act_revoke, SUPERVISOR, INSTRUCTION},
 };
 static const struct script supervisor_scripts[] = {
-    {"grant", true, &parts[0]},       {"grant, instructions", true, &parts[1]},
-    {"reclaim", true, &parts[2]},     {"reclaim, instructions", true, &parts[3]},
-    {"dead waiter", true, &parts[4]}, {"dead waiter, instructions", true, &parts[5]},
-    {"login", true, &parts[6]},       {"login, instructions", true, &parts[7]},
-    {"sweep", true, &parts[8]},       {"sweep, instructions", true, &parts[9]},
+    {"grant", true, &parts[0]},
+    {"grant, instructions", true, &parts[1]},
+    {"reclaim", true, &parts[2]},
+    {"reclaim, instructions", true, &parts[3]},
+    {"dead waiter", true, &parts[4]},
+    {"dead waiter, instructions", true, &parts[5]},
+    {"login", true, &parts[6]},
+    {"login, instructions", true, &parts[7]},
+    {"sweep", true, &parts[8]},
+    {"sweep, instructions", true, &parts[9]},
     {"reload", true, &parts[10]},
+    {"revoke", true, &parts[11]},
+    {"revoke, instructions", true, &parts[12]},
 };
 /* In a grant the keeper has a part where a new worker comes: it says which program that runs. */
 static const struct part keeper_parts[] = {{&act_grant, KEEPER, SYSTEM_CALL},
@@ -218,16 +227,31 @@ static const struct script keeper_scripts[] = {
     {"reload", true, &keeper_parts[3]},
 };
 static const struct script lease_scripts[] = {
-    {"grant", true, &parts[0]},
-    {"grant, instructions", true, &parts[1]},
+    {"grant", true, &parts[0]},   {"grant, instructions", true, &parts[1]},
+    {"reclaim", true, &parts[2]}, {"reclaim, instructions", true, &parts[3]},
+    {"revoke", true, &parts[11]}, {"revoke, instructions", true, &parts[12]},
+};
+/* In shared isolation it writes only of what it takes away. */
+static const struct script taking_scripts[] = {
     {"reclaim", true, &parts[2]},
     {"reclaim, instructions", true, &parts[3]},
+    {"revoke", true, &parts[11]},
+    {"revoke, instructions", true, &parts[12]},
 };
 #define ALL(of) .script = (of), .scripts = sizeof(of) / sizeof *(of)
 
 /* Whose instructions: in strict isolation the supervisor makes each transition itself. */
 static const char *const transitions[] = {"client/lease.o", NULL};
 static const char *const grants[] = {"client/lease.o", "daemon/grant.o", "daemon/lend.o", NULL};
+/* And who writes of leases for the audit trail. */
+static const char *const records[] = {"client/ring.o", "daemon/lease_record.o", "daemon/revoke.o", NULL};
+static const char *const recorded_grants[] = {"client/lease.o",
+                                              "client/ring.o",
+                                              "daemon/grant.o",
+                                              "daemon/lease_record.o",
+                                              "daemon/lend.o",
+                                              "daemon/revoke.o",
+                                              NULL};
 
 static const struct row {
     struct campaign campaign;
@@ -235,7 +259,9 @@ static const struct row {
 } rows[] = {
     {{.name = "supervisor", .pool = "", ALL(supervisor_scripts)}, transitions},
     {{.name = "supervisor, strict", .pool = "", .strict = true, ALL(supervisor_scripts)}, grants},
-    {{.name = "supervisor, strict, audited", .pool = "", .strict = true, .audited = true, ALL(lease_scripts)}, grants},
+    {{.name = "supervisor, audited", .pool = "", .audited = true, ALL(taking_scripts)}, records},
+    {{.name = "supervisor, strict, audited", .pool = "", .strict = true, .audited = true, ALL(lease_scripts)},
+     recorded_grants},
     {{.name = "keeper", .pool = "", ALL(keeper_scripts)}, transitions},
     {{.name = "keeper, strict", .pool = "", .strict = true, ALL(keeper_scripts)}, grants},
 };

@@ -21,7 +21,7 @@
 
 static char trail[128];
 static struct pglendd *d;
-static bool by_group;
+static enum { BY_USER, BY_GROUP, BY_PROGRAM, WAYS } way; /* what an override alone lets in */
 
 static void set_up(void)
 {
@@ -31,12 +31,14 @@ static void set_up(void)
 /* With a trail, in the sync that SYNC says, and POOL beside what the tests need. */
 static void start(const char *sync)
 {
-    char overrides[800];
+    char overrides[800], access[120] = "";
 
+    if (way == BY_PROGRAM)
+        (void)snprintf(access, sizeof access, ", 'access': {'users': ['%d'], 'executables': ['/nowhere']}", OVERRIDER);
     (void)snprintf(overrides, sizeof overrides,
                    "{'audit': {'directory': '%s', 'sync': '%s', 'window': '5ms'}, 'admin': {'override': {'%s': "
-                   "['%d']}}, 'pools': {'clinic': {'require_actor': true, 'purposes': ['treatment']}}}",
-                   trail, sync, by_group ? "groups" : "users", OVERRIDER);
+                   "['%d']}}, 'pools': {'clinic': {'require_actor': true, 'purposes': ['treatment']%s}}}",
+                   trail, sync, way == BY_GROUP ? "groups" : "users", OVERRIDER, access);
     d = pglendd_start(harness_server(), overrides);
 }
 
@@ -109,17 +111,18 @@ START_TEST(what_the_pool_asks_for_is_lifted_and_comes_back)
 }
 END_TEST
 
-/* In the access list it never stands; it borrows, and loses what it has when the override ends. */
+/* Without the override it may not; it borrows, and loses what it has when that ends. */
 static int borrow_as_overrider(void *argument, int sock)
 {
     const gid_t may = OVERRIDER;
-    const uid_t uid = by_group ? OTHER : OVERRIDER;
+    const uid_t uid = way == BY_GROUP ? OTHER : OVERRIDER;
     PGresult *result;
     pglend *pool;
     PGconn *conn;
 
     (void)argument;
-    if ((by_group && setgroups(1, &may) != 0) || setresgid(OTHER, OTHER, OTHER) != 0 || setresuid(uid, uid, uid) != 0)
+    if ((way == BY_GROUP && setgroups(1, &may) != 0) || setresgid(OTHER, OTHER, OTHER) != 0 ||
+        setresuid(uid, uid, uid) != 0)
         return 2;
     pool = pglend_open(d->runtime_dir, "clinic");
     ck_assert_ptr_null(pglend_acquire(pool, 2000));
@@ -141,17 +144,20 @@ static int borrow_as_overrider(void *argument, int sock)
     return 0;
 }
 
+/* In each way; and where another supervisor ends it, to which the worker has not said a word. */
 START_TEST(who_may_override_may_borrow_while_it_lasts)
 {
     struct worker_process worker;
 
     if (geteuid() != 0)
         return;
-    by_group = _i == 1;
+    way = _i % WAYS;
     start("durable");
     wait_until(audit_is("on"), 5);
     worker_fork(&worker, borrow_as_overrider, NULL);
     (void)hear(worker.sock, 20);
+    if (_i >= WAYS)
+        (void)pglendd_replace(d, "supervisor");
     ck_assert_int_eq(pglendd_count(d, "leased"), 1);
     json_decref(pglendd_result(d, "override", "{'pool': 'clinic', 'end': 'yes'}"));
     ck_assert(!is_in_force());
@@ -213,7 +219,7 @@ int main(void)
 
     tcase_add_checked_fixture(live, set_up, NULL);
     tcase_add_test(live, what_the_pool_asks_for_is_lifted_and_comes_back);
-    tcase_add_loop_test(live, who_may_override_may_borrow_while_it_lasts, 0, 2);
+    tcase_add_loop_test(live, who_may_override_may_borrow_while_it_lasts, 0, 2 * WAYS);
     tcase_add_test(live, it_outlives_a_supervisor);
     tcase_add_test(live, without_pool_reason_bound_or_record_there_is_none);
     return harness_main(suite);

@@ -198,21 +198,67 @@ START_TEST(a_ring_has_room_for_the_ends_of_all_slots)
 }
 END_TEST
 
-/* The one writer's: drained or not, and not the one that it died in. */
-START_TEST(what_was_written_last_is_known)
+START_TEST(a_lease_is_open_from_its_begin_to_its_end)
 {
-    struct ring_entry last;
+    static const enum ring_kind ends[] = {RING_END, RING_BROKEN, RING_RECLAIMED, RING_REVOKED};
 
-    ck_assert(!ring_last(&seg, &last));
-    for (uint64_t i = 1; i < 2 * RECORDS; i++) {
-        ck_assert(put(RING_END, i));
-        ck_assert(take_version(0, i));
-        ring_free(&reader, &seg);
-        ck_assert(ring_last(&seg, &last));
-        ck_assert_uint_eq(last.version, i);
+    ck_assert_uint_eq(ring_open(&seg, 0), 0);
+    for (uint64_t v = 1; v <= sizeof ends / sizeof *ends; v++) {
+        ck_assert(put(RING_BEGIN, v) && put(RING_REFUSED, 0));
+        ck_assert_uint_eq(ring_open(&seg, 0), v);
+        ck_assert(ring_has_begun(&seg, 0, v) && !ring_has_begun(&seg, 0, v + 1));
+        ck_assert(put(RING_END, v + 1)); /* of another */
+        ck_assert_uint_eq(ring_open(&seg, 0), v);
+        ck_assert(put(ends[v - 1], v));
+        ck_assert_uint_eq(ring_open(&seg, 0), 0);
+        ck_assert(!ring_has_begun(&seg, 0, v));
     }
-    (void)atomic_fetch_add(&seg.header->ring_claimed, 1);
-    ck_assert(!ring_last(&seg, &last));
+}
+END_TEST
+
+/* Whatever it was in the middle of; and of what was decided no entry comes any more. */
+START_TEST(of_a_writer_that_died_it_is_known_what_it_wrote)
+{
+    static const struct {
+        unsigned recorded, stamp, seq;
+        bool open;
+    } row[] = {
+        {RECORDED_BEGUN, RING_WRITING, 5, false},
+        {RECORDED_BEGUN, RING_SKIPPED, 5, false},
+        {RECORDED_BEGUN, RING_READY, 5, true},
+        {RECORDED_BEGUN, RING_WRITING, 5 + RECORDS, true},
+        {0, RING_WRITING, 5, true},
+        {0, RING_SKIPPED, 5, true},
+        {0, RING_READY, 5, false},
+        {0, RING_WRITING, 5 + RECORDS, false},
+    };
+
+    atomic_store(&seg.slot[2].lease, 7);
+    for (size_t i = 0; i < sizeof row / sizeof *row; i++) {
+        uint64_t stamp = (uint64_t)row[i].seq << 2 | row[i].stamp;
+
+        atomic_store(&seg.ring[5].stamp, stamp);
+        atomic_store(&seg.slot[2].recorded, UINT64_C(5) << 2 | RECORDED_WRITING | row[i].recorded);
+        for (int again = 0; again < 2; again++)
+            ck_assert_uint_eq(ring_open(&seg, 2), row[i].open ? 7 : 0);
+        ck_assert_uint_eq(ring_has_begun(&seg, 2, 7), row[i].open);
+        if (stamp == (5 << 2 | RING_WRITING))
+            ck_assert_uint_eq(atomic_load(&seg.ring[5].stamp), 5 << 2 | RING_SKIPPED);
+    }
+}
+END_TEST
+
+/* It is counted, and the lease is as one that was recorded. */
+START_TEST(what_finds_no_room_begins_and_ends_all_the_same)
+{
+    struct ring_entry event = {.kind = RING_BEGIN, .version = 9};
+
+    ring_miss(&seg, &event);
+    ck_assert_uint_eq(ring_open(&seg, 0), 9);
+    event.kind = RING_END;
+    ring_miss(&seg, &event);
+    ck_assert_uint_eq(ring_open(&seg, 0), 0);
+    ck_assert_uint_eq(atomic_load(&seg.header->ring_lost), 2);
 }
 END_TEST
 
@@ -230,6 +276,8 @@ int main(void)
     tcase_add_test(ring, nonsense_ends_nothing);
     tcase_add_test(ring, many_write_and_none_is_missing);
     tcase_add_test(ring, a_ring_has_room_for_the_ends_of_all_slots);
-    tcase_add_test(ring, what_was_written_last_is_known);
+    tcase_add_test(ring, a_lease_is_open_from_its_begin_to_its_end);
+    tcase_add_test(ring, of_a_writer_that_died_it_is_known_what_it_wrote);
+    tcase_add_test(ring, what_finds_no_room_begins_and_ends_all_the_same);
     return harness_main(suite);
 }

@@ -9,6 +9,7 @@
 
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -55,6 +56,21 @@ static int die_with_it(const struct scene *scene)
     PQclear(PQexec(conn, "begin; create temp table mine (i int)"));
     (void)raise(SIGKILL);
     return 1;
+}
+
+/* A supervisor that dies may not have come to it. */
+static int lose_it(const struct scene *scene)
+{
+    char command[400];
+    bool revoked;
+    int status;
+
+    (void)snprintf(command, sizeof command, "timeout 20 %s --runtime-dir %s revoke --pid %d >/dev/null 2>&1",
+                   harness_product("pglend"), scene->daemon->runtime_dir, (int)getpid());
+    revoked = system(command) == 0; /* NOLINT(cert-env33-c) */
+    status = pglend_release(pool, conn);
+    pglend_close(pool);
+    return status == PGLEND_LOST || (status == PGLEND_OK && !revoked) ? 0 : 1;
 }
 
 static int die_waiting(const struct scene *scene)
@@ -136,6 +152,7 @@ static bool is_reloaded(struct scene *scene)
 
 const struct act act_grant = {.prepare = nothing, .play = borrow, .spares = true};
 const struct act act_reclaim = {.prepare = acquire, .play = die_with_it, .status = SIGKILL, .spares = true};
+const struct act act_revoke = {.prepare = acquire, .play = lose_it};
 const struct act act_waiter = {.prepare = nothing, .play = die_waiting, .status = SIGALRM, .crowded = true};
 const struct act act_login = {.prepare = prepare_superuser, .play = end_a_session};
 const struct act act_sweep = {.prepare = nothing, .play = borrow, .crowded = true, .oversleeps = true, .spares = true};

@@ -28,8 +28,9 @@
 /* Of the points of a script no more may never be come by: it would not be the script that was recorded. */
 #define MISSED_FEW     2
 #define MISSED_PERCENT 2
-/* The trail waits a second for each entry of its ring that a dead worker had begun. */
-#define TRAIL_SECONDS 120
+/* The trail waits a second for an entry of its ring that somebody who died had begun. */
+#define WRITTEN_SECONDS 5
+#define TRAIL_SECONDS   120
 
 /* Of one script, shared by the lanes. */
 struct tally {
@@ -121,7 +122,8 @@ static bool try_point(const struct campaign *c, struct scene *scene, const struc
     for (unsigned tries = 1;; tries++) {
         reached = scene->late = false;
         scene->back_ms = 0;
-        ok = c->attempt(scene, script, point, fault, &reached);
+        ok = c->attempt(scene, script, point, fault, &reached) &&
+             (!c->audited || scene_comes_true(scene, trail_is_exact, WRITTEN_SECONDS));
         if ((ok ? reached : !scene->late) || tries == TRIES)
             break;
         tally->again++;

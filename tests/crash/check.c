@@ -271,7 +271,7 @@ bool scene_holds(struct scene *scene)
            scene_comes_true(scene, borrowers_are_at_rest, SETTLED) &&
            scene_comes_true(scene, sessions_are_at_rest, SETTLED) &&
            scene_comes_true(scene, resources_are_back, SETTLED) && scene_comes_true(scene, no_child_is_left, SETTLED) &&
-           (!scene->exact || scene_comes_true(scene, trail_is_exact, SETTLED)) && was_in_time(scene);
+           was_in_time(scene);
 }
 
 bool scene_serves(struct scene *scene)
@@ -308,7 +308,6 @@ void scene_open(struct scene *scene, const struct campaign *campaign)
     if (campaign->audited)
         trail_begin(audit, sizeof audit, campaign->trail);
     scene->strict = campaign->strict;
-    scene->exact = campaign->audited && campaign->strict;
     /* Tells its sessions from those of others on the same server. */
     (void)snprintf(scene->name, sizeof scene->name, "scene %d", (int)getpid());
     (void)snprintf(scene->overrides, sizeof scene->overrides,

@@ -132,7 +132,6 @@ struct scene {
     unsigned reloads;
     PGconn *superuser; /* past pglend */
     bool strict;
-    bool exact; /* the trail has been written by the supervisor alone: strict isolation */
     size_t supervisor_descriptors, keeper_descriptors;
     uint64_t since_ms;  /* when the slots' time to serve again began */
     unsigned within_ms; /* what it is; 0: none is measured */
@@ -176,10 +175,10 @@ struct act {
     bool (*followed)(struct scene *scene); /* what must come true in the end; NULL: nothing */
 };
 /*
- * A new worker borrows; one dies with a lease; one dies waiting; a session ends; the configuration is another one; a
- * sweep takes back what nobody came for.
+ * A new worker borrows; one dies with a lease; one has its lease revoked; one dies waiting; a session ends; the
+ * configuration is another one; a sweep takes back what nobody came for.
  */
-extern const struct act act_grant, act_reclaim, act_waiter, act_login, act_reload, act_sweep;
+extern const struct act act_grant, act_reclaim, act_revoke, act_waiter, act_login, act_reload, act_sweep;
 /* Every session is used, and whatever becomes of that given back. */
 extern const struct act act_use;
 
@@ -200,9 +199,9 @@ bool actor_ends(struct actor *actor, int *status);
 
 /* Make one; SETTINGS: members of the configuration; MORE of the trail's, or NULL. */
 void trail_begin(char *settings, size_t size, const char *more);
-/* Every lease that was lent since then began once and ended once, of which the supervisor alone writes. False: WHY. */
+/* Every lease that was lent since the last time began once and ended once. False: WHY. */
 bool trail_is_exact(struct scene *scene);
-/* Every lease that began has ended once. False: WHY. */
+/* The same of all of it. False: WHY. */
 bool trail_balances(struct scene *scene);
 /* It is whole, and nobody but its owner wrote it. False: WHY. */
 bool trail_verifies(struct scene *scene);

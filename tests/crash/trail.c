@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * trail.c - an audit trail for a scene, and invariant I5: each lease that began has one end.
+ * trail.c - an audit trail for a scene, and invariant I5: each lease has one begin and one end.
  *
  * The hard thing: the audit process writes what it reads a moment later, and a trail that is written may end in half a
  * line; so what is asked of it is waited for.
@@ -86,25 +86,20 @@ static void note(json_t *leases, const json_t *record)
             continue;
         if (counts == NULL)
             json_object_set_new(leases, lease, counts = json_pack("[iiiiIi]", 0, 0, 0, 0, pid, 0));
-        if (json_integer_value(json_array_get(counts, PID)) != pid)
+        if (pid != 0 && json_integer_value(json_array_get(counts, PID)) != pid)
             json_array_set_new(counts, OTHERS, json_integer(pid));
         json_array_set_new(counts, i, json_integer(json_integer_value(json_array_get(counts, i)) + 1));
     }
 }
 
-/*
- * It is one process's; began and has one end; or was reclaimed before or after its worker had said all of that:
- * pglend-audit(5).
- */
-static bool is_right(const json_t *counts)
+/* It is one process's, as far as that is said. */
+static bool is_exact(const json_t *counts)
 {
     json_int_t n[OTHERS + 1];
 
     for (size_t i = 0; i <= OTHERS; i++)
         n[i] = json_integer_value(json_array_get(counts, i));
-    if (n[BEGIN] > 1 || n[END] > n[BEGIN] || n[RECLAIMED] > 1 || n[REVOKED] > 1 || n[OTHERS] != 0)
-        return false;
-    return n[END] + n[RECLAIMED] + n[REVOKED] > 0;
+    return n[BEGIN] == 1 && n[END] + n[RECLAIMED] + n[REVOKED] == 1 && n[OTHERS] == 0;
 }
 
 bool trail_balances(struct scene *scene)
@@ -117,7 +112,7 @@ bool trail_balances(struct scene *scene)
     json_array_foreach(records, i, record) note(leases, record);
     json_object_foreach(leases, lease, counts)
     {
-        char *text = is_right(counts) ? NULL : json_dumps(counts, JSON_COMPACT);
+        char *text = is_exact(counts) ? NULL : json_dumps(counts, JSON_COMPACT);
 
         if (text == NULL)
             continue;
@@ -135,7 +130,7 @@ bool trail_balances(struct scene *scene)
     return right;
 }
 
-/* ---- in strict isolation ---- */
+/* ---- after each point ---- */
 
 static FILE *open_file(unsigned number)
 {
@@ -174,16 +169,7 @@ static void read_on(void)
     free(line);
 }
 
-static bool is_exact(const json_t *counts)
-{
-    json_int_t n[OTHERS + 1];
-
-    for (size_t i = 0; i <= OTHERS; i++)
-        n[i] = json_integer_value(json_array_get(counts, i));
-    return n[BEGIN] == 1 && n[END] + n[RECLAIMED] + n[REVOKED] == 1 && n[OTHERS] == 0;
-}
-
-/* As the supervisor has counted them. */
+/* As whoever lends them has counted them. */
 static uint64_t leases_begun(const struct segment *s)
 {
     uint64_t begun = 0;
@@ -220,6 +206,7 @@ bool trail_is_exact(struct scene *scene)
                    (unsigned long long)counted, (unsigned long long)looked.begun);
     if (looked.begun < counted)
         return false;
-    looked.begun = counted; /* a supervisor that dies just then has not counted what it recorded */
+    looked.begun =
+        counted; /* who dies just then has not counted what it recorded; nor is what could not be used counted */
     return true;
 }
