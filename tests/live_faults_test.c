@@ -477,7 +477,9 @@ START_TEST(process_of_pglendd)
 {
     const struct subject *subject = &daemons[_i];
 
-    control->module[MODULE_DAEMON] = control->module[MODULE_LIBUV] = true;
+    control->module[MODULE_DAEMON] = true;
+    /* It alone makes processes. In others libuv only begins, and aborts where it has no pipe for that. */
+    control->module[MODULE_LIBUV] = subject->process == NULL;
     control->module[MODULE_LIBPQ] = subject->survives == login_survives;
     run(subject);
 }
