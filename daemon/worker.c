@@ -254,6 +254,20 @@ static uint32_t free_index(struct pool *pool, uint32_t claim)
     return pool->segment.borrowers;
 }
 
+/* Hear what W says on FD, which is taken. Before the welcome: who has that is known. */
+static bool watch(struct worker *w, int fd)
+{
+    if (uv_poll_init_socket(&w->pool->supervisor->loop, &w->sock_poll, fd) != 0) {
+        (void)close(fd);
+        return false;
+    }
+    w->sock = fd;
+    w->handles_open++;
+    w->sock_poll.data = w;
+    (void)uv_poll_start(&w->sock_poll, UV_READABLE, on_worker_message);
+    return true;
+}
+
 /* WHO, on FD, greets POOL. Takes the identity's pidfd, and FD, if true. */
 static bool admit(struct pool *pool, int fd, const struct identity *who, const char *program, uint32_t claim)
 {
@@ -280,19 +294,15 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, const c
     record_write(w);
     answer.welcome.worker = w->index;
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
-    if (wire_send(fd, WIRE_WELCOME, &answer, pool->strict ? pool->reader_fd : pool->segment_fd, MSG_DONTWAIT) == -1 ||
-        uv_poll_init_socket(&pool->supervisor->loop, &w->sock_poll, fd) != 0) {
-        (void)close(fd);
-        if (!known)
-            end_worker(w, "left during its hello");
-        return true;
+    if (watch(w, fd) &&
+        wire_send(fd, WIRE_WELCOME, &answer, pool->strict ? pool->reader_fd : pool->segment_fd, MSG_DONTWAIT) == 0) {
+        w->overriding = !may_borrow(pool, who);
+        w->must_tell = known && pool->strict;
+    } else if (known) {
+        detach_socket(w);
+    } else {
+        end_worker(w, "left during its hello");
     }
-    w->overriding = !may_borrow(pool, who);
-    w->sock = fd;
-    w->must_tell = known && pool->strict;
-    w->handles_open++;
-    w->sock_poll.data = w;
-    (void)uv_poll_start(&w->sock_poll, UV_READABLE, on_worker_message);
     return true;
 }
 
