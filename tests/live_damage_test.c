@@ -288,6 +288,37 @@ START_TEST(any_field_before_a_restart)
 }
 END_TEST
 
+/* A supervisor that does not know it any more gives it nothing under its old name, and a new one as soon as it asks. */
+START_TEST(record_of_a_worker)
+{
+    struct vandal v;
+    uint64_t began;
+    pglend *pool;
+    PGconn *conn;
+
+    start("{'pools': {'clinic': {'size': {'min': 4, 'max': 4}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    ck_assert_int_eq(pglend_discard(pool, conn), PGLEND_OK);
+    wait_until(pglendd_count(daemon_, "idle") == 4, 5);
+    attach(&v);
+    ck_assert_int_eq(kill(pglendd_process(daemon_, "supervisor"), SIGSTOP), 0);
+    for (uint32_t i = 0; i < v.segment.borrowers; i++)
+        v.segment.worker[i].seal = 0;
+    (void)kill_supervisor(pglendd_process(daemon_, "supervisor"));
+    detach(&v);
+    wait_until(pglendd_count(daemon_, "idle") == 4, 5);
+    began = harness_now_ms();
+    conn = pglend_acquire(pool, 5000);
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_uint_lt(harness_now_ms() - began, 3000);
+    ck_assert_int_eq(pglend_errcode(pool), PGLEND_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* One record for each worker is all that counts: not copies of one's own, nor a process that never attached. */
 START_TEST(records_of_nobody)
 {
@@ -526,6 +557,8 @@ int main(void)
     tcase_add_test(tc, another_size);
     tc = harness_live_case(suite, "recorded", 60);
     tcase_add_test(tc, another_size_while_it_is_recorded);
+    tc = harness_live_case(suite, "names", 60);
+    tcase_add_test(tc, record_of_a_worker);
     tc = harness_live_case(suite, "random", 60);
     tcase_add_test(tc, at_random);
     return harness_main(suite);
