@@ -14,6 +14,7 @@
 #include "wire.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
@@ -243,6 +244,39 @@ START_TEST(entry_of_another)
     ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
     detach(&v);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* No lease has the name of one before, in another segment, or in another run of the daemon. */
+START_TEST(names_of_leases)
+{
+    uint64_t last = 0, version;
+    struct vandal v;
+    pglend *pool;
+    PGconn *conn;
+
+    start("{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    for (int segment = 0; segment < 3; segment++) {
+        for (int i = 0; i < 20; i++) {
+            ck_assert_msg((conn = pglend_acquire(pool, 10000)) != NULL, "%s", pglend_errmessage(pool));
+            ck_assert_int_eq(sscanf(pglend_lease_id(pool, conn), "clinic/0/%" SCNu64, &version), 1);
+            ck_assert_msg(version > last, "segment %d: %" PRIu64 " comes after %" PRIu64, segment, version, last);
+            last = version;
+            ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+        }
+        if (segment == 0) {
+            attach(&v);
+            atomic_store(&v.segment.header->retired, 1);
+            detach(&v);
+            wait_until(pglendd_logged(daemon_, "damaged the shared memory"), MEND_SECONDS);
+        } else {
+            pglendd_kill(daemon_);
+            pglendd_resume(daemon_);
+        }
+    }
     pglend_close(pool);
     pglendd_stop(daemon_);
 }
@@ -559,6 +593,7 @@ int main(void)
     tcase_add_test(tc, another_size_while_it_is_recorded);
     tc = harness_live_case(suite, "names", 60);
     tcase_add_test(tc, record_of_a_worker);
+    tcase_add_test(tc, names_of_leases);
     tc = harness_live_case(suite, "random", 60);
     tcase_add_test(tc, at_random);
     return harness_main(suite);
