@@ -480,7 +480,7 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
         }
         switch (message.header.type) {
         case WIRE_FETCH:
-            if (fetch(w, &message.fetch))
+            if (fetch(w, &message.fetch) || identity_hung_up(w->sock))
                 break;
             /* It would wait in vain. This it hears, and asks again. */
             detach_socket(w);
