@@ -389,6 +389,10 @@ static struct loan *borrow(struct request *r)
         uint64_t word = 0;
         uint32_t slot;
 
+        /* Who was forgotten gets no descriptor under its old name. */
+        r->again = attachment_retired(at);
+        if (r->again)
+            break;
         note_assertions(r);
         slot = find_slot(r, &now, &word);
         if (slot == NO_SLOT)
@@ -424,7 +428,6 @@ PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int
 {
     struct request r; /* not cleared: the bitmap in it is seldom needed */
 
-    error_clear(p);
     if ((actor != NULL && !said_is_fit(p, actor)) || (purpose != NULL && !said_is_fit(p, purpose)))
         return NULL;
     r.pool = p;
@@ -436,6 +439,7 @@ PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int
     do {
         struct loan *loan;
 
+        error_clear(p);
         r.only_cached = r.unsupervised = r.hurried = r.again = r.refused = false;
         r.at = attachment_get(p, r.until > r.started ? r.until : r.started + GRACE_NS, &r.borrower);
         if (r.at == NULL)

@@ -14,6 +14,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* Different builds must not share a segment: the sizes are the layout's name. */
@@ -83,6 +84,26 @@ static int write_header(int fd, const char *pool, uint32_t slots, uint32_t borro
     return munmap(h, sizeof *h);
 }
 
+/*
+ * Leases are named by their slot's version, and an audit trail has those of many segments: this one's begin where none
+ * has been for eight years, unless a slot changed hands 4096 times a second all the time, or the clock was put back.
+ */
+static int write_words(int fd)
+{
+    struct segment s = {0};
+    struct timespec now;
+    uint64_t first;
+
+    if (segment_map(&s, fd) == -1)
+        return -1;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    first = (uint64_t)now.tv_sec << 12 | (uint64_t)now.tv_nsec >> 18;
+    for (uint32_t i = 0; i < s.slots; i++)
+        atomic_init(&s.slot[i].word, word_first(first));
+    segment_unmap(&s);
+    return 0;
+}
+
 int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t borrowers, uint32_t records)
 {
     int fd, error;
@@ -101,7 +122,7 @@ int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t 
     /* Who may open it anew by /proc/PID/fd: a memory file is made for everybody. */
     if (error != 0)
         errno = error;
-    else if (fchmod(fd, 0600) == 0 && write_header(fd, pool, slots, borrowers, records) == 0)
+    else if (fchmod(fd, 0600) == 0 && write_header(fd, pool, slots, borrowers, records) == 0 && write_words(fd) == 0)
         return fd;
     error = errno;
     (void)close(fd);

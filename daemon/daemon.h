@@ -159,6 +159,8 @@ bool identity_allowed(const struct identity *who, const struct access_config *ac
 const char *identity_user_name(uid_t uid, char name[64]);
 /* The process itself has ended: what was read by its number since may be another's. */
 bool identity_ended(const struct identity *who);
+/* The other end of SOCK is closed, whatever is still to be read. */
+bool identity_hung_up(int sock);
 /* Path of the executable of PID; "[name]", which it chooses, where the kernel shows no more; "" if it is gone. */
 void identity_executable(pid_t pid, char path[EXECUTABLE_MAX]);
 

@@ -155,14 +155,14 @@ static bool admit(struct pool *pool, int fd, const struct identity *who, const c
     record_write(w);
     answer.welcome.worker = w->index;
     (void)setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &room, sizeof room);
-    if (wire_send(fd, WIRE_WELCOME, &answer, pool->strict ? pool->reader_fd : pool->segment_fd, MSG_DONTWAIT) == -1 ||
-        !worker_attach(w, fd)) {
-        (void)close(fd);
-        if (!known)
-            worker_end(w, "left during its hello");
-        return true;
+    if (worker_attach(w, fd) &&
+        wire_send(fd, WIRE_WELCOME, &answer, pool->strict ? pool->reader_fd : pool->segment_fd, MSG_DONTWAIT) == 0) {
+        w->must_tell = known && pool->strict;
+    } else if (known) {
+        worker_detach(w);
+    } else {
+        worker_end(w, "left during its hello");
     }
-    w->must_tell = known && pool->strict;
     return true;
 }
 

@@ -66,7 +66,7 @@ uint64_t identity_start_time(pid_t pid)
     return field == NULL ? 0 : strtoull(field, NULL, 10);
 }
 
-static bool hung_up(int sock)
+bool identity_hung_up(int sock)
 {
     struct pollfd p = {.fd = sock, .events = POLLRDHUP};
 
@@ -87,7 +87,7 @@ static int pidfd_by_number(int sock, pid_t pid)
 
     if (pidfd == -1)
         return -1;
-    if (before != 0 && identity_start_time(pid) == before && !hung_up(sock))
+    if (before != 0 && identity_start_time(pid) == before && !identity_hung_up(sock))
         return pidfd;
     (void)close(pidfd);
     errno = ESRCH;

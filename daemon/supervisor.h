@@ -494,8 +494,9 @@ void hello_refuse_oversized(int fd);
 /* worker.c: what one says, and its death */
 /* Takes the identity's pidfd; NULL: out of memory. */
 struct worker *worker_new(struct pool *pool, uint32_t index, const struct identity *who, const char *program);
-/* It is greeted: it speaks on FD from now on. False: out of memory, and FD is not taken. */
+/* It speaks on FD, which is taken, from now on. Before its welcome: who has that is known. False: out of memory. */
 bool worker_attach(struct worker *w, int fd);
+void worker_detach(struct worker *w); /* hang up on it: it may greet this supervisor again, as it would the next one */
 /* Forget it: its waits are dropped and its leases reclaimed by the next sweep, one for all that die together. */
 void worker_end(struct worker *w, const char *why);
 void worker_recover(struct pool *pool); /* those a predecessor greeted */

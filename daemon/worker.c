@@ -58,8 +58,7 @@ static void on_socket_closed(uv_handle_t *handle)
     on_worker_closed(handle);
 }
 
-/* It may greet this supervisor again, as it would the next one. */
-static void detach_socket(struct worker *w)
+void worker_detach(struct worker *w)
 {
     if (w->sock == -1)
         return;
@@ -82,7 +81,7 @@ void worker_end(struct worker *w, const char *why)
     pool->worker[w->index] = NULL;
     pool->workers--;
     atomic_store_explicit(&pool->segment.worker[w->index].pid, 0, memory_order_relaxed);
-    detach_socket(w);
+    worker_detach(w);
     (void)uv_poll_stop(&w->pidfd_poll);
     uv_close((uv_handle_t *)&w->pidfd_poll, on_worker_closed);
     (void)close(w->identity.pidfd);
@@ -147,8 +146,10 @@ struct worker *worker_new(struct pool *pool, uint32_t index, const struct identi
 
 bool worker_attach(struct worker *w, int fd)
 {
-    if (uv_poll_init_socket(&w->pool->supervisor->loop, &w->sock_poll, fd) != 0)
+    if (uv_poll_init_socket(&w->pool->supervisor->loop, &w->sock_poll, fd) != 0) {
+        (void)close(fd);
         return false;
+    }
     w->sock = fd;
     w->handles_open++;
     w->sock_poll.data = w;
@@ -236,10 +237,10 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
         }
         switch (message.header.type) {
         case WIRE_FETCH:
-            if (fetch(w, &message.fetch))
+            if (fetch(w, &message.fetch) || identity_hung_up(w->sock))
                 break;
             /* It would wait in vain. This it hears, and asks again. */
-            detach_socket(w);
+            worker_detach(w);
             return;
         case WIRE_WANT:
             pool_balance(w->pool);

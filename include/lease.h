@@ -65,6 +65,12 @@ static inline uint64_t word_version(uint64_t word)
     return word >> 24;
 }
 
+/* Of a slot that is EMPTY, and has been nothing else. */
+static inline uint64_t word_first(uint64_t version)
+{
+    return version << 24 | SLOT_EMPTY;
+}
+
 /* The word that follows WORD: one version later. */
 static inline uint64_t word_next(uint64_t word, enum slot_state state, unsigned flags, uint32_t borrower)
 {

@@ -86,8 +86,9 @@ PGconn *pglend_acquire(pglend *p, int timeout_ms);
 PGconn *pglend_acquire_as(pglend *p, const char *actor, const char *purpose, int timeout_ms);
 
 /*
- * The name of the lease that holds CONN, "POOL/SLOT/VERSION", as status, logs and the audit trail say it; NULL
- * (PGLEND_USAGE) when CONN is not leased from P. Does not block. Valid until the lease ends.
+ * The name of the lease that holds CONN, "POOL/SLOT/VERSION", as status, logs and the audit trail say it, and no other
+ * lease has, of another run of the daemon either; NULL (PGLEND_USAGE) when CONN is not leased from P. Does not block.
+ * Valid until the lease ends.
  */
 const char *pglend_lease_id(pglend *p, const PGconn *conn);
 

@@ -230,9 +230,9 @@ void segment_instance(const char *runtime_dir, char instance[17]);
 int segment_name(char name[SEGMENT_NAME_MAX], const char *instance, const char *pool);
 
 /*
- * Create the object NAME (0600, space allocated, header written) for SLOTS and BORROWERS, with a ring of RECORDS
- * entries (0: none, else from SLOTS + 1 to RING_MAX). Returns a descriptor, or
- * -1 with errno; EEXIST if there is one of that name. NAME NULL: nobody else can open it.
+ * Create the object NAME (0600, space allocated, header and first words written) for SLOTS and BORROWERS, with a ring of
+ * RECORDS entries (0: none, else from SLOTS + 1 to RING_MAX). Returns a descriptor, or -1 with errno; EEXIST if there is
+ * one of that name. NAME NULL: nobody else can open it.
  */
 int segment_create(const char *name, const char *pool, uint32_t slots, uint32_t borrowers, uint32_t records);
 /* Another descriptor of the object behind FD, that can only read; -1 with errno. */

@@ -14,6 +14,7 @@
 #include "wire.h"
 
 #include <fcntl.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
 #include <stddef.h>
@@ -242,6 +243,39 @@ START_TEST(entry_of_another)
 }
 END_TEST
 
+/* No lease has the name of one before, in another segment, or in another run of the daemon. */
+START_TEST(names_of_leases)
+{
+    uint64_t last = 0, version;
+    struct vandal v;
+    pglend *pool;
+    PGconn *conn;
+
+    start("{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    for (int segment = 0; segment < 3; segment++) {
+        for (int i = 0; i < 20; i++) {
+            ck_assert_msg((conn = pglend_acquire(pool, 10000)) != NULL, "%s", pglend_errmessage(pool));
+            ck_assert_int_eq(sscanf(pglend_lease_id(pool, conn), "clinic/0/%" SCNu64, &version), 1);
+            ck_assert_msg(version > last, "segment %d: %" PRIu64 " comes after %" PRIu64, segment, version, last);
+            last = version;
+            ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+        }
+        if (segment == 0) {
+            attach(&v);
+            atomic_store(&v.segment.header->retired, 1);
+            detach(&v);
+            wait_until(pglendd_logged(daemon_, "damaged the shared memory"), MEND_SECONDS);
+        } else {
+            pglendd_kill(daemon_);
+            pglendd_resume(daemon_);
+        }
+    }
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* The next supervisor gets the segment as it is. */
 START_TEST(any_field_before_a_restart)
 {
@@ -266,6 +300,37 @@ START_TEST(any_field_before_a_restart)
         ck_assert_int_eq(pglendd_process(daemon_, "supervisor"), supervisor);
     }
     wait_until(postgres_sessions(harness_server()) <= 2, 6);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* A supervisor that does not know it any more gives it nothing under its old name, and a new one as soon as it asks. */
+START_TEST(record_of_a_worker)
+{
+    struct vandal v;
+    uint64_t began;
+    pglend *pool;
+    PGconn *conn;
+
+    start("{'pools': {'clinic': {'size': {'min': 4, 'max': 4}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    ck_assert_int_eq(pglend_discard(pool, conn), PGLEND_OK);
+    wait_until(pglendd_count(daemon_, "idle") == 4, 5);
+    attach(&v);
+    ck_assert_int_eq(kill(pglendd_process(daemon_, "supervisor"), SIGSTOP), 0);
+    for (uint32_t i = 0; i < v.segment.borrowers; i++)
+        v.segment.worker[i].seal = 0;
+    (void)pglendd_replace(daemon_, "supervisor");
+    detach(&v);
+    wait_until(pglendd_count(daemon_, "idle") == 4, 5);
+    began = harness_now_ms();
+    conn = pglend_acquire(pool, 5000);
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_uint_lt(harness_now_ms() - began, 3000);
+    ck_assert_int_eq(pglend_errcode(pool), PGLEND_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
     pglend_close(pool);
     pglendd_stop(daemon_);
 }
@@ -509,6 +574,9 @@ int main(void)
     tcase_add_test(tc, another_size);
     tc = harness_live_case(suite, "recorded", 60);
     tcase_add_test(tc, another_size_while_it_is_recorded);
+    tc = harness_live_case(suite, "names", 60);
+    tcase_add_test(tc, record_of_a_worker);
+    tcase_add_test(tc, names_of_leases);
     tc = harness_live_case(suite, "random", 60);
     tcase_add_test(tc, at_random);
     return harness_main(suite);

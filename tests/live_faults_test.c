@@ -454,10 +454,9 @@ static void run(const struct subject *subject)
         encrypt();
     scene_open(&scene, subject->pool);
     try_all(&scene, subject, seconds_each());
-    /* Another run of pglendd gives other leases the same names. */
     if (subject->pool->audited)
         ck_assert_msg(scene_comes_true(&scene, trail_verifies, TRAIL_SECONDS) &&
-                          (subject->act == NULL || scene_comes_true(&scene, trail_balances, TRAIL_SECONDS)),
+                          scene_comes_true(&scene, trail_balances, TRAIL_SECONDS),
                       "%s: %s", subject->name, scene.why);
     scene_close(&scene);
     if (subject->pool->database != NULL)
@@ -475,7 +474,9 @@ START_TEST(process_of_pglendd)
 {
     const struct subject *subject = &daemons[_i];
 
-    control->module[MODULE_DAEMON] = control->module[MODULE_LIBUV] = true;
+    control->module[MODULE_DAEMON] = true;
+    /* It alone makes processes. In others libuv only begins, and aborts where it has no pipe for that. */
+    control->module[MODULE_LIBUV] = subject->process == NULL;
     control->module[MODULE_LIBPQ] = subject->survives == login_survives;
     run(subject);
 }
