@@ -134,7 +134,8 @@ static void write_lent(struct relay *r)
     if (sent >= 0) {
         f->at += (size_t)sent;
     } else if (errno != EAGAIN && errno != EINTR) {
-        f->at = f->end; /* nobody is there any more to read it */
+        f->at = f->end;                       /* nobody is there any more to read it */
+        (void)shutdown(hearer(r), SHUT_RDWR); /* or is, and would take what comes behind it for his answer */
         if (r->begun)
             r->lent_readable = true; /* a lease that has ended */
         else
