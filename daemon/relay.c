@@ -162,7 +162,10 @@ static void begin_lease(struct relay *r, int fd)
     r->lent_readable = false; /* it is not its borrower's yet, as a rule */
 }
 
-/* Looked at only when it matters: the server says something before the borrower does. */
+/*
+ * Looked at only when it matters: the server has spoken, and the borrower has not. After that was read, so that what is
+ * said once the socket is lent is its borrower's.
+ */
 static void look_at_lease(struct relay *r)
 {
     if (r->lease != -1 && !r->begun)
@@ -247,8 +250,8 @@ static bool move_on(struct relay *r)
         moved = true;
     }
     if (is_empty(&r->down) && !r->down.ended && r->server_readable) {
-        look_at_lease(r);
         read_server(r);
+        look_at_lease(r);
         moved = true;
     }
     if (!is_empty(&r->down)) {
