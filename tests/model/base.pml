@@ -23,6 +23,11 @@ byte at_rest;                         /* workers, a bit each: and so they say th
 
 /* ---- the borrower ---- */
 
+#if CRASHES > 0
+#define IS_CRASHED (crashes < CRASHES)
+#else
+#define IS_CRASHED false
+#endif
 #define IS_ENDED (relay_gone || server_gone || hung_up || fails < FAILS)
 
 /* What it reads is its own, or what the server says to whoever is there. */
@@ -62,12 +67,17 @@ proctype borrower(byte me)
     :: d_step { (closed || IS_SET(gone, me)) && len(mail[me]) == 0 -> skip }; goto end
     fi;
     do
-    :: d_step { wrote < CYCLES && len(lease_up[own]) < 1 && !IS_CUT(own) ->
+    :: d_step { wrote < CYCLES && len(lease_up[own]) < 1 && !IS_CUT(own) && !pair[own].half ->
                 lease_up[own]!QUERY, me; sent[me]++; wrote++; owed = owed + ANSWERS }
     :: d_step { len(lease_down[own]) > 0 -> read_answer() }
-    :: d_step { len(lease_down[own]) == 0 && IS_CUT(own) -> assert(IS_ENDED) }; leave(false); break
+    :: d_step { len(lease_down[own]) == 0 && IS_CUT(own) ->
+                assert(IS_ENDED && (owed == 0 || !pair[own].half || IS_CRASHED)) };
+        leave(false);
+        break
+    :: d_step { rudes > 0 && !IS_CUT(own) -> rudes--; pair[own].half = true }
     :: owed == 0 && !hung_up -> leave(true); break
-    :: d_step { rudes > 0 && len(lease_up[own]) < 1 && !IS_CUT(own) -> rudes--; lease_up[own]!HALF, me };
+    :: d_step { rudes > 0 && len(lease_up[own]) < 1 && !IS_CUT(own) && !pair[own].half ->
+                rudes--; lease_up[own]!HALF, me };
         leave(true);
         break
     :: d_step { rudes > 0 && owed > 0 -> rudes-- }; leave(true); break
@@ -83,7 +93,7 @@ holds_on:
     wrote = 0;
     do
     :: !kept -> break
-    :: d_step { kept && wrote == 0 && len(lease_up[own]) < 1 && !IS_CUT(own) ->
+    :: d_step { kept && wrote == 0 && len(lease_up[own]) < 1 && !IS_CUT(own) && !pair[own].half ->
                 assert(turn == me + 1); lease_up[own]!KEPT, me; wrote = 1 }
     :: d_step { kept && len(lease_down[own]) > 0 -> read_answer() }
     :: d_step { kept && ((len(lease_down[own]) == 0 && IS_CUT(own)) || !base_open) ->

@@ -27,7 +27,7 @@
 #ifndef LATES
 #define LATES 0
 #endif
-/* Borrowers that leave half a message, or an answer, or hang up. */
+/* Borrowers that leave half a message, or an answer, or hang up, or say no more and wait for the rest. */
 #ifndef RUDES
 #define RUDES 0
 #endif
@@ -88,7 +88,8 @@ typedef pair_t {
     byte ours;   /* its borrower's end */
     byte theirs; /* the relay's */
     bool shut;
-    bool out; /* LEASE_IS_OUT */
+    bool half; /* the borrower's end, for writing alone */
+    bool out;  /* LEASE_IS_OUT */
 };
 pair_t pair[PAIRS];
 bool base_open = true; /* somebody has the supervisor's end */
@@ -114,6 +115,7 @@ inline forget_pair(p)
         :: len(lease_down[p]) == 0 -> break
         od;
         pair[p].shut = false;
+        pair[p].half = false;
         pair[p].out = false
     :: else
     fi
@@ -256,7 +258,8 @@ inline read_lease()
     begun = begun || got;
     useful = useful || got;
     if
-    :: !got && IS_HUNG_UP(lease) -> drop_lease()
+    :: !got && (IS_HUNG_UP(lease) || (pair[lease].half && (over || !RIGHT(16)))) -> drop_lease()
+    :: !got && !IS_HUNG_UP(lease) && pair[lease].half && !over && RIGHT(16) -> up_ended = true; useful = true
     :: else
     fi
 }
@@ -338,7 +341,7 @@ inline write_base()
     fi
 }
 
-/* Somebody is there, and would take what comes behind it for his answer. Where it is the supervisor, that is the end. */
+/* Who is there would take what comes behind it for his answer. Where it is the supervisor, that is the end. */
 inline lose_bytes()
 {
     fails--;
@@ -380,8 +383,8 @@ inline look_at_base()
 #define SERVER_IS_IN (WANTS_SERVER && (len(wire_down) > 0 || server_gone))
 #define SERVER_TAKES (len(up) > 0 && server_wants && (len(wire_up) < 1 || server_gone))
 #define LENT_IS_HUP  (lease == NO_PAIR -> !base_open : IS_HUNG_UP(lease))
-#define LENT_IS_IN                                                                                                     \
-    (lease == NO_PAIR -> len(base_up) > 0 || BASE_ENDED : len(lease_up[lease]) > 0 || IS_HUNG_UP(lease))
+#define LEASE_IS_IN  (len(lease_up[lease]) > 0 || pair[lease].half || IS_HUNG_UP(lease))
+#define LENT_IS_IN   (lease == NO_PAIR -> len(base_up) > 0 || BASE_ENDED : LEASE_IS_IN)
 #define TO_LENT      (len(down) > 0 && begun == (lease != NO_PAIR))
 #define HAS_ROOM     (begun -> len(lease_down[lease]) < LEASE_DOWN : len(base_down) < 1 || !base_open)
 #define HALF_CLOSED  (closed_up && !farewell)

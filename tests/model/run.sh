@@ -116,6 +116,7 @@ mistakes='
 13 relay  1x1 FAILS=1           what cannot be written is left out
 14 relay  1x1 RUDES=1           what is known of the base is reported without end
 15 relay  2x1 CRASHES=1         a new supervisor lends what its predecessor was resetting
+16 relay  1x1 RUDES=1           a lease ends with what its borrower has to say
 '
 
 # The verifier of MODEL, SIZE, BUDGETS and MISTAKE, in a directory of that name. Optimised it takes a minute to compile,
