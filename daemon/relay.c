@@ -9,9 +9,9 @@
  *
  * In strict isolation that pair, the base, stays with the supervisor, and each lease comes over it as a descriptor: one
  * end of a pair of its own. It comes ahead, with what is said to the server before; until it is lent (LEASE_IS_OUT) the
- * supervisor hears the server. It is over when its other end is shut or closed, or when
- * anything else comes over the base. What its borrower had sent by then is passed on, so that the supervisor's question
- * finds a whole message before it; who kept the descriptor can neither write nor read any more.
+ * supervisor hears the server. It is over when its other end is shut both ways or closed, or when anything else comes
+ * over the base. What its borrower had sent by then is passed on, so that the supervisor's question finds a whole message
+ * before it; who kept the descriptor can neither write nor read any more. Shut for writing alone, it is the session's end.
  */
 #include "login.h"
 #include "wire.h"
@@ -134,7 +134,8 @@ static void write_lent(struct relay *r)
     if (sent >= 0) {
         f->at += (size_t)sent;
     } else if (errno != EAGAIN && errno != EINTR) {
-        f->at = f->end; /* nobody is there any more to read it */
+        f->at = f->end;                       /* nobody is there any more to read it */
+        (void)shutdown(hearer(r), SHUT_RDWR); /* or is, and would take what comes behind it for his answer */
         if (r->begun)
             r->lent_readable = true; /* a lease that has ended */
         else
@@ -161,7 +162,10 @@ static void begin_lease(struct relay *r, int fd)
     r->lent_readable = false; /* it is not its borrower's yet, as a rule */
 }
 
-/* Looked at only when it matters: the server says something before the borrower does. */
+/*
+ * Looked at only when it matters: the server has spoken, and the borrower has not. After that was read, so that what is
+ * said once the socket is lent is its borrower's.
+ */
 static void look_at_lease(struct relay *r)
 {
     if (r->lease != -1 && !r->begun)
@@ -188,6 +192,14 @@ static void look_at_base(struct relay *r, bool end)
     }
 }
 
+/* No more comes from there. False: who has the other end may still hear the rest. */
+static bool has_hung_up(int fd)
+{
+    struct pollfd end = {.fd = fd};
+
+    return poll(&end, 1, 0) == 1;
+}
+
 static void read_lent(struct relay *r)
 {
     struct flow *f = &r->up;
@@ -203,7 +215,7 @@ static void read_lent(struct relay *r)
     f->end = got > 0 ? (size_t)got : 0;
     if (fd != -1)
         begin_lease(r, fd);
-    else if (ended && r->lease != -1)
+    else if (ended && r->lease != -1 && (r->over || has_hung_up(r->lease)))
         drop_lease(r);
     else
         f->ended = ended;
@@ -246,8 +258,8 @@ static bool move_on(struct relay *r)
         moved = true;
     }
     if (is_empty(&r->down) && !r->down.ended && r->server_readable) {
-        look_at_lease(r);
         read_server(r);
+        look_at_lease(r);
         moved = true;
     }
     if (!is_empty(&r->down)) {

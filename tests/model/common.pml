@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * common.pml - what both models need: sizes, budgets and the seeded mistake, all fixed by -D; sets of processes as bits.
+ * common.pml - what all models need: sizes, budgets and the seeded mistake, all fixed by -D; sets of processes as bits.
  */
 #ifndef WORKERS
 #define WORKERS 2

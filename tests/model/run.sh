@@ -1,8 +1,9 @@
 #!/bin/sh
 # SPDX-License-Identifier: ISC
 #
-# run.sh [small] - check the models of the lease protocol (lease.pml: shared isolation, strict.pml: strict), then that each
-# seeded mistake is caught where the same search without it finds nothing; small: the first rows alone.
+# run.sh [small] - check the models of the lease protocol (lease.pml: shared isolation, strict.pml: strict, relay.pml: strict
+# over TLS, one session), then that each seeded mistake is caught where the same search without it finds nothing; small: the
+# first rows alone.
 #
 # The hard thing: a search that was cut short proves nothing. A run counts only if the verifier says how it ended.
 set -u
@@ -24,6 +25,7 @@ lease  2x1 CYCLES=2
 lease  2x1 CRASHES=1
 lease  2x1 LEAVES=1,RETIRES=1
 strict 2x1 CRASHES=1,LEAVES=1
+relay  2x1 CRASHES=1
 '
 full="$small
 lease  2x1 LOOKS=1,RETIRES=1,CYCLES=2
@@ -35,6 +37,14 @@ strict 2x2 CRASHES=2,LEAVES=1
 strict 2x1 CRASHES=1,LEAVES=1,CYCLES=2,FULLS=1
 strict 2x1 STOPS=1,LEAVES=1,CYCLES=2
 strict 2x2 CRASHES=1,DROPS=1,LEAVES=1
+relay  2x1 CRASHES=1,KEEPS=1
+relay  2x1 CRASHES=1,NOTES=1
+relay  2x1 CRASHES=1,LATES=1
+relay  2x1 LATES=1,RUDES=1
+relay  2x1 CHECKS=1,NOTES=1
+relay  2x1 KEEPS=1,ENDS=1
+relay  2x1 FAILS=1,NOTES=1
+relay  1x1 RUDES=1,CYCLES=4
 "
 
 # number, model, workers x slots, what may happen, what is done wrong: an error is found, and none without the mistake
@@ -91,6 +101,22 @@ mistakes='
 25 strict 2x1 FULLS=1           a request for which there was no room is not sent again
 26 strict 2x1 DROPS=1           what is held by one who is shut out is lent on
 27 strict 2x1 LEAVES=1          an answer is taken to what was given up
+1  relay  2x1 CRASHES=1,KEEPS=1 that a lease is over is not forgotten when the next begins
+2  relay  1x1 CYCLES=1          a lease begins before it is lent
+3  relay  1x1 RUDES=1           the base is read before the lease that ends is
+4  relay  1x1 RUDES=1,CYCLES=2  what was sent by one who hears no more is dropped
+5  relay  1x1 ENDS=1            a lease that is out ends with the daemon
+6  relay  1x1 CRASHES=1,KEEPS=1 a socket that its borrower keeps is not shut
+7  relay  1x1 RUDES=1           what was sent before a lease ends is dropped
+8  relay  2x1 LATES=1           a socket that the relay has closed is lent
+9  relay  2x1 LATES=1           a nonce is used twice
+10 relay  2x1 CHECKS=1,NOTES=1  what the server said to the next lease is lost in a check
+11 relay  1x1 NOTES=1           it is not looked whether a lease is out
+12 relay  2x1 NOTES=1           what the server changed is undone by another reset
+13 relay  1x1 FAILS=1           what cannot be written is left out
+14 relay  1x1 RUDES=1           what is known of the base is reported without end
+15 relay  2x1 CRASHES=1         a new supervisor lends what its predecessor was resetting
+16 relay  1x1 RUDES=1           a lease ends with what its borrower has to say
 '
 
 # The verifier of MODEL, SIZE, BUDGETS and MISTAKE, in a directory of that name. Optimised it takes a minute to compile,

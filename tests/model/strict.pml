@@ -18,7 +18,7 @@
  * for what never comes is a deadlock, which Spin reports. After each event of the supervisor CHECK() looks whether some
  * slot is lost already, or has two holders, or a request is nobody's; the end is when all are at rest or dead and there
  * is nothing left to do, and then all is as it was. Not modelled: a worker's threads, but that it may greet a new
- * supervisor while it holds; cancels and resets; who takes no grant after a supervisor's death; a relay.
+ * supervisor while it holds; cancels and resets; who takes no grant after a supervisor's death; a relay (relay.pml).
  */
 #include "common.pml"
 
