@@ -22,7 +22,7 @@ static const struct {
 } commands[] = {
     {"init", "[--fips] [--key-out FILE] [DIRECTORY]", "Make the keys of a new trail; give out the verification key.",
      CLI_USAGE, cli_audit_init},
-    {"verify", "--key FILE [--anchor SEQ:HASH ...] [--begin SEQ:HASH] [DIRECTORY]",
+    {"verify", "--key FILE [--anchor SEQ:HASH ...] [--begin SEQ:HASH] [--json] [DIRECTORY]",
      "Is the trail as it was written? Exit status: 0 intact, 1 altered, 2 shorter than an anchor, 3 torn by a crash "
      "only, 4 cannot tell.",
      AUDIT_UNKNOWN, cli_audit_verify}, /* usage has another's number here */

@@ -142,11 +142,21 @@ static bool has_name(const char *list, const char *name)
     return false;
 }
 
+/* How many words that are no options the command takes: those stand last in its usage. */
+static size_t most_words(const char *usage)
+{
+    const char *last = strrchr(usage, ' ');
+
+    last = last != NULL ? last + 1 : usage;
+    if (strncmp(last, "...", 3) == 0)
+        return SIZE_MAX;
+    return *last == '\0' || strncmp(last, "[-", 2) == 0 ? 0 : 1;
+}
+
 /* The words become the command's first argument. */
 static bool place_words(struct cli *cli, const struct cli_command *command)
 {
-    const char *last = strrchr(command->usage, '[');
-    size_t most = last == NULL || last[1] == '-' ? 0 : strstr(last, "...") != NULL ? SIZE_MAX : 1, i;
+    size_t most = most_words(command->usage), i;
     json_t *words = json_object_get(cli->args, ""), *word;
     char name[32], text[4096] = "";
 

@@ -4,6 +4,7 @@
  */
 #include "cli.h"
 #include "harness.h"
+#include "manual.h"
 #include "pglend.h"
 #include "pglendd.h"
 
@@ -153,6 +154,94 @@ START_TEST(tables_and_json)
     }
     ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
     pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+/* Objects whose keys are not a result's own. */
+static const char *const foreign[] = {"settings", "differs", "admin", "audit"};
+
+/* Is each member of VALUE, and of what is in it, in ITEM of the manual page? */
+static void expect_told(const char *command, const char *item, const json_t *value)
+{
+    const char *key;
+    json_t *member;
+    size_t i;
+
+    json_array_foreach(value, i, member) expect_told(command, item, member);
+    json_object_foreach((json_t *)value, key, member)
+    {
+        bool own = true;
+
+        ck_assert_msg(manual_has(item, key), "pglend(1) does not tell of \"%s\" in what %s prints", key, command);
+        for (size_t k = 0; k < sizeof foreign / sizeof foreign[0]; k++)
+            own = own && strcmp(key, foreign[k]) != 0;
+        if (own && !(strcmp(command, "status") == 0 && strcmp(key, "pools") == 0))
+            expect_told(command, item, member);
+    }
+}
+
+static void expect_json_told(const char *section, const char *arguments)
+{
+    char words[96], name[32], *item;
+    json_t *json;
+
+    (void)snprintf(words, sizeof words, "--json %s", arguments);
+    (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(arguments, " "), arguments);
+    (void)cli(words, false);
+    json = json_loads(said, 0, NULL);
+    ck_assert_msg(json_array_size(json) + json_object_size(json) > 0, "pglend %s: %s", words, said);
+    ck_assert_msg((item = manual_item(section, name)) != NULL, "pglend(1) has no JSON of %s", name);
+    expect_told(name, item, json);
+    free(item);
+    json_decref(json);
+}
+
+static int borrow_once(void *argument, int sock)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+    PGconn *conn = pglend_acquire(pool, 20000);
+
+    (void)argument;
+    (void)sock;
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    return 0;
+}
+
+START_TEST(what_json_has_is_in_the_manual)
+{
+    static const char *const commands_[] = {"status",
+                                            "pools",
+                                            "slots",
+                                            "workers",
+                                            "waiters",
+                                            "stats",
+                                            "inventory",
+                                            "reload",
+                                            "version",
+                                            "resize --max 1",
+                                            "check clinic --timeout 0.1"};
+    char *section = manual_section("client/pglend.1", ".Ss JSON"), revoke[64];
+    struct worker_process waiter;
+    pglend *pool;
+    PGconn *conn;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire_as(pool, "nurse", "treatment", 5000));
+    worker_fork(&waiter, borrow_once, NULL);
+    wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
+    pglendd_configure(daemon_, harness_server(),
+                      "{'shutdown_timeout': '7s', 'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    for (size_t i = 0; i < sizeof commands_ / sizeof commands_[0]; i++)
+        expect_json_told(section, commands_[i]);
+    (void)snprintf(revoke, sizeof revoke, "revoke --pid %d", getpid());
+    expect_json_told(section, revoke);
+    (void)pglend_release(pool, conn);
+    ck_assert_int_eq(worker_wait(&waiter, 20), 0);
+    pglend_close(pool);
+    free(section);
     pglendd_stop(daemon_);
 }
 END_TEST
@@ -312,6 +401,7 @@ int main(void)
     tcase_add_test(tc, usage);
     tcase_add_test(tc, every_command_explains_itself);
     tcase_add_test(tc, tables_and_json);
+    tcase_add_test(tc, what_json_has_is_in_the_manual);
     tcase_add_test(tc, steering_is_told);
     tcase_add_test(tc, who_may_not_is_told);
     tcase_add_test(tc, every_wait_ends);
