@@ -83,7 +83,9 @@ static void finish(PGconn *conn)
 static pglend_status borrow_and_ask(const struct cli *cli, pglend *handle, int *backend, char message[CLI_MESSAGE_MAX])
 {
     int64_t began = cli_now_ms();
-    PGconn *conn = pglend_acquire_as(handle, "pglend", "check", cli->timeout_given ? cli->timeout_ms : -1);
+    const char *purpose = cli_argument(cli, "purpose");
+    PGconn *conn = pglend_acquire_as(handle, "pglend", purpose != NULL ? purpose : "check",
+                                     cli->timeout_given ? cli->timeout_ms : -1);
     pglend_status status;
 
     if (conn == NULL) {

@@ -30,6 +30,7 @@ static const struct {
     {"fast", "mode", "fast", "--fast", "do not wait for leases that are out: take them back"},
     {"graceful", "mode", "graceful", "--graceful", "wait for leases that are out (the default)"},
     {"reason", "reason", NULL, "--reason TEXT", "why; it is recorded"},
+    {"purpose", "purpose", NULL, "--purpose TEXT", "what it is for, in a pool with purposes (default: check)"},
     {"for", "for", NULL, "--for 1h", "how long it lasts, 24h at most"},
     {"end", "end", "yes", "--end", "end it now"},
     {"wait", "wait", "yes", "--wait", "return when it has come about (or after --timeout, if given)"},

@@ -86,7 +86,8 @@ static enum cli_exit run_first_word(const struct cli *cli, const struct cli_comm
 
 #define ROW(name, args, usage, role, help) {#name, args, usage, help, NULL, role, run_admin, &cli_view_##name},
 static const struct cli_command commands[] = {
-    ADMIN_COMMANDS(ROW){"check", "pool", "[POOL]", "Borrow from the pool (or from each), ask `select 1`, give it back.",
+    ADMIN_COMMANDS(ROW){"check", "pool purpose", "[--purpose TEXT] [POOL]",
+                        "Borrow from the pool (or from each), ask `select 1`, give it back.",
                         "access to the pool; without POOL also the role read", ADMIN_READ, run_check, &cli_view_check},
     {"audit", "words", "[COMMAND ...]", "Set up, verify, read the audit trail; see pglend audit --help.",
      "access to the trail's directory", ADMIN_READ, run_first_word, NULL},

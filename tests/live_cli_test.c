@@ -332,6 +332,22 @@ static int hold_for_long(void *argument, int sock)
     return 0;
 }
 
+/* A probe has a purpose too, and one of the pool's where it lends for no other. */
+START_TEST(check_says_what_it_is_for)
+{
+    static const struct row rows[] = {
+        {"check clinic", 4, "is none of them: treatment,monitoring\n"},
+        {"check --purpose monitoring clinic", 0, "clinic: ok"},
+        {"--json check --purpose idle", 4, "PGLEND_DENIED"},
+        {"slots --purpose monitoring", 2, "slots takes no --purpose"},
+    };
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'purposes': ['treatment', 'monitoring']}}}");
+    RUN(rows);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* A pool that is busy for longer than a query may take is no reason to find its database slow. */
 START_TEST(check_waits_as_long_as_the_pool_says)
 {
@@ -405,6 +421,7 @@ int main(void)
     tcase_add_test(tc, steering_is_told);
     tcase_add_test(tc, who_may_not_is_told);
     tcase_add_test(tc, every_wait_ends);
+    tcase_add_test(tc, check_says_what_it_is_for);
     tcase_add_test(tc, check_waits_as_long_as_the_pool_says);
     tcase_add_test(tc, cancels_by_query_are_shown);
     tcase_add_test(tc, shutdown_waits_for_the_end);
