@@ -180,14 +180,18 @@ static bool set_option(struct cli_audit *a, size_t command, int option)
 /* The words behind the command. 1: go on; else an exit status, negated. */
 static int parse(int argc, char **argv, size_t command, struct cli_audit *a)
 {
+    static char program[] = "pglend audit"; /* in what getopt_long() says */
     struct option rows[OPTIONS + 2] = {[OPTIONS] = {"help", no_argument, NULL, OPTION_HELP}};
     int option;
 
+    argv[0] = program;
     for (size_t i = 0; i < OPTIONS; i++)
         rows[i] = (struct option){options[i].name, options[i].argument, NULL, OPTION_BASE + (int)i};
     while ((option = getopt_long(argc, argv, "fn:h", rows, NULL)) != -1) {
         if (option == OPTION_HELP || option == 'h')
             return -print_usage(stdout);
+        if (option == '?')
+            fputs("Try pglend audit --help.\n", stderr);
         if (option == '?' || !set_option(a, command, option))
             return -commands[command].misused;
     }

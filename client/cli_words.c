@@ -111,10 +111,12 @@ static bool take_words(struct cli *cli, int argc, char **argv)
 
 bool cli_parse(int argc, char **argv, struct cli *cli, const char **name, bool *help)
 {
+    static char program[] = "pglend"; /* in what getopt_long() says */
     struct option rows[GENERALS + OPTIONS + 1] = {{0}};
     bool version = false;
     int option;
 
+    argv[0] = program;
     memcpy(rows, general, sizeof(general));
     for (size_t i = 0; i < OPTIONS; i++)
         rows[GENERALS + i] =
@@ -124,6 +126,9 @@ bool cli_parse(int argc, char **argv, struct cli *cli, const char **name, bool *
             if (!set_argument(cli, options[option].argument,
                               options[option].value != NULL ? options[option].value : optarg))
                 return false;
+        } else if (option == '?') {
+            fputs("Try pglend --help, or pglend COMMAND --help.\n", stderr);
+            return false;
         } else if (!general_option(cli, option == 'h' ? GENERAL_HELP : option, help, &version)) {
             return false;
         }
@@ -178,7 +183,11 @@ static bool place_words(struct cli *cli, const struct cli_command *command)
             cli_error("%s: the argument is empty", command->name);
             return false;
         }
-        (void)snprintf(text + length, sizeof(text) - length, "%s%s", i == 0 ? "" : " ", json_string_value(word));
+        if (snprintf(text + length, sizeof(text) - length, "%s%s", i == 0 ? "" : " ", json_string_value(word)) >=
+            (int)(sizeof(text) - length)) {
+            cli_error("%s: more than %zu bytes of arguments; give fewer at a time", command->name, sizeof(text) - 1);
+            return false;
+        }
     }
     (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(command->args, " "), command->args);
     if (text[0] != '\0' && !set_argument(cli, name, text))

@@ -125,12 +125,16 @@ static void print_command_help(const struct cli_command *command, FILE *out)
 {
     static const char *const role_names[] = ADMIN_ROLE_NAMES;
     const char *blank = command->usage[0] != '\0' ? " " : "";
+    bool own_words = command->run == run_first_word;
 
-    fprintf(out, "usage: pglend [OPTION ...] %s%s%s\n\n%s\n", command->name, blank, command->usage, command->help);
+    fprintf(out, "usage: pglend %s%s%s%s\n\n%s\n", own_words ? "" : "[OPTION ...] ", command->name, blank,
+            command->usage, command->help);
     if (command->needs != NULL)
         fprintf(out, "Needs %s.\n", command->needs);
     else
         fprintf(out, "Needs the role %s (\"admin\" in the configuration).\n", role_names[command->role]);
+    if (own_words)
+        return;
     cli_print_options(out, command);
     fprintf(out, "\n%s\n%s", options_help, exits_help);
 }

@@ -252,6 +252,8 @@ START_TEST(steering_is_told)
         {"pause clinic", 0, "clinic: paused, size 1 to "},
         {"--timeout 5 pause clinic --wait", 0, " 0 leased"},
         {"resume clinic --wait", 0, "clinic: active, size 1 to "},
+        {"resize --max 0 clinic", 2, "is not a number from 1 to "},
+        {"revoke", 2, "say whose"},
     };
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1}}}}");
