@@ -163,6 +163,15 @@ static int print_usage(FILE *out)
     return out == stdout ? CLI_OK : CLI_USAGE;
 }
 
+void cli_audit_print_words(FILE *out)
+{
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(out, "%s ", commands[i].name);
+    for (size_t i = 0; i < OPTIONS; i++)
+        fprintf(out, "--%s ", options[i].name);
+    fputs("--help", out);
+}
+
 static bool set_option(struct cli_audit *a, size_t command, int option)
 {
     for (size_t i = 0; i < OPTIONS; i++) {

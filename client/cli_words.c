@@ -239,6 +239,15 @@ void cli_print_options(FILE *out, const struct cli_command *command)
         }
 }
 
+void cli_print_option_names(FILE *out, const struct cli_command *command)
+{
+    for (size_t i = 0; command != NULL && i < OPTIONS; i++)
+        if (has_name(command->args, options[i].argument))
+            fprintf(out, "--%s ", options[i].name);
+    for (size_t i = 0; i < GENERALS; i++)
+        fprintf(out, "--%s%s", general[i].name, i + 1 < GENERALS ? " " : "");
+}
+
 const char *cli_argument(const struct cli *cli, const char *name)
 {
     return json_string_value(json_object_get(cli->args, name));

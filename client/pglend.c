@@ -72,6 +72,8 @@ static enum cli_exit run_version(const struct cli *cli, const struct cli_command
 
 static enum cli_exit run_help(const struct cli *cli, const struct cli_command *command, json_t **result,
                               char message[CLI_MESSAGE_MAX]);
+static enum cli_exit run_completion(const struct cli *cli, const struct cli_command *command, json_t **result,
+                                    char message[CLI_MESSAGE_MAX]);
 
 /* Their options are their own and come behind: main() lets them come here only where others stand before. */
 static enum cli_exit run_first_word(const struct cli *cli, const struct cli_command *command, json_t **result,
@@ -98,6 +100,8 @@ static const struct cli_command commands[] = {
     {"version", "", "", "Print the version of this program and of the daemon.", "nothing", ADMIN_READ, run_version,
      &cli_view_version},
     {"help", "command", "[COMMAND]", "Explain a command.", "nothing", ADMIN_READ, run_help, NULL},
+    {"completion", "", "", "Print a script for bash that completes pglend's words.", "nothing", ADMIN_READ,
+     run_completion, NULL},
 };
 #undef ROW
 
@@ -117,7 +121,7 @@ static void print_help(FILE *out)
 {
     fprintf(out, "usage: pglend [OPTION ...] COMMAND [ARGUMENT ...]\n\nCommands:\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
     fprintf(out, "\n%s\n%s", options_help, exits_help);
 }
 
@@ -169,6 +173,17 @@ static enum cli_exit run_help(const struct cli *cli, const struct cli_command *c
     if (command == NULL)
         return CLI_USAGE;
     print_command_help(command, stdout);
+    return CLI_OK;
+}
+
+static enum cli_exit run_completion(const struct cli *cli, const struct cli_command *command, json_t **result,
+                                    char message[CLI_MESSAGE_MAX])
+{
+    (void)cli;
+    (void)command;
+    (void)result;
+    message[0] = '\0';
+    cli_complete(stdout, commands, COMMANDS);
     return CLI_OK;
 }
 

@@ -121,6 +121,23 @@ END_TEST
 
 /* ---- with a daemon ---- */
 
+/* The names of pools are the supervisor's. */
+static void expect_completed(void)
+{
+    char command[512], text[64] = "";
+    FILE *out;
+
+    (void)snprintf(
+        command, sizeof command,
+        "PGLEND_RUNTIME_DIR='%s' bash -c '. <($0 completion); COMP_WORDS=($0 slots cl) COMP_CWORD=2; _pglend; "
+        "echo ${COMPREPLY[@]}' '%s'",
+        daemon_->runtime_dir, harness_product("pglend"));
+    ck_assert_ptr_nonnull(out = popen(command, "re"));
+    ck_assert_ptr_nonnull(fgets(text, sizeof text, out));
+    ck_assert_int_eq(pclose(out), 0);
+    ck_assert_str_eq(text, "clinic\n");
+}
+
 START_TEST(tables_and_json)
 {
     static const struct row rows[] = {
@@ -141,6 +158,7 @@ START_TEST(tables_and_json)
     conn = pglend_acquire(pool, 5000);
     ck_assert_ptr_nonnull(conn);
     RUN(rows);
+    expect_completed();
     ck_assert_int_eq(cli("slots", false), 0);
     ck_assert_ptr_nonnull(strstr(said, postgres_certificate() != NULL ? "relay  TLSv1.3 TLS_" : "plain  -"));
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {

@@ -15,7 +15,10 @@
 #define SETS                                                                                                           \
     "'{\"pools\": {\"p\": {\"database\": {\"dbname\": \"d\"}, \"init_query\": \"set work_mem = 1\", "                  \
     "\"reset\": \"full\"}}}'"
-#define TRAIL        "$pglend audit init --key-out key trail >made; "
+#define TRAIL "$pglend audit init --key-out key trail >made; "
+#define COMPLETE(words)                                                                                                \
+    ". <($pglend completion) && COMP_WORDS=($pglend " words ") && COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) && _pglend; "  \
+    "echo \"[${COMPREPLY[*]}]\""
 #define UNPRIVILEGED "$(test $(id -u) != 0 || echo --user nobody)"
 #define ONES         "1111111111111111111111111111111111111111111111111111111111111111"
 
@@ -63,6 +66,13 @@ static const struct {
     {"$pglend audit init --fips --key-out key fips && ls fips", 0, "signer.key"},
     {"$pglend audit report none", 1, "cannot open the trail's directory none"},
     {"$pglend audit", 2, ""},
+    {COMPLETE("st"), 0, "[status stats]"},
+    {COMPLETE("--runtime-dir /nowhere --json pause --k"), 0, "[--keep]"},
+    {COMPLETE("revoke --"), 0, "[--pid --user --wait --runtime-dir --json --timeout --help --version]"},
+    {COMPLETE("help comp"), 0, "[completion]"},
+    {COMPLETE("audit ver"), 0, "[verify]"},
+    {COMPLETE("export --"), 0, "[--help]"},
+    {COMPLETE("status pause"), 0, "[]"},
     {"$pglend audit frobnicate", 2, "frobnicate"},
     {"$pglend audit head --key k trail", 2, "--key"},
     {TRAIL "echo x >k; $pglend audit verify --key k trail", 4, "k: this is not a verification key"},
