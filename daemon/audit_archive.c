@@ -20,9 +20,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define RETRY_MS  60000
-#define BOUND_MS  600000
-#define RECEIPT   "audit-%08u.stored"
+#define RETRY_MS 60000
+#define BOUND_MS 600000
+#define RECEIPT  "audit-%08u.stored"
 
 /* The one command that runs at a time. */
 static struct {
