@@ -229,17 +229,17 @@ static int borrow_once(void *argument, int sock)
 
 START_TEST(what_json_has_is_in_the_manual)
 {
-    static const char *const commands_[] = {"status",
-                                            "pools",
-                                            "slots",
-                                            "workers",
-                                            "waiters",
-                                            "stats",
-                                            "inventory",
-                                            "reload",
-                                            "version",
-                                            "resize --max 1",
-                                            "check clinic --timeout 0.1"};
+    static const char *const printed[] = {"status",
+                                          "pools",
+                                          "slots",
+                                          "workers",
+                                          "waiters",
+                                          "stats",
+                                          "inventory",
+                                          "reload",
+                                          "version",
+                                          "resize --max 1",
+                                          "check clinic --timeout 0.1"};
     char *section = manual_section("client/pglend.1", ".Ss JSON"), revoke[64];
     struct worker_process waiter;
     pglend *pool;
@@ -252,8 +252,8 @@ START_TEST(what_json_has_is_in_the_manual)
     wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
     pglendd_configure(daemon_, harness_server(),
                       "{'shutdown_timeout': '7s', 'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
-    for (size_t i = 0; i < sizeof commands_ / sizeof commands_[0]; i++)
-        expect_json_told(section, commands_[i]);
+    for (size_t i = 0; i < sizeof printed / sizeof printed[0]; i++)
+        expect_json_told(section, printed[i]);
     (void)snprintf(revoke, sizeof revoke, "revoke --pid %d", getpid());
     expect_json_told(section, revoke);
     (void)pglend_release(pool, conn);
@@ -296,6 +296,10 @@ START_TEST(who_may_not_is_told)
     ck_assert_int_eq(cli("check clinic", true), 0); /* it may borrow */
     ck_assert_int_eq(cli("--runtime-dir /root status", true), 4);
     ck_assert_ptr_nonnull(strstr(said, "may not connect to /root/admin.sock"));
+    ck_assert_int_eq(cli("--runtime-dir /root check clinic", true), 4);
+    ck_assert_ptr_nonnull(strstr(said,
+                                 "cannot connect to /root/worker.sock: Permission denied; run this as a user who may "
+                                 "enter the directory"));
     pglendd_stop(daemon_);
 }
 END_TEST
