@@ -17,6 +17,7 @@ includedir ?= $(prefix)/include
 mandir     ?= $(prefix)/share/man
 sysconfdir ?= /etc
 docdir     ?= $(prefix)/share/doc/pglend
+completiondir ?= $(prefix)/share/bash-completion/completions
 unitdir    ?= $(prefix)/lib/systemd/system
 BUILD      ?= build
 SANITIZE   ?=
@@ -330,6 +331,7 @@ install: all
 	install -m 644 include/pglend.h $(DESTDIR)$(includedir)
 	install -d $(DESTDIR)$(sysconfdir)/pglend $(DESTDIR)$(docdir)
 	install -m 644 $(examples) $(DESTDIR)$(docdir)
+	$(BUILD)/pglend completion | install -D -m 644 /dev/stdin $(DESTDIR)$(completiondir)/pglend
 	$(foreach p,$(pages),install -D -m 644 $(p) $(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)) &&) :
 	$(foreach u,$(units),sed 's|@sbindir@|$(sbindir)|; s|@bindir@|$(bindir)|' $(u) | install -D -m 644 /dev/stdin $(DESTDIR)$(unitdir)/$(notdir $(u)) &&) :
 	$(foreach u,$(sysusers),install -D -m 644 $(u) $(DESTDIR)$(prefix)/lib/sysusers.d/pglend.conf &&) :
@@ -341,6 +343,7 @@ uninstall:
 	    $(DESTDIR)$(libdir)/libpglend.so $(DESTDIR)$(libdir)/libpglend.so.0 $(DESTDIR)$(libdir)/libpglend.a \
 	    $(DESTDIR)$(libdir)/pkgconfig/pglend.pc $(units:config/%=$(DESTDIR)$(unitdir)/%) \
 	    $(DESTDIR)$(prefix)/lib/sysusers.d/pglend.conf $(DESTDIR)$(prefix)/lib/tmpfiles.d/pglend.conf \
+	    $(DESTDIR)$(completiondir)/pglend \
 	    $(examples:config/%=$(DESTDIR)$(docdir)/%) \
 	    $(foreach p,$(pages),$(DESTDIR)$(mandir)/man$(subst .,,$(suffix $(p)))/$(notdir $(p)))
 	rmdir $(DESTDIR)$(docdir) $(DESTDIR)$(sysconfdir)/pglend 2>/dev/null || :

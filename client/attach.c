@@ -227,8 +227,9 @@ static struct attachment *attach(pglend *p, uint64_t until)
             if (status != PGLEND_NO_SUPERVISOR && status != PGLEND_SHUTDOWN)
                 return NULL;
         } else if (error == EMFILE || error == ENFILE || error == EACCES) {
-            (void)error_set(p, error == EACCES ? PGLEND_DENIED : PGLEND_SYSTEM, "cannot connect to %s/worker.sock: %s",
-                            p->runtime_dir, strerror(error));
+            (void)error_set(p, error == EACCES ? PGLEND_DENIED : PGLEND_SYSTEM,
+                            "cannot connect to %s/worker.sock: %s%s", p->runtime_dir, strerror(error),
+                            error == EACCES ? "; run this as a user who may enter the directory" : "");
             return NULL;
         } else {
             (void)error_set(p, status, "no pglend supervisor answers at %s/worker.sock: %s; is pglendd running?",

@@ -271,7 +271,8 @@ static int directory_open(const char *path, char *error, size_t size)
     int fd;
 
     if (mkdir(path, 0700) == -1 && errno != EEXIST) {
-        (void)snprintf(error, size, "cannot make directory %s: %s", path, strerror(errno));
+        (void)snprintf(error, size, "cannot make directory %s: %s%s", path, strerror(errno),
+                       errno == ENOENT ? ": make those above it first" : "");
         return -1;
     }
     fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

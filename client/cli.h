@@ -70,8 +70,9 @@ struct cli_command {
 bool cli_parse(int argc, char **argv, struct cli *cli, const char **name, bool *help);
 /* Are the arguments such as COMMAND takes? False: it has said why not. */
 bool cli_arguments_fit(struct cli *cli, const struct cli_command *command);
-void cli_print_options(FILE *out, const struct cli_command *command); /* those of COMMAND alone */
-const char *cli_argument(const struct cli *cli, const char *name);    /* NULL: not given */
+void cli_print_options(FILE *out, const struct cli_command *command);      /* those of COMMAND alone */
+void cli_print_option_names(FILE *out, const struct cli_command *command); /* and those of every command; NULL: these */
+const char *cli_argument(const struct cli *cli, const char *name);         /* NULL: not given */
 
 /* cli_print.c */
 void cli_duration(char *text, size_t size, double seconds); /* "340 ms", "31 s", "2 m 5 s", "3 h 12 m", "4 d 3 h" */
@@ -110,5 +111,9 @@ int cli_export(char **argv);
 
 /* cli_audit.c: pglend audit, whose words are its own; argv[0] is "audit". An exit status. */
 int cli_audit(int argc, char **argv);
+void cli_audit_print_words(FILE *out); /* its commands and options */
+
+/* cli_complete.c: completion for bash, of COMMANDS rows at COMMAND. */
+void cli_complete(FILE *out, const struct cli_command *command, size_t commands);
 
 #endif

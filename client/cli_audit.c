@@ -22,7 +22,7 @@ static const struct {
 } commands[] = {
     {"init", "[--fips] [--key-out FILE] [DIRECTORY]", "Make the keys of a new trail; give out the verification key.",
      CLI_USAGE, cli_audit_init},
-    {"verify", "--key FILE [--anchor SEQ:HASH ...] [--begin SEQ:HASH] [DIRECTORY]",
+    {"verify", "--key FILE [--anchor SEQ:HASH ...] [--begin SEQ:HASH] [--json] [DIRECTORY]",
      "Is the trail as it was written? Exit status: 0 intact, 1 altered, 2 shorter than an anchor, 3 torn by a crash "
      "only, 4 cannot tell.",
      AUDIT_UNKNOWN, cli_audit_verify}, /* usage has another's number here */
@@ -163,6 +163,15 @@ static int print_usage(FILE *out)
     return out == stdout ? CLI_OK : CLI_USAGE;
 }
 
+void cli_audit_print_words(FILE *out)
+{
+    for (size_t i = 0; i < COMMANDS; i++)
+        fprintf(out, "%s ", commands[i].name);
+    for (size_t i = 0; i < OPTIONS; i++)
+        fprintf(out, "--%s ", options[i].name);
+    fputs("--help", out);
+}
+
 static bool set_option(struct cli_audit *a, size_t command, int option)
 {
     for (size_t i = 0; i < OPTIONS; i++) {
@@ -180,14 +189,18 @@ static bool set_option(struct cli_audit *a, size_t command, int option)
 /* The words behind the command. 1: go on; else an exit status, negated. */
 static int parse(int argc, char **argv, size_t command, struct cli_audit *a)
 {
+    static char program[] = "pglend audit"; /* in what getopt_long() says */
     struct option rows[OPTIONS + 2] = {[OPTIONS] = {"help", no_argument, NULL, OPTION_HELP}};
     int option;
 
+    argv[0] = program;
     for (size_t i = 0; i < OPTIONS; i++)
         rows[i] = (struct option){options[i].name, options[i].argument, NULL, OPTION_BASE + (int)i};
     while ((option = getopt_long(argc, argv, "fn:h", rows, NULL)) != -1) {
         if (option == OPTION_HELP || option == 'h')
             return -print_usage(stdout);
+        if (option == '?')
+            fputs("Try pglend audit --help.\n", stderr);
         if (option == '?' || !set_option(a, command, option))
             return -commands[command].misused;
     }

@@ -24,6 +24,14 @@ static int open_key_file(const char *path)
     return fd;
 }
 
+/* Root itself runs no audit process. */
+static bool is_roots(const char *directory)
+{
+    struct stat st;
+
+    return stat(directory, &st) == 0 && st.st_uid == 0;
+}
+
 /* As root: become the owner of DIRECTORY, if it is there. */
 static bool become_owner(const char *directory)
 {
@@ -77,5 +85,8 @@ int cli_audit_init(const struct cli_audit *a)
                       "pglend: the trail in %s has its keys. Keep the verification key (%s) off this machine: pglend "
                       "audit verify needs it, and no copy is here.\n",
                       a->directory, a->key_out == NULL ? "printed above" : a->key_out);
+    if (made && is_roots(a->directory))
+        (void)fprintf(stderr, "pglend: they are root's: give them to the audit process, chown -R pglend-audit %s\n",
+                      a->directory);
     return made ? CLI_OK : CLI_FAILED;
 }

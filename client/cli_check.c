@@ -7,7 +7,9 @@
  */
 #include "cli.h"
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -83,7 +85,9 @@ static void finish(PGconn *conn)
 static pglend_status borrow_and_ask(const struct cli *cli, pglend *handle, int *backend, char message[CLI_MESSAGE_MAX])
 {
     int64_t began = cli_now_ms();
-    PGconn *conn = pglend_acquire_as(handle, "pglend", "check", cli->timeout_given ? cli->timeout_ms : -1);
+    const char *purpose = cli_argument(cli, "purpose");
+    PGconn *conn = pglend_acquire_as(handle, "pglend", purpose != NULL ? purpose : "check",
+                                     cli->timeout_given ? cli->timeout_ms : -1);
     pglend_status status;
 
     if (conn == NULL) {
@@ -113,12 +117,14 @@ static json_t *describe(const char *pool, pglend_status status, int backend, dou
 
 static json_t *probe(const struct cli *cli, const char *pool, enum cli_exit *exit_code)
 {
-    char message[CLI_MESSAGE_MAX] = "";
+    char message[CLI_MESSAGE_MAX] = "", absolute[PATH_MAX];
+    bool relative = cli->runtime_dir[0] != '/'; /* which the library takes for a mistake */
+    const char *dir = relative && realpath(cli->runtime_dir, absolute) != NULL ? absolute : cli->runtime_dir;
     pglend_status status = PGLEND_SYSTEM;
     double start = now_ms(), took;
     int backend = 0;
     json_t *shown;
-    pglend *handle = pglend_open(cli->runtime_dir, pool);
+    pglend *handle = pglend_open(dir, pool);
 
     if (handle == NULL)
         snprintf(message, sizeof(message), "cannot use pool name \"%s\" or runtime directory \"%s\": %s", pool,

@@ -23,6 +23,7 @@ static const struct {
     const char *code;
     enum cli_exit exit;
 } error_exits[] = {
+    {ADMIN_BAD_REQUEST, CLI_USAGE},
     {ADMIN_DENIED, CLI_DENIED},
     {ADMIN_TIMED_OUT, CLI_TIMED_OUT},
 };

@@ -30,6 +30,7 @@ static const struct {
     {"fast", "mode", "fast", "--fast", "do not wait for leases that are out: take them back"},
     {"graceful", "mode", "graceful", "--graceful", "wait for leases that are out (the default)"},
     {"reason", "reason", NULL, "--reason TEXT", "why; it is recorded"},
+    {"purpose", "purpose", NULL, "--purpose TEXT", "what it is for, in a pool with purposes (default: check)"},
     {"for", "for", NULL, "--for 1h", "how long it lasts, 24h at most"},
     {"end", "end", "yes", "--end", "end it now"},
     {"wait", "wait", "yes", "--wait", "return when it has come about (or after --timeout, if given)"},
@@ -110,10 +111,12 @@ static bool take_words(struct cli *cli, int argc, char **argv)
 
 bool cli_parse(int argc, char **argv, struct cli *cli, const char **name, bool *help)
 {
+    static char program[] = "pglend"; /* in what getopt_long() says */
     struct option rows[GENERALS + OPTIONS + 1] = {{0}};
     bool version = false;
     int option;
 
+    argv[0] = program;
     memcpy(rows, general, sizeof(general));
     for (size_t i = 0; i < OPTIONS; i++)
         rows[GENERALS + i] =
@@ -123,6 +126,9 @@ bool cli_parse(int argc, char **argv, struct cli *cli, const char **name, bool *
             if (!set_argument(cli, options[option].argument,
                               options[option].value != NULL ? options[option].value : optarg))
                 return false;
+        } else if (option == '?') {
+            fputs("Try pglend --help, or pglend COMMAND --help.\n", stderr);
+            return false;
         } else if (!general_option(cli, option == 'h' ? GENERAL_HELP : option, help, &version)) {
             return false;
         }
@@ -142,11 +148,21 @@ static bool has_name(const char *list, const char *name)
     return false;
 }
 
+/* How many words that are no options the command takes: those stand last in its usage. */
+static size_t most_words(const char *usage)
+{
+    const char *last = strrchr(usage, ' ');
+
+    last = last != NULL ? last + 1 : usage;
+    if (strncmp(last, "...", 3) == 0)
+        return SIZE_MAX;
+    return *last == '\0' || strncmp(last, "[-", 2) == 0 ? 0 : 1;
+}
+
 /* The words become the command's first argument. */
 static bool place_words(struct cli *cli, const struct cli_command *command)
 {
-    const char *last = strrchr(command->usage, '[');
-    size_t most = last == NULL || last[1] == '-' ? 0 : strstr(last, "...") != NULL ? SIZE_MAX : 1, i;
+    size_t most = most_words(command->usage), i;
     json_t *words = json_object_get(cli->args, ""), *word;
     char name[32], text[4096] = "";
 
@@ -167,7 +183,11 @@ static bool place_words(struct cli *cli, const struct cli_command *command)
             cli_error("%s: the argument is empty", command->name);
             return false;
         }
-        (void)snprintf(text + length, sizeof(text) - length, "%s%s", i == 0 ? "" : " ", json_string_value(word));
+        if (snprintf(text + length, sizeof(text) - length, "%s%s", i == 0 ? "" : " ", json_string_value(word)) >=
+            (int)(sizeof(text) - length)) {
+            cli_error("%s: more than %zu bytes of arguments; give fewer at a time", command->name, sizeof(text) - 1);
+            return false;
+        }
     }
     (void)snprintf(name, sizeof(name), "%.*s", (int)strcspn(command->args, " "), command->args);
     if (text[0] != '\0' && !set_argument(cli, name, text))
@@ -217,6 +237,15 @@ void cli_print_options(FILE *out, const struct cli_command *command)
             fprintf(out, "%s  %-18s  %s\n", any ? "" : "\n", options[i].shown, options[i].help);
             any = true;
         }
+}
+
+void cli_print_option_names(FILE *out, const struct cli_command *command)
+{
+    for (size_t i = 0; command != NULL && i < OPTIONS; i++)
+        if (has_name(command->args, options[i].argument))
+            fprintf(out, "--%s ", options[i].name);
+    for (size_t i = 0; i < GENERALS; i++)
+        fprintf(out, "--%s%s", general[i].name, i + 1 < GENERALS ? " " : "");
 }
 
 const char *cli_argument(const struct cli *cli, const char *name)

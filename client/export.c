@@ -108,8 +108,10 @@ int main(int argc, char **argv)
                                          {NULL, 0, NULL, 0}};
     struct options o = {.listen = "127.0.0.1:9632",
                         .cli = {.runtime_dir = getenv("PGLEND_RUNTIME_DIR"), .timeout_ms = ANSWER_MS}};
+    static char program[] = "pglend export"; /* in what getopt_long() says */
     int option;
 
+    argv[0] = program;
     while ((option = getopt_long(argc, argv, "h", rows, NULL)) != -1)
         switch (option) {
         case 'l':
@@ -125,6 +127,7 @@ int main(int argc, char **argv)
             fputs(usage, stdout);
             return fflush(stdout) == 0 ? CLI_OK : CLI_FAILED;
         default:
+            fputs("Try pglend export --help.\n", stderr);
             return CLI_USAGE;
         }
     if (optind < argc) {

@@ -72,6 +72,8 @@ static enum cli_exit run_version(const struct cli *cli, const struct cli_command
 
 static enum cli_exit run_help(const struct cli *cli, const struct cli_command *command, json_t **result,
                               char message[CLI_MESSAGE_MAX]);
+static enum cli_exit run_completion(const struct cli *cli, const struct cli_command *command, json_t **result,
+                                    char message[CLI_MESSAGE_MAX]);
 
 /* Their options are their own and come behind: main() lets them come here only where others stand before. */
 static enum cli_exit run_first_word(const struct cli *cli, const struct cli_command *command, json_t **result,
@@ -86,7 +88,8 @@ static enum cli_exit run_first_word(const struct cli *cli, const struct cli_comm
 
 #define ROW(name, args, usage, role, help) {#name, args, usage, help, NULL, role, run_admin, &cli_view_##name},
 static const struct cli_command commands[] = {
-    ADMIN_COMMANDS(ROW){"check", "pool", "[POOL]", "Borrow from the pool (or from each), ask `select 1`, give it back.",
+    ADMIN_COMMANDS(ROW){"check", "pool purpose", "[--purpose TEXT] [POOL]",
+                        "Borrow from the pool (or from each), ask `select 1`, give it back.",
                         "access to the pool; without POOL also the role read", ADMIN_READ, run_check, &cli_view_check},
     {"audit", "words", "[COMMAND ...]", "Set up, verify, read the audit trail; see pglend audit --help.",
      "access to the trail's directory", ADMIN_READ, run_first_word, NULL},
@@ -97,6 +100,8 @@ static const struct cli_command commands[] = {
     {"version", "", "", "Print the version of this program and of the daemon.", "nothing", ADMIN_READ, run_version,
      &cli_view_version},
     {"help", "command", "[COMMAND]", "Explain a command.", "nothing", ADMIN_READ, run_help, NULL},
+    {"completion", "", "", "Print a script for bash that completes pglend's words.", "nothing", ADMIN_READ,
+     run_completion, NULL},
 };
 #undef ROW
 
@@ -116,7 +121,7 @@ static void print_help(FILE *out)
 {
     fprintf(out, "usage: pglend [OPTION ...] COMMAND [ARGUMENT ...]\n\nCommands:\n");
     for (size_t i = 0; i < COMMANDS; i++)
-        fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].help);
+        fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].help);
     fprintf(out, "\n%s\n%s", options_help, exits_help);
 }
 
@@ -124,12 +129,16 @@ static void print_command_help(const struct cli_command *command, FILE *out)
 {
     static const char *const role_names[] = ADMIN_ROLE_NAMES;
     const char *blank = command->usage[0] != '\0' ? " " : "";
+    bool own_words = command->run == run_first_word;
 
-    fprintf(out, "usage: pglend [OPTION ...] %s%s%s\n\n%s\n", command->name, blank, command->usage, command->help);
+    fprintf(out, "usage: pglend %s%s%s%s\n\n%s\n", own_words ? "" : "[OPTION ...] ", command->name, blank,
+            command->usage, command->help);
     if (command->needs != NULL)
         fprintf(out, "Needs %s.\n", command->needs);
     else
         fprintf(out, "Needs the role %s (\"admin\" in the configuration).\n", role_names[command->role]);
+    if (own_words)
+        return;
     cli_print_options(out, command);
     fprintf(out, "\n%s\n%s", options_help, exits_help);
 }
@@ -164,6 +173,17 @@ static enum cli_exit run_help(const struct cli *cli, const struct cli_command *c
     if (command == NULL)
         return CLI_USAGE;
     print_command_help(command, stdout);
+    return CLI_OK;
+}
+
+static enum cli_exit run_completion(const struct cli *cli, const struct cli_command *command, json_t **result,
+                                    char message[CLI_MESSAGE_MAX])
+{
+    (void)cli;
+    (void)command;
+    (void)result;
+    message[0] = '\0';
+    cli_complete(stdout, commands, COMMANDS);
     return CLI_OK;
 }
 

@@ -34,7 +34,7 @@ bool said_is_enough(pglend *p, const struct policy *policy, const char *actor, c
     memcpy(purposes, policy->purposes, sizeof purposes);
     for (char *c = purposes; *c != '\0'; c++)
         if (*c == '\n')
-            *c = ',';
+            *c = c[1] == '\0' ? '\0' : ',';
     (void)error_set(p, PGLEND_DENIED, "pool \"%s\" lends for named purposes only, and %s is none of them: %s", p->name,
                     purpose != NULL ? "what pglend_acquire_as() was told" : "that of pglend_acquire()", purposes);
     return false;

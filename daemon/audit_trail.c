@@ -375,7 +375,12 @@ static int open_directory(const char *path, char *error, size_t size)
     int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     struct stat st;
 
-    if (fd == -1 || fstat(fd, &st) == -1) {
+    if (fd == -1 && errno == EACCES) {
+        (void)snprintf(error, size,
+                       "audit.directory %s is closed to uid %u, the audit process's: run chown -R %u %s, and let it "
+                       "through the directories above",
+                       path, (unsigned)geteuid(), (unsigned)geteuid(), path);
+    } else if (fd == -1 || fstat(fd, &st) == -1) {
         (void)snprintf(error, size, "cannot open audit.directory %s: %s: set the trail up with pglend audit init", path,
                        strerror(errno));
     } else if (st.st_uid != geteuid() || (st.st_mode & 077) != 0) {

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 #define LOG_LINE_MAX  4096
-#define LOG_FRAME_MAX 320 /* of it, for what is not the message; each byte of that may be two in JSON */
+#define LOG_FRAME_MAX 320 /* of it, for what is not the message, of which each byte may be two in JSON */
 #define LIMIT_LINES   10  /* of one kind, in LIMIT_SECONDS */
 #define LIMIT_SECONDS 10
 

@@ -98,7 +98,8 @@ int password_read(const char *path, char password[PASSWORD_MAX], char *error, si
     int status = -1, fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY | O_NONBLOCK);
 
     if (fd == -1 || fstat(fd, &st) == -1) {
-        (void)snprintf(error, size, "cannot open password file %s: %s", path, strerror(errno));
+        (void)snprintf(error, size, "password file %s cannot be opened: %s%s", path, strerror(errno),
+                       errno == ENOENT ? ": make it, or name another" : "");
         goto done;
     }
     if (check_file(path, &st, error, size) == -1)

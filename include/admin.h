@@ -54,9 +54,10 @@ enum admin_role { ADMIN_READ, ADMIN_OPERATE, ADMIN_CONTROL, ADMIN_OVERRIDE, ADMI
         "Replace each session by a new one when it is not lent.")                                                      \
     ROW(revoke, "slot pid user wait timeout", "[--pid PID] [--user NAME] [--wait] [POOL/SLOT]", ADMIN_CONTROL,         \
         "Take leases away from whoever holds them.")                                                                   \
-    ROW(override, "pool reason for end", "--reason TEXT [--for 1h] [--end] [POOL ...]", ADMIN_OVERRIDE,                \
+    ROW(override, "pool reason for end", "--reason TEXT [--for 1h] [--end] POOL ...", ADMIN_OVERRIDE,                  \
         "Emergency access to these pools for a time: recorded first, with its reason.")                                \
-    ROW(shutdown, "mode wait", "[--fast] [--wait]", ADMIN_CONTROL, "Stop: no new leases, wait for those that are out.")
+    ROW(shutdown, "mode wait", "[--fast|--graceful] [--wait]", ADMIN_CONTROL,                                          \
+        "Stop: no new leases, wait for those that are out.")
 
 /* Error codes. */
 #define ADMIN_BAD_REQUEST     "bad_request"

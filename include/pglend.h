@@ -50,7 +50,7 @@ typedef enum {
     PGLEND_SHUTDOWN = 6,      /* the supervisor is shutting down, or the pool is disabled */
     PGLEND_LOST = 7,          /* the lease was taken away, or its backend died */
     PGLEND_USAGE = 8,         /* the call is a mistake: double release, not a leased PGconn, another process's lease */
-    PGLEND_SYSTEM = 9,        /* out of memory or descriptors, or libpq refused; the message says which */
+    PGLEND_SYSTEM = 9,        /* out of memory, descriptors or max_workers, or libpq refused; the message says which */
     PGLEND_MISMATCH = 10,     /* library and supervisor speak different versions */
     PGLEND_QUEUE_FULL = 11    /* max_waiters borrowers already wait */
 } pglend_status;

@@ -219,7 +219,7 @@ static const struct {
     {"{\"command\":\"waiters\"}", NULL, "\"result\":[]"},
     {"{\"command\":\"config\"}", NULL, "\"runtime_dir\":\"/tmp\""},
     {"{\"command\":\"help\"}", NULL,
-     "\"name\":\"shutdown\",\"args\":\"mode wait\",\"usage\":\"[--fast] [--wait]\",\"role\":\"control\""},
+     "\"name\":\"shutdown\",\"args\":\"mode wait\",\"usage\":\"[--fast|--graceful] [--wait]\",\"role\":\"control\""},
     {"{\"command\":\"slots\",\"args\":{\"pool\":\"clinci\"}}", "no_such_pool", "did you mean \\\"clinic\\\"?"},
     {"{\"command\":\"slots\",\"args\":{\"pool\":\"\"}}", "bad_request", "leave it out for all pools"},
     {"{\"command\":\"slots\",\"args\":{\"pool\":\"lab xyzzy\"}}", "no_such_pool", "the command pools lists them"},

@@ -122,7 +122,10 @@ static const struct expectation usage_cases[] = {
     {NULL, "--timeout -1 status", 2, NULL, "--timeout -1: give seconds"},
     {NULL, "--timeout nan status", 2, NULL, "--timeout nan: give seconds"},
     {NULL, "--timeout 1e9 status", 2, NULL, "--timeout 1e9: give seconds"},
-    {NULL, "--colour status", 2, NULL, "--colour"},
+    {NULL, "--colour status", 2, NULL, "pglend: unrecognized option '--colour'\nTry pglend --help"},
+    {NULL, "shutdown --slow", 2, NULL, "or pglend COMMAND --help."},
+    {NULL, "status --timeout", 2, NULL, "Try pglend --help"},
+    {NULL, "help export", 0, "usage: pglend export [OPTION ...]\n", NULL},
     {NULL, "slots \xff", 2, NULL, "is not UTF-8"},
     {NULL, "check \xff", 2, NULL, "is not UTF-8"},
 };
@@ -139,6 +142,9 @@ static const struct expectation audit_cases[] = {
     {NULL, "--json audit --help", 0, "usage: pglend audit COMMAND", NULL},
     {NULL, "--json audit verify /nonexistent", 4, NULL, "audit verify: name the verification key"},
     {NULL, "--json audit tail /nonexistent", 2, NULL, "audit tail takes no --json"},
+    {NULL, "audit tail --fast", 2, NULL, "pglend audit: unrecognized option '--fast'\nTry pglend audit --help."},
+    {NULL, "export --fast", 2, NULL, "pglend export: unrecognized option '--fast'\nTry pglend export --help."},
+    {NULL, "help audit", 0, "usage: pglend audit [COMMAND ...]\n", NULL},
 };
 
 START_TEST(audit_words)
@@ -164,7 +170,7 @@ START_TEST(absent)
 END_TEST
 
 #define NAME_OF(name, args, usage, role, help) #name,
-static const char *const command_names[] = {ADMIN_COMMANDS(NAME_OF) "check", "version", "help"};
+static const char *const command_names[] = {ADMIN_COMMANDS(NAME_OF) "check", "top", "version", "help"};
 
 START_TEST(each_has_help)
 {
@@ -276,6 +282,7 @@ static const struct expectation answer_cases[] = {
     {OK("{\"mode\":\"fast\"}"), "shutdown --fast", 0, "shutting down (fast)\n", NULL},
     {ERROR("denied"), "status", 4, NULL, "pglend: why\n"},
     {ERROR("timed_out"), "reload", 5, NULL, "pglend: why\n"},
+    {ERROR("bad_request"), "resize", 2, NULL, "pglend: why\n"},
     {ERROR("no_such_pool"), "slots x", 1, NULL, "pglend: why\n"},
     {ERROR("failed"), "reload --json", 1, NULL, "pglend: why\n"},
     {ERROR("denied"), "check", 4, NULL, "name the pool"},

@@ -233,6 +233,59 @@ START_TEST(identity_is_of_who_connected)
 }
 END_TEST
 
+/* ---- how many ---- */
+
+static int hold_until_told(void *argument, int sock)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+    PGconn *conn = pglend_acquire(pool, 5000);
+
+    (void)argument;
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    say(sock, 'h');
+    (void)hear(sock, 30);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    return 0;
+}
+
+static void expect_no_room(pglend *pool, const char *said)
+{
+    ck_assert_ptr_null(pglend_acquire(pool, 1000));
+    ck_assert_int_eq(pglend_errcode(pool), PGLEND_SYSTEM);
+    ck_assert_msg(strstr(pglend_errmessage(pool), said) != NULL, "%s", pglend_errmessage(pool));
+}
+
+/* Of processes, and of leases in one; who ends makes room. */
+START_TEST(max_workers_are_not_exceeded)
+{
+    struct worker_process worker[2];
+    pglend *pool;
+    PGconn *conn, *second;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'max_workers': 2, 'size': {'max': 4}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    for (int i = 0; i < 2; i++) {
+        worker_fork(&worker[i], hold_until_told, NULL);
+        ck_assert_int_eq(hear(worker[i].sock, 10), 'h');
+    }
+    expect_no_room(pool, "has 2 workers attached already: raise max_workers");
+    for (int i = 0; i < 2; i++) {
+        say(worker[i].sock, 'g');
+        ck_assert_int_eq(worker_wait(&worker[i], 10), 0);
+    }
+    wait_until((conn = pglend_acquire(pool, 1000)) != NULL, 5);
+    ck_assert_ptr_nonnull(second = pglend_acquire(pool, 5000));
+    expect_no_room(pool, "borrower entries are taken: raise max_workers");
+    ck_assert_int_eq(pglend_release(pool, second), PGLEND_OK);
+    ck_assert_ptr_nonnull(second = pglend_acquire(pool, 5000));
+    ck_assert_int_eq(pglend_release(pool, second), PGLEND_OK);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- its death ---- */
 
 /* Its child, made behind the library's back, keeps every descriptor. */
@@ -532,6 +585,7 @@ int main(void)
     tcase_add_test(tc, no_such_pool);
     tcase_add_test(tc, identity_is_of_who_connected);
     tcase_add_test(tc, access_by_program);
+    tcase_add_test(tc, max_workers_are_not_exceeded);
     tcase_add_loop_test(tc, death_is_of_the_process, 0, 2);
     tcase_add_test(tc, death_in_a_pid_namespace_below);
     tc = harness_live_case(suite, "process", 40);

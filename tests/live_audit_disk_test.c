@@ -64,6 +64,30 @@ START_TEST(the_audit_process_runs_apart)
 END_TEST
 
 /* Nobody else can have its key: neither the user that lends connections, nor one that shares his. */
+/* Keys that root made for itself. */
+START_TEST(a_directory_of_root_is_told_and_taken_when_it_is_given)
+{
+    char command[256];
+    uid_t uid;
+    gid_t gid;
+
+    if (geteuid() != 0)
+        return;
+    harness_unprivileged(&uid, &gid);
+    (void)snprintf(command, sizeof command, "chown -R root '%s'", audited_directory);
+    ck_assert_int_eq(system(command), 0);
+    d = audited_start(harness_server(), "", "");
+    (void)snprintf(command, sizeof command, "run chown -R %u %s", (unsigned)uid, audited_directory);
+    wait_until(pglendd_logged(d, command), 5);
+    ck_assert(audited_is(d, "failing"));
+    (void)snprintf(command, sizeof command, "chown -R %u '%s'", (unsigned)uid, audited_directory);
+    ck_assert_int_eq(system(command), 0);
+    wait_until(audited_is(d, "on"), 15);
+    pglendd_stop(d);
+    audited_expect_intact();
+}
+END_TEST
+
 START_TEST(a_user_of_its_own_alone_has_the_key)
 {
     const struct passwd *entry = getpwnam("games"); /* who has nothing to do with us */
@@ -398,6 +422,7 @@ int main(void)
 
     tcase_add_checked_fixture(live, audited_set_up, audited_tear_down);
     tcase_add_loop_test(live, the_audit_process_runs_apart, 0, 2); /* 1: as the others' user */
+    tcase_add_test(live, a_directory_of_root_is_told_and_taken_when_it_is_given);
     tcase_add_test(live, a_user_of_its_own_alone_has_the_key);
     tcase_add_test(live, closed_files_are_archived_and_then_removed);
     tcase_add_test(live, an_archive_command_that_fails_removes_nothing);

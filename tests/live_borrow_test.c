@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * live_borrow_test.c - everything libpq can do, on a lent connection.
+ * live_borrow_test.c - everything libpq can do, on a lent connection; and what is said where none is to be had.
  *
  * Each way to use a connection is a row. It is gone three times over one backend: in this process, in this process
  * again (the connection object is a cached one then), and in another process.
@@ -174,6 +174,89 @@ START_TEST(service_that_does_not_resolve)
 }
 END_TEST
 
+/* ---- none is to be had ---- */
+
+static int hold_two(void *argument, int sock)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+    PGconn *first = pglend_acquire(pool, 5000), *second;
+
+    (void)argument;
+    harness_sleep_ms(1100);
+    ck_assert_ptr_nonnull(second = pglend_acquire(pool, 5000));
+    say(sock, 'h');
+    (void)hear(sock, 30);
+    ck_assert_int_eq(pglend_release(pool, second), PGLEND_OK);
+    ck_assert_int_eq(pglend_release(pool, first), PGLEND_OK);
+    pglend_close(pool);
+    return 0;
+}
+
+static int wait_for_one(void *argument, int sock)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+    PGconn *conn = pglend_acquire(pool, 30000);
+
+    (void)argument;
+    (void)sock;
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    return 0;
+}
+
+/* What somebody needs who reads it at night: how many there are and what became of them, and since when. */
+START_TEST(a_time_out_says_who_has_them)
+{
+    struct worker_process holder, waiter;
+    unsigned seconds = 0;
+    pglend *pool;
+    int pid = 0, end = 0;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 2}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    worker_fork(&holder, hold_two, NULL);
+    ck_assert_int_eq(hear(holder.sock, 10), 'h');
+    worker_fork(&waiter, wait_for_one, NULL);
+    wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
+    ck_assert_ptr_null(pglend_acquire(pool, 100));
+    ck_assert_int_eq(pglend_errcode(pool), PGLEND_TIMEOUT);
+    (void)sscanf(
+        pglend_errmessage(pool),
+        "pool \"clinic\": no connection within 100 ms (2 total, 2 leased, 0 idle, 1 waiting; longest lease %u s "
+        "by pid %d)%n",
+        &seconds, &pid, &end);
+    ck_assert_msg(end > 0 && pglend_errmessage(pool)[end] == '\0', "%s", pglend_errmessage(pool));
+    ck_assert_uint_ge(seconds, 1);
+    ck_assert_int_eq(pid, holder.pid);
+    say(holder.sock, 'g');
+    ck_assert_int_eq(worker_wait(&holder, 10), 0);
+    ck_assert_int_eq(worker_wait(&waiter, 10), 0);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
+START_TEST(a_time_out_has_the_servers_words)
+{
+    pglend *pool;
+    PGconn *conn;
+
+    postgres_run(harness_server(), "alter role clinic connection limit 1");
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 2}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire(pool, 5000));
+    ck_assert_ptr_null(pglend_acquire(pool, 1500));
+    ck_assert_int_eq(pglend_errcode(pool), PGLEND_TIMEOUT);
+    ck_assert_msg(strstr(pglend_errmessage(pool), "; last database error: ") != NULL &&
+                      strstr(pglend_errmessage(pool), "too many connections for role \"clinic\"") != NULL,
+                  "%s", pglend_errmessage(pool));
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+    postgres_run(harness_server(), "alter role clinic connection limit -1");
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_borrow");
@@ -185,5 +268,8 @@ int main(void)
     tcase_add_test(tc, without_root);
     tcase_add_test(tc, hostile_environment);
     tcase_add_test(tc, service_that_does_not_resolve);
+    tc = harness_live_case(suite, "none", 40);
+    tcase_add_test(tc, a_time_out_says_who_has_them);
+    tcase_add_test(tc, a_time_out_has_the_servers_words);
     return harness_main(suite);
 }

@@ -4,6 +4,7 @@
  */
 #include "cli.h"
 #include "harness.h"
+#include "manual.h"
 #include "pglend.h"
 #include "pglendd.h"
 
@@ -120,6 +121,23 @@ END_TEST
 
 /* ---- with a daemon ---- */
 
+/* The names of pools are the supervisor's. */
+static void expect_completed(void)
+{
+    char command[512], text[64] = "";
+    FILE *out;
+
+    (void)snprintf(
+        command, sizeof command,
+        "PGLEND_RUNTIME_DIR='%s' bash -c '. <($0 completion); COMP_WORDS=($0 slots cl) COMP_CWORD=2; _pglend; "
+        "echo ${COMPREPLY[@]}' '%s'",
+        daemon_->runtime_dir, harness_product("pglend"));
+    ck_assert_ptr_nonnull(out = popen(command, "re"));
+    ck_assert_ptr_nonnull(fgets(text, sizeof text, out));
+    ck_assert_int_eq(pclose(out), 0);
+    ck_assert_str_eq(text, "clinic\n");
+}
+
 START_TEST(tables_and_json)
 {
     static const struct row rows[] = {
@@ -140,6 +158,7 @@ START_TEST(tables_and_json)
     conn = pglend_acquire(pool, 5000);
     ck_assert_ptr_nonnull(conn);
     RUN(rows);
+    expect_completed();
     ck_assert_int_eq(cli("slots", false), 0);
     ck_assert_ptr_nonnull(strstr(said, postgres_certificate() != NULL ? "relay  TLSv1.3 TLS_" : "plain  -"));
     for (size_t i = 0; i < sizeof commands / sizeof commands[0]; i++) {
@@ -157,12 +176,102 @@ START_TEST(tables_and_json)
 }
 END_TEST
 
+/* Objects whose keys are not a result's own. */
+static const char *const foreign[] = {"settings", "differs", "admin", "audit"};
+
+/* Is each member of VALUE, and of what is in it, in ITEM of the manual page? */
+static void expect_told(const char *command, const char *item, const json_t *value)
+{
+    const char *key;
+    json_t *member;
+    size_t i;
+
+    json_array_foreach(value, i, member) expect_told(command, item, member);
+    json_object_foreach((json_t *)value, key, member)
+    {
+        bool own = true;
+
+        ck_assert_msg(manual_has(item, key), "pglend(1) does not tell of \"%s\" in what %s prints", key, command);
+        for (size_t k = 0; k < sizeof foreign / sizeof foreign[0]; k++)
+            own = own && strcmp(key, foreign[k]) != 0;
+        if (own && !(strcmp(command, "status") == 0 && strcmp(key, "pools") == 0))
+            expect_told(command, item, member);
+    }
+}
+
+static void expect_json_told(const char *section, const char *arguments)
+{
+    char words[96], name[32], *item;
+    json_t *json;
+
+    (void)snprintf(words, sizeof words, "--json %s", arguments);
+    (void)snprintf(name, sizeof name, "%.*s", (int)strcspn(arguments, " "), arguments);
+    (void)cli(words, false);
+    json = json_loads(said, 0, NULL);
+    ck_assert_msg(json_array_size(json) + json_object_size(json) > 0, "pglend %s: %s", words, said);
+    ck_assert_msg((item = manual_item(section, name)) != NULL, "pglend(1) has no JSON of %s", name);
+    expect_told(name, item, json);
+    free(item);
+    json_decref(json);
+}
+
+static int borrow_once(void *argument, int sock)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+    PGconn *conn = pglend_acquire(pool, 20000);
+
+    (void)argument;
+    (void)sock;
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    return 0;
+}
+
+START_TEST(what_json_has_is_in_the_manual)
+{
+    static const char *const printed[] = {"status",
+                                          "pools",
+                                          "slots",
+                                          "workers",
+                                          "waiters",
+                                          "stats",
+                                          "inventory",
+                                          "reload",
+                                          "version",
+                                          "resize --max 1",
+                                          "check clinic --timeout 0.1"};
+    char *section = manual_section("client/pglend.1", ".Ss JSON"), revoke[64];
+    struct worker_process waiter;
+    pglend *pool;
+    PGconn *conn;
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    ck_assert_ptr_nonnull(conn = pglend_acquire_as(pool, "nurse", "treatment", 5000));
+    worker_fork(&waiter, borrow_once, NULL);
+    wait_until(pglendd_count(daemon_, "waiting") == 1, 5);
+    pglendd_configure(daemon_, harness_server(),
+                      "{'shutdown_timeout': '7s', 'pools': {'clinic': {'size': {'min': 1, 'max': 1}}}}");
+    for (size_t i = 0; i < sizeof printed / sizeof printed[0]; i++)
+        expect_json_told(section, printed[i]);
+    (void)snprintf(revoke, sizeof revoke, "revoke --pid %d", getpid());
+    expect_json_told(section, revoke);
+    (void)pglend_release(pool, conn);
+    ck_assert_int_eq(worker_wait(&waiter, 20), 0);
+    pglend_close(pool);
+    free(section);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 START_TEST(steering_is_told)
 {
     static const struct row rows[] = {
         {"pause clinic", 0, "clinic: paused, size 1 to "},
         {"--timeout 5 pause clinic --wait", 0, " 0 leased"},
         {"resume clinic --wait", 0, "clinic: active, size 1 to "},
+        {"resize --max 0 clinic", 2, "is not a number from 1 to "},
+        {"revoke", 2, "say whose"},
     };
 
     daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'min': 1}}}}");
@@ -187,6 +296,10 @@ START_TEST(who_may_not_is_told)
     ck_assert_int_eq(cli("check clinic", true), 0); /* it may borrow */
     ck_assert_int_eq(cli("--runtime-dir /root status", true), 4);
     ck_assert_ptr_nonnull(strstr(said, "may not connect to /root/admin.sock"));
+    ck_assert_int_eq(cli("--runtime-dir /root check clinic", true), 4);
+    ck_assert_ptr_nonnull(strstr(said,
+                                 "cannot connect to /root/worker.sock: Permission denied; run this as a user who may "
+                                 "enter the directory"));
     pglendd_stop(daemon_);
 }
 END_TEST
@@ -241,6 +354,22 @@ static int hold_for_long(void *argument, int sock)
     pglend_close(pool);
     return 0;
 }
+
+/* A probe has a purpose too, and one of the pool's where it lends for no other. */
+START_TEST(check_says_what_it_is_for)
+{
+    static const struct row rows[] = {
+        {"check clinic", 4, "is none of them: treatment,monitoring\n"},
+        {"check --purpose monitoring clinic", 0, "clinic: ok"},
+        {"--json check --purpose idle", 4, "PGLEND_DENIED"},
+        {"slots --purpose monitoring", 2, "slots takes no --purpose"},
+    };
+
+    daemon_ = pglendd_start(harness_server(), "{'pools': {'clinic': {'purposes': ['treatment', 'monitoring']}}}");
+    RUN(rows);
+    pglendd_stop(daemon_);
+}
+END_TEST
 
 /* A pool that is busy for longer than a query may take is no reason to find its database slow. */
 START_TEST(check_waits_as_long_as_the_pool_says)
@@ -308,9 +437,11 @@ int main(void)
     tcase_add_test(tc, usage);
     tcase_add_test(tc, every_command_explains_itself);
     tcase_add_test(tc, tables_and_json);
+    tcase_add_test(tc, what_json_has_is_in_the_manual);
     tcase_add_test(tc, steering_is_told);
     tcase_add_test(tc, who_may_not_is_told);
     tcase_add_test(tc, every_wait_ends);
+    tcase_add_test(tc, check_says_what_it_is_for);
     tcase_add_test(tc, check_waits_as_long_as_the_pool_says);
     tcase_add_test(tc, cancels_by_query_are_shown);
     tcase_add_test(tc, shutdown_waits_for_the_end);

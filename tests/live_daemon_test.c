@@ -505,6 +505,20 @@ static void exiting_with_it(pglend *pool, PGconn *conn)
     ck_assert_int_eq(status, 0);
 }
 
+/* What was still open in it is rolled back, and nobody else gets it. */
+static void closed_with_it(pglend *pool, PGconn *conn)
+{
+    pglend *own = open_pool();
+    PGconn *held = borrow(own, 5000);
+    char sql[96];
+
+    (void)snprintf(sql, sizeof sql, "select count(*) from pg_stat_activity where pid = %d", PQbackendPID(held));
+    PQclear(PQexec(held, "begin; create table mistake()"));
+    pglend_close(own);
+    wait_until(strcmp(postgres_ask(harness_server(), sql), "0") == 0, 5);
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+}
+
 static const struct {
     const char *name;
     void (*make)(pglend *pool, PGconn *conn);
@@ -516,6 +530,7 @@ static const struct {
     {"released by a child", released_by_a_child},
     {"never lent", never_lent},
     {"exit with a lease", exiting_with_it},
+    {"handle closed with a lease", closed_with_it},
 };
 
 START_TEST(mistake_hurts_nobody_else)

@@ -6,6 +6,7 @@
  * The text is read by a parser of its own that takes nothing the format (0.0.4) does not allow.
  */
 #include "harness.h"
+#include "manual.h"
 #include "pglend.h"
 #include "pglendd.h"
 
@@ -175,9 +176,10 @@ static void check_sample(const char *line, struct family *f)
     }
 }
 
-/* How many families there are. */
+/* How many families there are. All are in the manual. */
 static unsigned check_format(const char *text)
 {
+    char *page = manual_section("client/pglend.1", ".Ss Metrics");
     struct family f = {0};
     unsigned families = 0;
     char help[128] = "";
@@ -193,6 +195,7 @@ static unsigned check_format(const char *text)
             f = (struct family){.inf = true};
             ck_assert_int_eq(sscanf(line, "# TYPE %127s %15s", f.name, f.type), 2);
             ck_assert_str_eq(f.name, help);
+            ck_assert_msg(manual_has(page, f.name), "pglend(1) does not tell of %s", f.name);
             ck_assert_msg(strcmp(f.type, "counter") != 0 || strstr(f.name, "_total") != NULL, "%s", f.name);
             ck_assert_msg(strcmp(f.type, "histogram") != 0 || strstr(f.name, "_seconds") != NULL, "%s", f.name);
             families++;
@@ -201,6 +204,7 @@ static unsigned check_format(const char *text)
             check_sample(line, &f);
         }
     }
+    free(page);
     return families;
 }
 

@@ -173,11 +173,13 @@ static const struct {
     {POSTGRES_PASSWORD "\n", 0600, true, "is owned by"},
     {"", 0600, false, "is empty"},
     {"one\ntwo\n", 0600, false, "has more than one line"},
+    {NULL, 0600, false, "No such file or directory: make it, or name another"},
 };
 
 START_TEST(password_file_refused)
 {
-    const char *path = make_file("bad", bad_files[_i].text, bad_files[_i].mode, false);
+    const char *text = bad_files[_i].text,
+               *path = make_file("bad", text != NULL ? text : "", bad_files[_i].mode, false);
     int rejected = server_said(harness_server(), "password authentication failed");
     char database[256];
     struct pglendd *d;
@@ -186,6 +188,7 @@ START_TEST(password_file_refused)
         return;
     if (bad_files[_i].foreign)
         ck_assert_int_eq(chown(path, 4711, 4711), 0);
+    ck_assert(text != NULL || unlink(path) == 0);
     overrides[0] = '\0';
     (void)snprintf(database, sizeof database, ", 'password_file': '%s'", path);
     add_pool("clinic", 1, login_of("clinic", NULL, database));
@@ -199,6 +202,20 @@ START_TEST(password_file_refused)
     (void)make_file("bad", POSTGRES_PASSWORD "\n", 0600, false);
     expect_answer(d, "clinic", "select current_user", "clinic");
     ck_assert_int_eq(server_said(harness_server(), "password authentication failed"), rejected);
+    pglendd_stop(d);
+}
+END_TEST
+
+START_TEST(no_password)
+{
+    static const char words[] = "no password supplied: set password_file or passfile of pool \"bare\"";
+    struct pglendd *d;
+
+    overrides[0] = '\0';
+    add_pool("bare", 1, login_of("clinic", NULL, ""));
+    d = pglendd_start(harness_server(), overrides);
+    wait_until(pglendd_logged(d, words), 5);
+    expect_failure(d, "bare", 100, PGLEND_TIMEOUT, words);
     pglendd_stop(d);
 }
 END_TEST
@@ -667,6 +684,7 @@ int main(void)
 
     tcase_add_test(tc, files);
     tcase_add_loop_test(tc, password_file_refused, 0, (int)(sizeof bad_files / sizeof bad_files[0]));
+    tcase_add_test(tc, no_password);
     tcase_add_loop_test(tc, wrong_password, 0, 2);
     tcase_add_test(tc, once_a_minute);
     tcase_add_loop_test(tc, looks_try_no_wrong_password, 0, 2);

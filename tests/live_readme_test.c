@@ -76,6 +76,7 @@ static const struct {
     {"/usr/lib/systemd/system/pglend-export.service", S_IFREG | 0644},
     {"/usr/lib/sysusers.d/pglend.conf", S_IFREG | 0644},
     {"/usr/lib/tmpfiles.d/pglend.conf", S_IFREG | 0644},
+    {"/usr/share/bash-completion/completions/pglend", S_IFREG | 0644},
     {"/usr/share/doc/pglend/pglend.json", S_IFREG | 0644},
     {"/usr/share/doc/pglend/pglend.schema.json", S_IFREG | 0644},
     {"/usr/share/man/man1/pglend.1", S_IFREG | 0644},

@@ -9,6 +9,7 @@
 #include "harness.h"
 #include "needles.h"
 
+#include <grp.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -36,18 +37,25 @@ static void expect_title(pid_t pid, const char *expected)
 /* Root keeps what design asks for: CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID. */
 #define KEEPER_CAPABILITIES (1 << 2 | 1 << 5 | 1 << 6 | 1 << 7)
 
+/* With the user's own group, and with one of the configuration. */
 START_TEST(titles_and_users)
 {
+    const struct group *other = _i == 1 ? getgrnam("games") : NULL;
     struct postgres *slow = postgres_start(0);
+    char overrides[128];
     struct pglendd *d;
     pid_t supervisor, login;
     uid_t uid;
     gid_t gid;
 
     harness_unprivileged(&uid, &gid);
+    (void)snprintf(overrides, sizeof overrides, "{%s 'pools': {'clinic': {'size': {'min': 1}}}}",
+                   other != NULL && geteuid() == 0 ? "'group': 'games'," : "");
+    if (other != NULL && geteuid() == 0)
+        gid = other->gr_gid;
     /* A stopped postmaster: the kernel accepts for it, and nobody answers. */
     postgres_signal(slow, SIGSTOP);
-    d = pglendd_start(slow, "{'pools': {'clinic': {'size': {'min': 1}}}}");
+    d = pglendd_start(slow, overrides);
     wait_until((login = pglendd_process(d, "login clinic")) != 0, 5);
     ck_assert_int_ne(supervisor = pglendd_process(d, "supervisor"), 0);
     expect_title(d->pid, "pglendd: keeper ");
@@ -63,6 +71,7 @@ START_TEST(titles_and_users)
         ck_assert_int_eq(process_status(supervisor, "CapPrm", 16), 0);
         ck_assert_int_eq(process_status(login, "CapPrm", 16), 0);
         ck_assert_int_eq(process_status(supervisor, "Gid", 10), gid);
+        ck_assert_int_eq(process_status(login, "Gid", 10), gid);
         ck_assert_int_eq(process_status(supervisor, "Groups", 10), 0); /* none follow */
     }
     ck_assert_int_eq(process_status(d->pid, "NoNewPrivs", 10), 1);
@@ -303,7 +312,7 @@ int main(void)
 
     tcase_add_checked_fixture(trail, audited_set_up, audited_tear_down);
 
-    tcase_add_test(tc, titles_and_users);
+    tcase_add_loop_test(tc, titles_and_users, 0, 2);
     tcase_add_loop_test(tc, user_that_cannot_be, 0, (int)(sizeof nobody_such / sizeof nobody_such[0]));
     tcase_add_loop_test(trail, secrets_are_neither_swapped_nor_dumped, 0, 2);
     tcase_add_loop_test(trail, password_is_nowhere, 0, WAYS);

@@ -16,7 +16,10 @@
 #define SETS                                                                                                           \
     "'{\"pools\": {\"p\": {\"database\": {\"dbname\": \"d\"}, \"init_query\": \"set work_mem = 1\", "                  \
     "\"reset\": \"full\"}}}'"
-#define TRAIL        "$pglend audit init --key-out key trail >made; "
+#define TRAIL "$pglend audit init --key-out key trail >made; "
+#define COMPLETE(words)                                                                                                \
+    ". <($pglend completion) && COMP_WORDS=($pglend " words ") && COMP_CWORD=$((${#COMP_WORDS[@]} - 1)) && _pglend; "  \
+    "echo \"[${COMPREPLY[*]}]\""
 #define UNPRIVILEGED "$(test $(id -u) != 0 || echo --user nobody)"
 #define ONES         "1111111111111111111111111111111111111111111111111111111111111111"
 
@@ -36,6 +39,10 @@ static const struct {
     {"echo '{' >c; $pglendd -c c --check-config", 2, "pglendd: c:"},
     {"$pglendd -c none --check-config", 2, "none"},
     {"$pglendd -c none --foreground", 2, "none"},
+    {"$pglendd -c none", 2, "none: cannot open the configuration"},
+    /* Where a configuration is, nothing is to be seen of this. */
+    {"f=/etc/pglend/pglend.json; test -e $f && echo $f: cannot open, skipped && exit 2; $pglendd", 2,
+     "/etc/pglend/pglend.json: cannot open"},
     {"$pglendd --chekc-config", 2, "Try pglendd --help."},
     {"$pglendd more", 2, "unexpected argument \"more\""},
     {"exec -a 'pglendd: keeper' $pglendd", 2, "run pglendd"},
@@ -60,13 +67,28 @@ static const struct {
     {"$pglend audit init --fips --key-out key fips && ls fips", 0, "signer.key"},
     {"$pglend audit report none", 1, "cannot open the trail's directory none"},
     {"$pglend audit", 2, ""},
+    {COMPLETE("st"), 0, "[status stats]"},
+    {COMPLETE("--runtime-dir /nowhere --json pause --k"), 0, "[--keep]"},
+    {COMPLETE("revoke --"), 0, "[--pid --user --wait --runtime-dir --json --timeout --help --version]"},
+    {COMPLETE("help comp"), 0, "[completion]"},
+    {COMPLETE("audit ver"), 0, "[verify]"},
+    {COMPLETE("export --"), 0, "[--help]"},
+    {COMPLETE("status pause"), 0, "[]"},
     {"$pglend audit frobnicate", 2, "frobnicate"},
     {"$pglend audit head --key k trail", 2, "--key"},
     {TRAIL "echo x >k; $pglend audit verify --key k trail", 4, "k: this is not a verification key"},
-    {"$pglend audit init --key-out key none/trail", 1, "cannot make directory none/trail"},
+    {"$pglend audit init --key-out key none/trail", 1,
+     "cannot make directory none/trail: No such file or directory: make "},
+    {">key; $pglend audit init --key-out key trail; status=$?; test ! -e trail && exit $status", 1,
+     "cannot create key "},
+    {"test $(id -u) = 0 || echo chown -R pglend-audit trail; $pglend audit init trail", 0,
+     "chown -R pglend-audit trail\n"},
+    {"test $(id -u) = 0 || { echo this does not run as root; exit 1; }; $pglend export", 1,
+     "this does not run as root"},
     {">trail; $pglend audit init --key-out key trail", 1, "cannot open directory trail"},
     {"mkdir -m 755 trail; $pglend audit init --key-out key trail", 1, "closed to others: run chmod 0700"},
     {"$pglend check ''", 2, "the argument is empty"},
+    {"$pglend resume $(printf 'pool-%d ' {1..1000})", 2, "more than 4095 bytes of arguments"},
     {"$pglend --timeout 1 export", 2, "export is the first word"},
     {"$pglend export " UNPRIVILEGED " --listen nowhere", 1, "give a numeric address and a port"},
     {"$pglend export " UNPRIVILEGED " --listen [::2]:9632", 1, "cannot listen on "},
@@ -76,6 +98,7 @@ static const struct {
     {"$pglend export --user nobody.of.this.name", 1, "there is no such user here"},
     {"cp $pglend . && ./pglend export", 1, "cannot run "},
     {"ln -s admin.sock admin.sock; $pglend --runtime-dir $PWD status", 1, "cannot connect to "},
+    {"mkdir run; $pglend --runtime-dir run check clinic", 3, "no pglend supervisor answers at /"},
     {"$pglend --runtime-dir $PWD check $(printf x%.0s {1..64})", 1, "cannot use pool name"},
 };
 
