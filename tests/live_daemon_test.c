@@ -508,7 +508,7 @@ static void exiting_with_it(pglend *pool, PGconn *conn)
 /* What was still open in it is rolled back, and nobody else gets it. */
 static void closed_with_it(pglend *pool, PGconn *conn)
 {
-    pglend *own = open_pool();
+    pglend *own = open_pool(daemon_);
     PGconn *held = borrow(own, 5000);
     char sql[96];
 
