@@ -227,6 +227,10 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
         got = wire_receive_packet(w->sock, &message, sizeof message, NULL, MSG_DONTWAIT);
         if (got == -1 && errno == EAGAIN)
             return;
+        if (got == -1 && (errno == ENOMEM || errno == ENOBUFS)) {
+            worker_detach(w); /* nothing of it is lost: it greets anew, and asks again */
+            return;
+        }
         if (got <= 0 || !wire_check(&message, (size_t)got)) {
             worker_end(w, got == 0 ? "closed its connection" : "sent something that is not a message");
             return;

@@ -4,6 +4,7 @@
  */
 #include "audited.h"
 #include "harness.h"
+#include "lease.h"
 #include "pglend.h"
 
 #include <fcntl.h>
@@ -11,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -141,6 +143,77 @@ START_TEST(a_revoked_lease_is_recorded_with_who_revoked_it)
     json_decref(record);
     pglendd_stop(d);
     audited_expect_intact();
+}
+END_TEST
+
+/* The supervisor dies, and what it had just done by then is done here: the one lease that is out is taken. */
+static void take_and_die(unsigned flags, enum lost_reason lost)
+{
+    pid_t supervisor = pglendd_process(d, "supervisor");
+    char instance[17], name[SEGMENT_NAME_MAX];
+    struct segment s = {0};
+    unsigned taken = 0;
+    int fd;
+
+    ck_assert_int_eq(kill(d->pid, SIGSTOP), 0); /* there is no next one yet */
+    ck_assert_int_eq(kill(supervisor, SIGKILL), 0);
+    wait_until(process_state(supervisor) == 'Z', 5);
+    segment_instance(d->runtime_dir, instance);
+    ck_assert_int_eq(segment_name(name, instance, "clinic"), 0);
+    fd = shm_open(name, O_RDWR, 0);
+    ck_assert(fd != -1 && segment_map(&s, fd) == 0 && close(fd) == 0);
+    for (uint32_t i = 0; i < s.slots; i++) {
+        uint64_t word = slot_word(&s, i);
+
+        if (word_state(word) != SLOT_LEASED)
+            continue;
+        if (lost != LOST_UNKNOWN)
+            atomic_store(&s.slot[i].lost, atomic_load(&s.slot[i].lease) << 8 | lost);
+        taken += lease_take(&s, i, word, flags);
+    }
+    ck_assert_uint_eq(taken, 1);
+    segment_unmap(&s);
+    ck_assert_int_eq(kill(d->pid, SIGCONT), 0);
+    wait_until(is_another("supervisor", supervisor), 5);
+}
+
+static bool has_ended(int64_t backend)
+{
+    char sql[100];
+
+    (void)snprintf(sql, sizeof sql, "select count(*) from pg_stat_activity where pid = %lld", (long long)backend);
+    return strcmp(postgres_ask(harness_server(), sql), "0") == 0;
+}
+
+/* And the session of a lease that was revoked is nobody's: whoever had it has its socket. In both isolations. */
+START_TEST(what_a_supervisor_took_as_it_died_the_next_one_records)
+{
+    bool revoked = _i % 2 == 0, strict = _i >= 2;
+    const char *event = revoked ? "lease.revoked" : "lease.reclaimed";
+    struct worker_process worker;
+    json_t *begin, *end;
+
+    if (strict && geteuid() != 0)
+        return;
+    d = audited_start(harness_server(), "", strict ? ", 'pools': {'clinic': {'isolation': 'strict'}}" : "");
+    worker_fork(&worker, borrow_as, NULL);
+    (void)hear(worker.sock, 5);
+    wait_until(audited_has("lease.begin", NULL, NULL), 5);
+    take_and_die(revoked ? SLOT_RETIRE : 0, revoked ? LOST_TOO_LONG : LOST_UNKNOWN);
+    wait_until(audited_has(event, NULL, NULL), 5);
+    begin = audited_record("lease.begin", NULL, NULL);
+    end = audited_record(event, NULL, NULL);
+    ck_assert_str_eq(audited_text(end, "lease"), audited_text(begin, "lease"));
+    ck_assert_str_eq(audited_text(end, "reason"), revoked ? "lease too long" : "its worker has ended");
+    if (revoked)
+        wait_until(has_ended(audited_number(begin, "backend_pid")), 5);
+    json_decref(begin);
+    json_decref(end);
+    say(worker.sock, 'e');
+    ck_assert_int_eq(worker_wait(&worker, 10), 0);
+    pglendd_stop(d);
+    audited_expect_intact();
+    ck_assert(!audited_has("lease.end", NULL, NULL));
 }
 END_TEST
 
@@ -687,6 +760,7 @@ int main(void)
     tcase_add_test(live, what_happens_is_recorded);
     tcase_add_test(live, the_inventory_says_what_an_auditor_asks);
     tcase_add_test(live, a_revoked_lease_is_recorded_with_who_revoked_it);
+    tcase_add_loop_test(live, what_a_supervisor_took_as_it_died_the_next_one_records, 0, 4);
     tcase_add_test(live, each_lease_is_recorded_from_begin_to_end);
     tcase_add_test(live, who_got_none_is_recorded);
     tcase_add_test(live, leases_are_recorded_though_worker_supervisor_and_audit_process_die);

@@ -66,7 +66,8 @@ static bool succeed(struct scene *scene, enum target target)
 /* The actor stands before its part, and the target is traced. */
 static bool raise_curtain(struct scene *scene, struct actor *actor, const struct part *part, struct tracee *tracee)
 {
-    if (!actor_start(actor, part->act, scene))
+    /* Acts before this one may have replaced sessions. */
+    if ((part->act->spares && !scene_tour(scene)) || !actor_start(actor, part->act, scene))
         return false;
     ck_assert(tracee_seize(tracee, part->target == SUPERVISOR ? scene->supervisor : scene->daemon->pid, &supervisors));
     actor_go(actor);

@@ -153,6 +153,8 @@ void scene_close(struct scene *scene);
 void scene_abandon(struct scene *scene); /* the same where nothing can be expected of it */
 /* All mates do COMMAND; or hear one's answer. False: WHY. */
 bool scene_mates(struct scene *scene, enum mate_command command);
+/* Each mate has had every session that there is. False: WHY. */
+bool scene_tour(struct scene *scene);
 bool scene_hear(struct scene *scene, int mate);
 /* I3: from now on all slots must serve again within MS, as scene_holds() sees it. */
 void scene_expect_back(struct scene *scene, unsigned ms);
