@@ -216,6 +216,40 @@ static bool in_order(const struct worker *w, unsigned type)
     }
 }
 
+/* False: it has been hung up on. */
+static bool take_message(struct worker *w, const union wire_message *m)
+{
+    switch (m->header.type) {
+    case WIRE_FETCH:
+        if (fetch(w, &m->fetch) || identity_hung_up(w->sock))
+            break;
+        /* It would wait in vain. This it hears, and asks again. */
+        worker_detach(w);
+        return false;
+    case WIRE_WANT:
+        pool_balance(w->pool);
+        break;
+    case WIRE_RETURNED:
+        returned(w, m->returned.slot);
+        break;
+    case WIRE_ACQUIRE:
+        grant_acquire(w, &m->acquire);
+        break;
+    case WIRE_GIVE_UP:
+        grant_give_up(w, m->give_up.serial);
+        break;
+    case WIRE_RELEASE:
+        grant_release(w, &m->release);
+        break;
+    case WIRE_HOLDING:
+        grant_holding(w, &m->holding);
+        break;
+    default:
+        break;
+    }
+    return true;
+}
+
 static void on_worker_message(uv_poll_t *poll, int status, int events)
 {
     struct worker *w = poll->data;
@@ -228,7 +262,7 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
         if (got == -1 && errno == EAGAIN)
             return;
         if (got == -1 && (errno == ENOMEM || errno == ENOBUFS)) {
-            worker_detach(w); /* nothing of it is lost: it greets anew, and asks again */
+            worker_detach(w); /* it greets anew, and asks again; its leases go on */
             return;
         }
         if (got <= 0 || !wire_check(&message, (size_t)got)) {
@@ -239,34 +273,8 @@ static void on_worker_message(uv_poll_t *poll, int status, int events)
             worker_end(w, "sent a message out of order");
             return;
         }
-        switch (message.header.type) {
-        case WIRE_FETCH:
-            if (fetch(w, &message.fetch) || identity_hung_up(w->sock))
-                break;
-            /* It would wait in vain. This it hears, and asks again. */
-            worker_detach(w);
+        if (!take_message(w, &message))
             return;
-        case WIRE_WANT:
-            pool_balance(w->pool);
-            break;
-        case WIRE_RETURNED:
-            returned(w, message.returned.slot);
-            break;
-        case WIRE_ACQUIRE:
-            grant_acquire(w, &message.acquire);
-            break;
-        case WIRE_GIVE_UP:
-            grant_give_up(w, message.give_up.serial);
-            break;
-        case WIRE_RELEASE:
-            grant_release(w, &message.release);
-            break;
-        case WIRE_HOLDING:
-            grant_holding(w, &message.holding);
-            break;
-        default:
-            break;
-        }
     }
     if (status != 0)
         worker_end(w, "connection failed");

@@ -174,7 +174,7 @@ static void take_and_die(unsigned flags, enum lost_reason lost)
     ck_assert_uint_eq(taken, 1);
     segment_unmap(&s);
     ck_assert_int_eq(kill(d->pid, SIGCONT), 0);
-    wait_until(is_another("supervisor", supervisor), 5);
+    wait_until(pglendd_has_another(d, "supervisor", supervisor), 5);
 }
 
 static bool has_ended(int64_t backend)
