@@ -353,6 +353,12 @@ START_TEST(looks_try_no_wrong_password)
 }
 END_TEST
 
+/* Whatever one before that failed has left. */
+static void restore_password(void)
+{
+    postgres_run(harness_server(), "alter role clinic password $p$" POSTGRES_PASSWORD "$p$");
+}
+
 /* A reload that names another file is reason enough. */
 START_TEST(another_password_file)
 {
@@ -682,6 +688,7 @@ int main(void)
     Suite *suite = suite_create("live_login");
     TCase *tc = harness_live_case(suite, "files", 30);
 
+    tcase_add_checked_fixture(tc, restore_password, NULL);
     tcase_add_test(tc, files);
     tcase_add_loop_test(tc, password_file_refused, 0, (int)(sizeof bad_files / sizeof bad_files[0]));
     tcase_add_test(tc, no_password);
