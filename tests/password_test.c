@@ -149,7 +149,7 @@ END_TEST
 
 START_TEST(not_a_file)
 {
-    refused("cannot open");
+    refused("cannot be opened");
     ck_assert_int_eq(mkfifo(path, 0600), 0);
     refused("not a regular file");
     (void)unlink(path);
