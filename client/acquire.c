@@ -397,10 +397,12 @@ static struct loan *borrow(struct request *r)
         slot = find_slot(r, &now, &word);
         if (slot == NO_SLOT)
             break;
-        if (at->segment.records != 0 &&
-            !record_begin(at, slot, r->borrower, word_version(word), now - r->started, r->until)) {
-            refuse_unrecorded(r, slot, word);
-            break;
+        if (at->segment.records != 0) {
+            if (!record_begin(at, slot, r->borrower, word_version(word), now - r->started, r->until)) {
+                refuse_unrecorded(r, slot, word);
+                break;
+            }
+            now = clock_ns(); /* it may have waited for room */
         }
         made = make_ready(r, slot, word, now, &loan);
         if (made != MADE) {
