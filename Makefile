@@ -160,15 +160,19 @@ $(BUILD)/tests/live_soak_test: $(BUILD)/tests/clock.so
 
 $(tests_bin:=.o) $(fixture_o): | $(BUILD)/have-check
 
-check: all $(tests_bin) $(if $(TEST),,check-tsan-small check-model-small fuzz-small)
+# Built by as many as there are processors, where make was not told how many: half of the time would go there.
+jobs = $(if $(findstring -j,$(MAKEFLAGS)),,-j$(shell nproc))
+check: | $(BUILD)/have-build $(BUILD)/have-check
+	@$(MAKE) --no-print-directory $(jobs) all $(tests_bin)
+	$(if $(TEST),,@$(MAKE) --no-print-directory check-tsan-small check-model-small fuzz-small)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
 	    tests/run $(if $(TEST),$(TEST),$(TESTS) $(VARIANTS))
 
 # The same tests where all sessions are encrypted: some in each check, the rest on request.
-TLS_SOME = live_borrow live_cancel live_fuzz live_relay_secret live_scarce live_secret
-TLS_REST = live_access live_audit live_audit_admin live_audit_disk live_cli live_context live_crowd live_cut live_daemon live_damage live_death live_export \
-           live_failover live_health live_hostile live_kept live_lease live_login live_override live_password live_reset live_restart live_roles live_rotation \
-           live_sandbox live_soak live_stats live_steady live_steer live_supervisor live_token live_top
+TLS_SOME = live_borrow live_relay_secret live_secret
+TLS_REST = live_access live_audit live_audit_admin live_audit_disk live_cancel live_cli live_context live_crowd live_cut live_daemon live_damage live_death live_export \
+           live_failover live_fuzz live_health live_hostile live_kept live_lease live_login live_override live_password live_reset live_restart live_roles live_rotation \
+           live_sandbox live_scarce live_soak live_stats live_steady live_steer live_supervisor live_token live_top
 check-tls: all $(tests_bin)
 	@PGLEND_BUILD='$(abspath $(BUILD))' PGLEND_SOURCE='$(CURDIR)' CC='$(CC)' SANITIZE='$(SANITIZE)' \
 	    tests/run $(patsubst %,%:tls,$(TLS_SOME) $(TLS_REST))

@@ -50,7 +50,7 @@ if ! NO_INSTALL=1 sh "$here/../../.ci/deps" fuzz >/dev/null 2>&1; then
     exit 0
 fi
 mkdir -p "$build"
-"${MAKE:-make}" --no-print-directory BUILD="$build" CC=clang SANITIZE=fuzzer-no-link,address,undefined CFLAGS='-O1 -g' \
+"${MAKE:-make}" --no-print-directory -j"$(nproc)" BUILD="$build" CC=clang SANITIZE=fuzzer-no-link,address,undefined CFLAGS='-O1 -g' \
     fuzzers >"$build/log" 2>&1 || {
     tail -n 30 "$build/log"
     exit 1
