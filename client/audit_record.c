@@ -234,12 +234,11 @@ size_t audit_line_make(char out[AUDIT_LINE_MAX], struct audit_chain *chain, cons
     put_string(&w, MAC_MARK);
     put_hex(&w, mac, AUDIT_HASH);
     put_string(&w, LINE_END);
-    if (!audit_hash(out, w.used, hash))
+    /* The key last: a trail that went on after a checkpoint with the key from before it would prove nothing. */
+    if (!audit_hash(out, w.used, hash) || (signer != NULL && !audit_key_advance(&chain->key)))
         return 0;
     memcpy(chain->prev, hash, AUDIT_HASH);
     chain->seq++;
-    if (signer != NULL)
-        audit_key_advance(&chain->key);
     return w.used;
 }
 
@@ -395,8 +394,8 @@ const char *audit_line_check(const char *text, size_t length, struct audit_chain
         return "it cannot be hashed";
     chain->seq = line->seq;
     chain->durable = line->durable;
-    if (line->event == AUDIT_CHECKPOINT && line->epoch == chain->key.epoch)
-        audit_key_advance(&chain->key);
+    if (line->event == AUDIT_CHECKPOINT && line->epoch == chain->key.epoch && !audit_key_advance(&chain->key))
+        return "the key of the next cannot be made";
     return NULL;
 }
 

@@ -85,7 +85,8 @@ static bool is_unsynced(const char *text, size_t length, const struct audit_chai
         line.epoch < key.epoch || line.epoch - key.epoch > TORN_EPOCHS_MAX)
         return false;
     while (key.epoch < line.epoch)
-        audit_key_advance(&key);
+        if (!audit_key_advance(&key))
+            return false;
     return audit_mac(&key, text, line.maced, mac) && memcmp(mac, line.mac, AUDIT_HASH) == 0;
 }
 
@@ -153,7 +154,8 @@ static void start_at(struct audit_verify *v, const char *text, size_t length)
     if (!audit_line_parse(text, length, &line) || line.epoch > line.seq || line.epoch > EPOCHS_MAX)
         return;
     while (v->chain.key.epoch < line.epoch)
-        audit_key_advance(&v->chain.key);
+        if (!audit_key_advance(&v->chain.key))
+            return;
     if (v->partial) {
         v->chain.seq = line.seq - 1;
         memcpy(v->chain.prev, line.prev, AUDIT_HASH);

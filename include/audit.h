@@ -129,7 +129,7 @@ struct audit_key {
     uint64_t epoch;
     unsigned char bytes[AUDIT_HASH];
 };
-void audit_key_advance(struct audit_key *key); /* to the next epoch; the old key is gone */
+bool audit_key_advance(struct audit_key *key); /* to the next epoch; the old key is gone. False: as it was */
 /* False: OpenSSL failed. */
 bool audit_mac(const struct audit_key *key, const void *data, size_t length, unsigned char out[AUDIT_HASH]);
 bool audit_hash(const void *data, size_t length, unsigned char out[AUDIT_HASH]);
