@@ -415,12 +415,12 @@ bool attachment_greet(struct attachment *at, uint64_t until)
     return reconnect(at, until);
 }
 
+/* An answer that was never read would hide the hang-up behind it from recv(). */
 static bool is_connected(const struct attachment *at)
 {
-    char byte;
-    ssize_t got = recv(at->sock, &byte, sizeof byte, MSG_PEEK | MSG_DONTWAIT);
+    struct pollfd pfd = {.fd = at->sock, .events = POLLRDHUP};
 
-    return !at->greeting && (got > 0 || (got == -1 && (errno == EAGAIN || errno == EINTR)));
+    return !at->greeting && poll(&pfd, 1, 0) != 1;
 }
 
 bool attachment_has_supervisor(struct attachment *at)
