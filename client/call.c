@@ -84,9 +84,10 @@ void strict_release(struct attachment *at, uint32_t slot, uint64_t version, enum
 {
     union wire_message message = {.release = {.slot = slot, .version = version, .left = left}};
     struct pollfd pfd = {.fd = at->sock, .events = POLLOUT};
+    uint64_t until = clock_ns() + FULL_MS * UINT64_C(1000000);
 
     while (wire_send(at->sock, WIRE_RELEASE, &message, -1, MSG_DONTWAIT) == -1) {
-        if (errno != EAGAIN ? leave_word(at, &message) : poll(&pfd, 1, FULL_MS) != 1)
+        if (errno != EAGAIN ? leave_word(at, &message) : clock_ns() >= until || poll(&pfd, 1, FULL_MS) != 1)
             return;
     }
 }
