@@ -40,6 +40,13 @@ void bench_unshare(void *memory, size_t size);
 void bare_open(void);
 void bare_cycle(int member);
 
+/*
+ * pump.c: a process of its own takes CONN's TLS session over, and passes on what comes by the socket that is returned. A
+ * query by it; how many bytes the answer had.
+ */
+int pump_open(PGconn *conn);
+size_t pump_ask(int fd, const char *sql);
+
 /* "bench: " and the message on standard error, exit 1. */
 _Noreturn void bench_fail(const char *what, const char *why);
 

@@ -66,7 +66,7 @@ bring_up()
     local program
     stage_open bench
     for program in query lease crowd herd tls; do
-        stage_compile "$program" "$top/tests/bench/"{$program,bare,bench,race}.c
+        stage_compile "$program" "$top/tests/bench/"{$program,bare,bench,pump,race}.c -lssl
     done
     stage_postgres max_connections=400
     stage_password bench "$PGPASSWORD"
@@ -226,12 +226,16 @@ First use of a slot by a worker
   ratio                    | tls_select_over_direct | >= | 0.8            |     | 1
   PgBouncer                | tls_select_bouncer | - |                     | /s  | 1
   relay to PgBouncer       | tls_select_over_bouncer | >= | 1.4           |     | 1
+    bare pump alone, no libpq | tls_select_pump | -  |                     | /s  | 1
+    relay to that          | tls_select_over_pump | - |                    |     | 1
 8 clients, encrypted: COPY of 100 MB out
   direct TLS               | tls_copy_direct   | -  |                     | MB/s | 1
   relay                    | tls_copy_relay    | -  |                     | MB/s | 1
   ratio                    | tls_copy_over_direct | >= | 0.8              |     | 1
   PgBouncer                | tls_copy_bouncer  | -  |                     | MB/s | 1
   relay to PgBouncer       | tls_copy_over_bouncer | >= | 1.4             |     | 1
+    bare pump alone, no libpq | tls_copy_pump   | -  |                     | MB/s | 1
+    relay to that          | tls_copy_over_pump | -  |                     |     | 1
 8 clients, encrypted: COPY of 100 MB in
   direct TLS               | tls_copy_in_direct | - |                     | MB/s | 1
   relay                    | tls_copy_in_relay | -  |                     | MB/s | 1

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * tls.c - encrypted sessions: through relays, direct by libpq's TLS, and through PgBouncer where BENCH_BOUNCER says
- * how.
+ * tls.c - encrypted sessions: through relays, direct by libpq's TLS, through PgBouncer where BENCH_BOUNCER says how, and
+ * through the barest process that can be in between.
  */
 #include "bench.h"
 #include "race.h"
@@ -13,6 +13,7 @@
 #define COPY_MB 100 /* of all clients together */
 
 static PGconn *relay, *direct, *bouncer;
+static int pump;
 
 static PGconn *encrypted(PGconn *conn)
 {
@@ -39,23 +40,35 @@ static void open_bouncer(void)
     bouncer = encrypted(bench_connect_to("BENCH_BOUNCER"));
 }
 
+static void open_pump(void)
+{
+    pump = pump_open(encrypted(bench_connect_to("BENCH_TLS")));
+}
+
 static double one(PGconn *conn)
 {
     bench_select_1(conn);
     return 1;
 }
 
+static const char *copy_sql(void)
+{
+    static char sql[128];
+
+    (void)snprintf(sql, sizeof sql, "copy (select repeat('x', 999) from generate_series(1, %d)) to stdout",
+                   COPY_MB * 1000 / CLIENTS);
+    return sql;
+}
+
 /* MB that came. */
 static double copy(PGconn *conn)
 {
-    char sql[128], *row;
+    char *row;
     double bytes = 0;
     PGresult *result;
     int length;
 
-    (void)snprintf(sql, sizeof sql, "copy (select repeat('x', 999) from generate_series(1, %d)) to stdout",
-                   COPY_MB * 1000 / CLIENTS);
-    PQclear(PQexec(conn, sql));
+    PQclear(PQexec(conn, copy_sql()));
     while ((length = PQgetCopyData(conn, &row, 0)) > 0) {
         bytes += length;
         PQfreemem(row);
@@ -109,6 +122,12 @@ static double one_bouncer(void)
     return one(bouncer);
 }
 
+static double one_pump(void)
+{
+    (void)pump_ask(pump, "select 1");
+    return 1;
+}
+
 static double copy_relay(void)
 {
     return copy(relay);
@@ -122,6 +141,11 @@ static double copy_direct(void)
 static double copy_bouncer(void)
 {
     return copy(bouncer);
+}
+
+static double copy_pump(void)
+{
+    return (double)pump_ask(pump, copy_sql()) / 1e6;
 }
 
 static double copy_in_relay(void)
@@ -144,13 +168,15 @@ static const struct race races[] = {
      CLIENTS,
      {{"relay", NULL, open_relay, one_relay, NULL},
       {"direct", NULL, open_direct, one_direct, NULL},
-      {"bouncer", "BENCH_BOUNCER", open_bouncer, one_bouncer, NULL}},
+      {"bouncer", "BENCH_BOUNCER", open_bouncer, one_bouncer, NULL},
+      {"pump", NULL, open_pump, one_pump, NULL}},
      NULL},
     {"tls_copy",
      CLIENTS,
      {{"relay", NULL, open_relay, copy_relay, NULL},
       {"direct", NULL, open_direct, copy_direct, NULL},
-      {"bouncer", "BENCH_BOUNCER", open_bouncer, copy_bouncer, NULL}},
+      {"bouncer", "BENCH_BOUNCER", open_bouncer, copy_bouncer, NULL},
+      {"pump", NULL, open_pump, copy_pump, NULL}},
      NULL},
     {"tls_copy_in",
      CLIENTS,
