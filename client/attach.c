@@ -385,6 +385,7 @@ static bool reconnect(struct attachment *at, uint64_t until)
         at->unreached = errno;
         return false;
     }
+    errno = 0; /* a refusal sets none */
     if (hear_welcome(at->pool, at->sock, until, &worker, &segment_fd, &silent) != PGLEND_OK) {
         at->unreached = errno;
         if (!silent) {
@@ -397,6 +398,7 @@ static bool reconnect(struct attachment *at, uint64_t until)
         at->gone = true;
     (void)close(segment_fd);
     at->greeting = false;
+    at->unreached = 0;
     return !at->gone;
 }
 

@@ -110,7 +110,7 @@ struct attachment {
     _Atomic int sock;         /* the same number for life: a new connection is duplicated over it */
     _Atomic bool greeting;    /* a hello went out on SOCK and has not been answered */
     _Atomic bool gone;        /* a new supervisor does not know this segment */
-    _Atomic int unreached;    /* errno of the last attempt to greet one that failed */
+    _Atomic int unreached;    /* errno of the last attempt to greet one; 0: it was answered */
     pthread_mutex_t dialogue; /* shared isolation: one request at a time; strict: of the next five, never held long */
     uint32_t serial;
     struct call *calls;   /* strict isolation: requests of this process's threads */
