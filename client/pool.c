@@ -188,8 +188,6 @@ void loan_put_away(struct loan *loan, bool reusable)
         loan->lent = -1;
     }
     pool_lock(at->pool);
-    /* Before the slot is given: another thread's wait under this entry does not mind that it still holds a slot. */
-    loan_spare_borrower(at, loan->borrower);
     if (reusable) {
         loan->state = LOAN_CACHED;
         loan->used = ++at->clock;
