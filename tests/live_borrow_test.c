@@ -257,6 +257,38 @@ START_TEST(a_time_out_has_the_servers_words)
 }
 END_TEST
 
+static int wait_for_a_daemon(void *argument, int sock)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+    PGconn *conn;
+
+    (void)argument;
+    say(sock, 'h');
+    conn = pglend_acquire(pool, 20000);
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_msg(pglend_errcode(pool) == PGLEND_OK, "%s", pglend_errmessage(pool));
+    ck_assert_str_eq(pglend_errmessage(pool), "");
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    return 0;
+}
+
+/* Whatever failed before it succeeded is no error of that call. */
+START_TEST(a_success_says_nothing_of_what_failed_before)
+{
+    struct worker_process worker;
+
+    daemon_ = pglendd_start(harness_server(), NULL);
+    pglendd_kill(daemon_);
+    worker_fork(&worker, wait_for_a_daemon, NULL);
+    ck_assert_int_eq(hear(worker.sock, 10), 'h');
+    harness_sleep_ms(100);
+    pglendd_resume(daemon_);
+    ck_assert_int_eq(worker_wait(&worker, 30), 0);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_borrow");
@@ -271,5 +303,6 @@ int main(void)
     tc = harness_live_case(suite, "none", 40);
     tcase_add_test(tc, a_time_out_says_who_has_them);
     tcase_add_test(tc, a_time_out_has_the_servers_words);
+    tcase_add_test(tc, a_success_says_nothing_of_what_failed_before);
     return harness_main(suite);
 }
