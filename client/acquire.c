@@ -380,7 +380,6 @@ static struct loan *borrow(struct request *r)
     struct attachment *at = r->at;
     struct loan *loan = NULL;
     enum made made = TRY_ANOTHER;
-    bool failed = false; /* before it succeeded */
     uint64_t now = r->started;
 
     if (r->timeout_ms < 0)
@@ -405,15 +404,12 @@ static struct loan *borrow(struct request *r)
             now = clock_ns(); /* it may have waited for room */
         }
         made = make_ready(r, slot, word, now, &loan);
-        if (made != MADE) {
+        if (made != MADE)
             now = clock_ns();
-            failed = true;
-        }
     }
     if (made == MADE) {
         stats_waited(&at->segment, loan->slot, now - r->started);
-        if (failed)
-            error_clear(r->pool);
+        error_clear(r->pool); /* what was tried before, or while it waited, may have failed */
         return loan;
     }
     /* Who does not want to wait only asks whether there is one. */

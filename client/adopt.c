@@ -209,9 +209,11 @@ bool adopt_arm(struct loan *loan)
 {
     if (!is_whole(loan))
         return false;
-    if (!loan->armed && dup3(loan->lent, loan->socket, O_CLOEXEC) == -1)
+    /* Said before and unsaid behind: a child that is forked in between gets the dead socket. */
+    if (!atomic_exchange(&loan->armed, true) && dup3(loan->lent, loan->socket, O_CLOEXEC) == -1) {
+        loan->armed = false;
         return false;
-    loan->armed = true;
+    }
     (void)PQsetNoticeReceiver(loan->conn, loan->hooks.receiver, NULL);
     return true;
 }
@@ -220,13 +222,13 @@ bool adopt_disarm(struct loan *loan)
 {
     bool away = loan->conn == NULL || loan->socket == -1 || PQsocket(loan->conn) != loan->socket;
 
-    loan->armed = false;
     while (!away && dup3(adopt_dead_socket(), loan->socket, O_CLOEXEC) == -1)
         if (errno != EINTR && errno != EBUSY) {
             /* Whoever has it next must have it alone: better nobody has. */
             (void)shutdown(loan->socket, SHUT_RDWR);
             return false;
         }
+    loan->armed = false;
     return true;
 }
 

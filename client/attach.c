@@ -22,7 +22,6 @@
 
 #define RETRY_NS       UINT64_C(20000000)  /* where nobody listens, or a welcome did not come */
 #define RETRY_LATER_NS UINT64_C(200000000) /* of a supervisor that says it is shutting down */
-#define WELCOME_NS     UINT64_C(10000000)  /* for an answer that is on its way, where one does not want to wait */
 
 static void sleep_ns(uint64_t ns)
 {
@@ -385,6 +384,7 @@ static bool reconnect(struct attachment *at, uint64_t until)
         at->unreached = errno;
         return false;
     }
+    errno = 0; /* a refusal sets none */
     if (hear_welcome(at->pool, at->sock, until, &worker, &segment_fd, &silent) != PGLEND_OK) {
         at->unreached = errno;
         if (!silent) {
@@ -397,6 +397,7 @@ static bool reconnect(struct attachment *at, uint64_t until)
         at->gone = true;
     (void)close(segment_fd);
     at->greeting = false;
+    at->unreached = 0;
     return !at->gone;
 }
 
@@ -429,7 +430,7 @@ bool attachment_has_supervisor(struct attachment *at)
 
     if (ok || pthread_mutex_trylock(&at->dialogue) != 0)
         return ok;
-    ok = is_connected(at) || reconnect(at, clock_ns() + WELCOME_NS);
+    ok = is_connected(at) || reconnect(at, clock_ns() + GRACE_NS);
     (void)pthread_mutex_unlock(&at->dialogue);
     return ok;
 }

@@ -87,8 +87,13 @@ void strict_release(struct attachment *at, uint32_t slot, uint64_t version, enum
     uint64_t until = clock_ns() + FULL_MS * UINT64_C(1000000);
 
     while (wire_send(at->sock, WIRE_RELEASE, &message, -1, MSG_DONTWAIT) == -1) {
-        if (errno != EAGAIN ? leave_word(at, &message) : clock_ns() >= until || poll(&pfd, 1, FULL_MS) != 1)
+        bool full = errno == EAGAIN;
+        uint64_t now = clock_ns();
+
+        if (full ? now >= until : leave_word(at, &message))
             return;
+        if (full)
+            (void)poll(&pfd, 1, (int)((until - now + 999999) / 1000000));
     }
 }
 

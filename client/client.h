@@ -42,6 +42,7 @@ struct hooks {
 /* What this process has for one slot: a connection object, and the backend's socket while its generation lives. */
 struct loan {
     struct attachment *at;
+    struct loan *next; /* of the displaced */
     uint32_t slot;
     uint32_t generation;
     _Atomic int lent;   /* the backend's socket; -1: none, in strict isolation between two leases */
@@ -110,7 +111,7 @@ struct attachment {
     _Atomic int sock;         /* the same number for life: a new connection is duplicated over it */
     _Atomic bool greeting;    /* a hello went out on SOCK and has not been answered */
     _Atomic bool gone;        /* a new supervisor does not know this segment */
-    _Atomic int unreached;    /* errno of the last attempt to greet one that failed */
+    _Atomic int unreached;    /* errno of the last attempt to greet one; 0: it was answered */
     pthread_mutex_t dialogue; /* shared isolation: one request at a time; strict: of the next five, never held long */
     uint32_t serial;
     struct call *calls;   /* strict isolation: requests of this process's threads */
@@ -128,6 +129,7 @@ struct attachment {
     uint16_t *spare; /* borrower entries this process owns and does not use */
     size_t spares, spare_size;
     struct policy_copy *policy; /* the newest of a list: older ones are still read by calls that began under them */
+    struct loan *displaced;     /* whose slot has another session by now, which their borrowers do not know yet */
     struct loan *loan[];        /* by slot */
 };
 
@@ -277,8 +279,8 @@ bool loan_held(const struct loan *loan);
 struct loan *loan_make(struct attachment *at, const struct wire_backend *backend, uint32_t borrower, int fd,
                        uint64_t until);
 /*
- * This process's loan of SLOT, now leased, if it is of this generation. *HELD: another thread still has it, under a
- * lease that it has lost without knowing: its PGconn must not be touched.
+ * This process's loan of SLOT, now leased, if it is of this generation. *HELD: another thread still has that one, under
+ * a lease that it has lost without knowing: its PGconn must not be touched.
  */
 struct loan *loan_take(struct attachment *at, uint32_t slot, uint32_t generation, uint32_t borrower, bool *held);
 /* The lease is over: keep the object for the next one, or free it where it cannot be made as it was. */

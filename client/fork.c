@@ -16,23 +16,26 @@ static _Atomic(pglend *) handles;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 static pthread_mutex_t handles_lock = PTHREAD_MUTEX_INITIALIZER;
 
+static void abandon_loan(struct loan *loan)
+{
+    /* libpq may have closed it, and the number be the application's own file by now. */
+    if (loan->armed && PQsocket(loan->conn) == loan->socket)
+        (void)dup3(adopt_dead_socket(), loan->socket, O_CLOEXEC);
+    loan->armed = false;
+    loan->abandoned = true;
+    if (loan->lent != -1)
+        (void)close(loan->lent);
+    loan->lent = -1;
+}
+
 /* A PGconn that the child inherited gets the dead socket; the lent one and the supervisor's are closed. */
 static void abandon(struct attachment *at)
 {
-    for (uint32_t i = 0; i < at->segment.slots; i++) {
-        struct loan *loan = at->loan[i];
-
-        if (loan == NULL)
-            continue;
-        /* libpq may have closed it, and the number be the application's own file by now. */
-        if (loan->armed && PQsocket(loan->conn) == loan->socket)
-            (void)dup3(adopt_dead_socket(), loan->socket, O_CLOEXEC);
-        loan->armed = false;
-        loan->abandoned = true;
-        if (loan->lent != -1)
-            (void)close(loan->lent);
-        loan->lent = -1;
-    }
+    for (uint32_t i = 0; i < at->segment.slots; i++)
+        if (at->loan[i] != NULL)
+            abandon_loan(at->loan[i]);
+    for (struct loan *loan = at->displaced; loan != NULL; loan = loan->next)
+        abandon_loan(loan);
     if (at->sock != -1)
         (void)close(at->sock);
     at->sock = -1;

@@ -79,12 +79,15 @@ static void futex_wake(_Atomic uint32_t *word)
     (void)syscall(SYS_futex, word, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
 }
 
-/* False when the time was up. Not FUTEX_PRIVATE: the waker is another process. */
+/*
+ * True: it was woken. False when the time was up, or a signal came: in a process that gets one every few milliseconds
+ * the time is never up. Not FUTEX_PRIVATE: the waker is another process.
+ */
 static bool futex_sleep(_Atomic uint32_t *word, uint32_t seen, uint64_t ns)
 {
     struct timespec ts = {.tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000)};
 
-    return syscall(SYS_futex, word, FUTEX_WAIT, seen, &ts, NULL, 0) == 0 || errno != ETIMEDOUT;
+    return syscall(SYS_futex, word, FUTEX_WAIT, seen, &ts, NULL, 0) == 0 || errno == EAGAIN;
 }
 
 /* ---- who waits ---- */

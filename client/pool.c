@@ -51,6 +51,9 @@ struct loan *loan_find(const pglend *p, const PGconn *conn)
         for (uint32_t i = 0; i < at->segment.slots; i++)
             if (at->loan[i] != NULL && at->loan[i]->conn == conn && at->loan[i]->state == LOAN_LEASED)
                 return at->loan[i];
+        for (struct loan *loan = at->displaced; loan != NULL; loan = loan->next)
+            if (loan->conn == conn && loan->state == LOAN_LEASED)
+                return loan;
     }
     return NULL;
 }
@@ -91,14 +94,42 @@ struct loan *loan_make(struct attachment *at, const struct wire_backend *backend
     return NULL;
 }
 
+/* Under the lock: its session ended with its lease, and the slot's next one takes its place. */
+static void displace(struct loan *loan)
+{
+    loan->next = loan->at->displaced;
+    loan->at->displaced = loan;
+}
+
+/* Under the lock: it stands nowhere any more. */
+static void take_out(struct loan *loan)
+{
+    struct attachment *at = loan->at;
+
+    if (at->loan[loan->slot] == loan) {
+        at->loan[loan->slot] = NULL;
+        at->cached -= loan->state == LOAN_CACHED;
+        return;
+    }
+    for (struct loan **link = &at->displaced; *link != NULL; link = &(*link)->next)
+        if (*link == loan) {
+            *link = loan->next;
+            return;
+        }
+}
+
 struct loan *loan_take(struct attachment *at, uint32_t slot, uint32_t generation, uint32_t borrower, bool *held)
 {
     struct loan *loan, *stale = NULL;
 
     pool_lock(at->pool);
     loan = at->loan[slot];
-    *held = loan != NULL && loan->state != LOAN_CACHED;
-    if (*held) {
+    *held = loan != NULL && loan->state != LOAN_CACHED && loan->generation == generation;
+    if (loan != NULL && loan->state != LOAN_CACHED) {
+        if (!*held) {
+            displace(loan);
+            at->loan[slot] = NULL;
+        }
         loan = NULL;
     } else if (loan != NULL) {
         at->cached--;
@@ -118,22 +149,24 @@ struct loan *loan_take(struct attachment *at, uint32_t slot, uint32_t generation
 
 void loan_link(struct loan *loan)
 {
-    pool_lock(loan->at->pool);
+    struct attachment *at = loan->at;
+    struct loan *there;
+
+    pool_lock(at->pool);
+    there = at->loan[loan->slot];
     loan->state = LOAN_LEASED;
-    loan->at->loan[loan->slot] = loan;
-    pool_unlock(loan->at->pool);
+    if (there != NULL && there != loan)
+        displace(there->generation < loan->generation ? there : loan);
+    if (there == NULL || there->generation < loan->generation)
+        at->loan[loan->slot] = loan;
+    pool_unlock(at->pool);
 }
 
 void loan_unlink(struct loan *loan)
 {
-    struct attachment *at = loan->at;
-
-    pool_lock(at->pool);
-    if (at->loan[loan->slot] == loan) {
-        at->loan[loan->slot] = NULL;
-        at->cached -= loan->state == LOAN_CACHED;
-    }
-    pool_unlock(at->pool);
+    pool_lock(loan->at->pool);
+    take_out(loan);
+    pool_unlock(loan->at->pool);
 }
 
 /* Under the lock: keep the entry for this process's next borrower. In strict isolation entries are the supervisor's. */
@@ -188,16 +221,14 @@ void loan_put_away(struct loan *loan, bool reusable)
         loan->lent = -1;
     }
     pool_lock(at->pool);
-    /* Before the slot is given: another thread's wait under this entry does not mind that it still holds a slot. */
-    loan_spare_borrower(at, loan->borrower);
-    if (reusable) {
+    if (reusable && at->loan[loan->slot] == loan) {
         loan->state = LOAN_CACHED;
         loan->used = ++at->clock;
         at->own = loan->slot;
         at->cached++;
         out = trim_cache(at);
     } else {
-        at->loan[loan->slot] = NULL;
+        take_out(loan);
     }
     pool_unlock(at->pool);
     if (out != NULL)
@@ -241,10 +272,13 @@ void pglend_close(pglend *p)
         return;
     for (at = p->all; at != NULL; at = at->next)
         at->users++; /* ending the last lease of a retired one must not free it under our hands */
-    for (at = p->all; at != NULL; at = at->next)
+    for (at = p->all; at != NULL; at = at->next) {
         for (uint32_t i = 0; i < at->segment.slots; i++)
             while (at->loan[i] != NULL && at->loan[i]->state == LOAN_LEASED)
                 (void)pglend_discard(p, at->loan[i]->conn);
+        while (at->displaced != NULL)
+            (void)pglend_discard(p, at->displaced->conn);
+    }
     fork_forget(p);
     if (p->at != NULL)
         attachment_put(p->at);

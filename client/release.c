@@ -104,6 +104,18 @@ static void note_end(const struct loan *loan, bool broken)
                    atomic_load_explicit(&s->slot[loan->slot].since, memory_order_relaxed), broken);
 }
 
+/*
+ * The lease's last use of its borrower entry and attachment. The slot is given before: where the lease was taken away,
+ * the next thread under this entry may hold that very slot, and it would be given from under its hands.
+ */
+static void lease_is_over(struct attachment *at, uint32_t borrower)
+{
+    pool_lock(at->pool);
+    loan_spare_borrower(at, borrower);
+    pool_unlock(at->pool);
+    attachment_put(at);
+}
+
 static enum lease_end give_back_strict(struct loan *loan, enum fate fate, bool reusable)
 {
     struct attachment *at = loan->at;
@@ -134,7 +146,7 @@ static enum lease_end give_back(struct loan *loan, const struct policy *policy, 
         end = give_back_strict(loan, fate, reusable);
         if (end == LEASE_LOST)
             *why = why_lost(at, slot, version);
-        attachment_put(at);
+        lease_is_over(at, borrower);
         return end;
     }
     if ((policy->guard || fate >= HAND_OVER || !reusable) && !adopt_disarm(loan)) {
@@ -156,17 +168,8 @@ static enum lease_end give_back(struct loan *loan, const struct policy *policy, 
         attachment_tell(at, WIRE_RETURNED, slot);
     if (end == LEASE_LOST)
         *why = why_lost(at, slot, version);
-    attachment_put(at);
+    lease_is_over(at, borrower);
     return end;
-}
-
-/* The lease's last use of its borrower entry and attachment. */
-static void lease_is_over(struct attachment *at, uint32_t borrower)
-{
-    pool_lock(at->pool);
-    loan_spare_borrower(at, borrower);
-    pool_unlock(at->pool);
-    attachment_put(at);
 }
 
 /*

@@ -23,9 +23,10 @@ static bool claim(const struct segment *s, uint32_t keep, uint64_t *seq)
     *seq = atomic_load_explicit(&h->ring_claimed, memory_order_relaxed);
     do {
         /* Acquire: what the reader had to say of the place is said before it is ours. */
-        uint64_t drained = atomic_load_explicit(&h->ring_drained, memory_order_acquire);
+        uint64_t used = *seq - atomic_load_explicit(&h->ring_drained, memory_order_acquire);
 
-        if (*seq - drained + keep >= s->records)
+        /* Drained past *SEQ: that was claimed by others meanwhile, and the swap says so. */
+        if (used <= INT64_MAX && used + keep >= s->records)
             return false;
     } while (!atomic_compare_exchange_weak_explicit(&h->ring_claimed, seq, *seq + 1, memory_order_relaxed,
                                                     memory_order_relaxed));

@@ -58,15 +58,16 @@ typedef enum {
 /*
  * Make a handle for POOL of the supervisor in RUNTIME_DIR (NULL: $PGLEND_RUNTIME_DIR, then /run/pglend). Does no
  * I/O and does not block. The strings are copied. Returns NULL with errno ENOMEM, EMFILE or ENFILE (a process's first
- * handle needs two descriptors, and keeps one), EINVAL (no pool name, or a directory that is not an absolute path
- * without commas) or ENAMETOOLONG. The caller ends the handle with pglend_close().
+ * handle needs two descriptors, and keeps one, which nobody may close), EINVAL (no pool name, or a directory that is
+ * not an absolute path without commas) or ENAMETOOLONG. The caller ends the handle with pglend_close().
  */
 pglend *pglend_open(const char *runtime_dir, const char *pool);
 
 /*
- * Borrow a connection. Blocks the calling thread for TIMEOUT_MS milliseconds at most; -1 means the pool's
- * acquire_timeout, 0 means not to wait if all connections are lent (an answer of the server that is on its way is
- * still waited for, 10 ms at most). Waiting is first come, first served among all workers of the pool.
+ * Borrow a connection. Blocks the calling thread for TIMEOUT_MS milliseconds; -1 means the pool's acquire_timeout (5 s
+ * where no supervisor has said it yet), 0 means not to wait if all connections are lent. After that only an answer that
+ * is on its way is still waited for: each for 10 ms at most, in strict isolation and in a pool with "context" 200 ms.
+ * Waiting is first come, first served among all workers of the pool.
  *
  * Returns a PGconn in the state of a new session, or NULL; then pglend_errcode() is TIMEOUT, DENIED, NO_POOL,
  * NO_SUPERVISOR, NO_DATABASE, SHUTDOWN, SYSTEM, MISMATCH or QUEUE_FULL and pglend_errmessage() says what a person
@@ -94,14 +95,18 @@ const char *pglend_lease_id(pglend *p, const PGconn *conn);
 
 /*
  * Give CONN back, in whatever state it is: the next borrower gets a clean session. Blocks only where the state has
- * to be mended through CONN itself, bounded by the pool's reset_timeout. Returns PGLEND_OK whenever the lease has
- * ended, whether the backend could be kept or is replaced; PGLEND_USAGE when CONN is not a lease of this process
- * (released before, not lent, inherited over fork, or ended by PQfinish); PGLEND_LOST when the lease had been taken
- * away. CONN must not be used afterwards.
+ * to be mended through CONN itself, bounded by the pool's reset_timeout, and in strict isolation where a supervisor
+ * that is stopped takes no more messages, for a second at most. Returns PGLEND_OK whenever the lease has ended,
+ * whether the backend could be kept or is replaced; PGLEND_USAGE when CONN is not a lease of this process (released
+ * before, not lent, inherited over fork, or ended by PQfinish); PGLEND_LOST when the lease had been taken away. CONN
+ * must not be used afterwards.
  */
 int pglend_release(pglend *p, PGconn *conn);
 
-/* Give CONN back as broken: its backend is ended and replaced. Does not block. Returns as pglend_release(). */
+/*
+ * Give CONN back as broken: its backend is ended and replaced. Does not block, but for that second. Returns as
+ * pglend_release().
+ */
 int pglend_discard(pglend *p, PGconn *conn);
 
 /* How the calling thread's last call on P ended. Does not block. */
@@ -115,7 +120,7 @@ const char *pglend_status_name(pglend_status status);
 
 /*
  * End the handle: leases that are still out are given back as broken, cached connections are let go. P may be NULL.
- * No other thread may be in a call on P.
+ * Blocks as pglend_discard() of each. No other thread may be in a call on P.
  */
 void pglend_close(pglend *p);
 

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <ucontext.h>
@@ -310,9 +311,16 @@ START_TEST(grant_left_lying_goes_to_the_next)
 }
 END_TEST
 
-/* A giver that was stopped between its claim and its grant keeps its own slot, not the waiter. */
+static void nothing(int number)
+{
+    (void)number;
+}
+
+/* A giver that was stopped between its claim and its grant keeps its own slot, not the waiter, be that one interrupted or not. */
 START_TEST(claim_of_a_stopped_giver_is_left)
 {
+    const struct sigaction action = {.sa_handler = nothing};
+    const struct itimerval often = {.it_interval.tv_usec = 10000, .it_value.tv_usec = 10000};
     uint32_t holder = claim(0), waiter = claim(1), slot = NO_SLOT;
     struct lease_wish w = wish(NO_SLOT);
     uint64_t word, wait, until;
@@ -324,10 +332,15 @@ START_TEST(claim_of_a_stopped_giver_is_left)
     atomic_store(&seg.borrower[waiter].wait, wait_make(WAIT_CLAIMED, 0, wait_ticket(wait)));
     ck_assert(lease_fill(&seg, 1));
     lease_supply(&seg, 1, 0);
+    ck_assert_int_eq(sigaction(SIGALRM, &action, NULL), 0);
+    if (_i == 1)
+        ck_assert_int_eq(setitimer(ITIMER_REAL, &often, NULL), 0);
     until = clock_ns() + UINT64_C(1000000000);
     while (slot == NO_SLOT && clock_ns() < until)
         slot = lease_wait(&seg, waiter, &w, until, &word);
     ck_assert_uint_eq(slot, 1);
+    ck_assert_uint_lt(clock_ns(), until - UINT64_C(300000000)); /* not when its time was all but up */
+    ck_assert_int_eq(setitimer(ITIMER_REAL, &(struct itimerval){0}, NULL), 0);
     ck_assert_int_eq(lease_give(&seg, holder, 0, 0), LEASE_GIVEN);
     ck_assert_int_eq(word_state(slot_word(&seg, 0)), SLOT_IDLE);
 }
@@ -537,7 +550,7 @@ int main(void)
     tcase_add_test(tc, sweep_mends_any_word);
     tcase_add_test(tc, grant_left_lying_goes_to_the_next);
     tcase_add_test(tc, every_grant_has_its_time);
-    tcase_add_test(tc, claim_of_a_stopped_giver_is_left);
+    tcase_add_loop_test(tc, claim_of_a_stopped_giver_is_left, 0, 2);
 #ifdef __x86_64__
     tcase_add_test(tc, a_mark_leaves_no_grant_to_nobody);
 #endif

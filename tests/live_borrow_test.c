@@ -14,6 +14,8 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 static struct pglendd *daemon_;
@@ -174,6 +176,59 @@ START_TEST(service_that_does_not_resolve)
 }
 END_TEST
 
+/* ---- a fork meanwhile ---- */
+
+static unsigned forks; /* at so many times a process is forked */
+
+/* It has no part in the session: what is, or was to be, under a connection object is dead there. */
+static void fork_now(int fd)
+{
+    unsigned left = forks;
+    int status = -1;
+    char byte;
+    pid_t child;
+
+    if (left == 0)
+        return;
+    forks = 0; /* in the child, too */
+    child = fork();
+    if (child == 0)
+        _exit(recv(fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) == 0 ? 0 : 1);
+    ck_assert_int_eq(waitpid(child, &status, 0), child);
+    ck_assert_msg(status == 0, "with %u forks to come the child has the session", left - 1);
+    forks = left - 1;
+}
+
+/* libpglend.so's too. */
+int dup3(int from, int to, int flags)
+{
+    int result;
+
+    fork_now(to);
+    result = (int)syscall(SYS_dup3, from, to, flags);
+    fork_now(to);
+    return result;
+}
+
+START_TEST(a_child_has_no_session_whenever_it_is_forked)
+{
+    pglend *pool;
+    PGconn *conn;
+
+    daemon_ = pglendd_start(harness_server(), NULL);
+    pool = pglend_open(daemon_->runtime_dir, "clinic");
+    (void)go(pool, 0);
+    forks = 2;
+    ck_assert_msg((conn = pglend_acquire(pool, 5000)) != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_uint_eq(forks, 0);
+    forks = 2;
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    ck_assert_uint_eq(forks, 0);
+    pglend_close(pool);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 /* ---- none is to be had ---- */
 
 static int hold_two(void *argument, int sock)
@@ -257,6 +312,38 @@ START_TEST(a_time_out_has_the_servers_words)
 }
 END_TEST
 
+static int wait_for_a_daemon(void *argument, int sock)
+{
+    pglend *pool = pglend_open(daemon_->runtime_dir, "clinic");
+    PGconn *conn;
+
+    (void)argument;
+    say(sock, 'h');
+    conn = pglend_acquire(pool, 20000);
+    ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+    ck_assert_msg(pglend_errcode(pool) == PGLEND_OK, "%s", pglend_errmessage(pool));
+    ck_assert_str_eq(pglend_errmessage(pool), "");
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    pglend_close(pool);
+    return 0;
+}
+
+/* Whatever failed before it succeeded is no error of that call. */
+START_TEST(a_success_says_nothing_of_what_failed_before)
+{
+    struct worker_process worker;
+
+    daemon_ = pglendd_start(harness_server(), NULL);
+    pglendd_kill(daemon_);
+    worker_fork(&worker, wait_for_a_daemon, NULL);
+    ck_assert_int_eq(hear(worker.sock, 10), 'h');
+    harness_sleep_ms(100);
+    pglendd_resume(daemon_);
+    ck_assert_int_eq(worker_wait(&worker, 30), 0);
+    pglendd_stop(daemon_);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("live_borrow");
@@ -268,8 +355,10 @@ int main(void)
     tcase_add_test(tc, without_root);
     tcase_add_test(tc, hostile_environment);
     tcase_add_test(tc, service_that_does_not_resolve);
+    tcase_add_test(tc, a_child_has_no_session_whenever_it_is_forked);
     tc = harness_live_case(suite, "none", 40);
     tcase_add_test(tc, a_time_out_says_who_has_them);
     tcase_add_test(tc, a_time_out_has_the_servers_words);
+    tcase_add_test(tc, a_success_says_nothing_of_what_failed_before);
     return harness_main(suite);
 }

@@ -7,6 +7,7 @@
 #include "pglend.h"
 #include "pglendd.h"
 
+#include <libpq-events.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -154,6 +155,61 @@ START_TEST(lease_idle_in_transaction_max_revokes)
 }
 END_TEST
 
+/* Its slot has another session: whoever lost it need not know for others of its process to borrow there. */
+START_TEST(a_lost_lease_is_in_nobodys_way)
+{
+    PGconn *lost = borrow_under("{'pools': {'clinic': {'size': {'max': 1}}}}"), *conn;
+
+    for (int i = 0; i < 2; i++) {
+        json_decref(pglendd_result(daemon_, "revoke", "{'slot': 'clinic/0', 'wait': 'yes'}"));
+        conn = pglend_acquire(pool, 10000);
+        ck_assert_msg(conn != NULL, "%s", pglend_errmessage(pool));
+        run(conn, "select 1");
+        ck_assert_int_eq(pglend_release(pool, lost), PGLEND_LOST);
+        run(conn, "select 1");
+        lost = conn;
+    }
+    ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    /* And who never gives it back ends it with the handle. */
+    ck_assert_ptr_nonnull(pglend_acquire(pool, 5000));
+    json_decref(pglendd_result(daemon_, "revoke", "{'slot': 'clinic/0', 'wait': 'yes'}"));
+    ck_assert_ptr_nonnull(pglend_acquire(pool, 10000));
+    end();
+}
+END_TEST
+
+static PGconn *later;
+
+/* Freeing what is given back takes its time: meanwhile the lease is taken away, and its slot lent to the next. */
+static int lend_to_the_next(PGEventId event, void *info, void *pass)
+{
+    (void)info;
+    (void)pass;
+    if (event == PGEVT_CONNDESTROY) {
+        json_decref(pglendd_result(daemon_, "revoke", "{'slot': 'clinic/0', 'wait': 'yes'}"));
+        later = pglend_acquire(pool, 10000);
+    }
+    return 1;
+}
+
+START_TEST(a_release_ends_no_later_lease)
+{
+    PGconn *conn = borrow_under("{'pools': {'clinic': {'size': {'max': 1}}}}");
+    pglend *another = pglend_open(daemon_->runtime_dir, "clinic");
+
+    ck_assert_int_ne(PQregisterEventProc(conn, lend_to_the_next, "next", NULL), 0);
+    /* In strict isolation it was held when its end was sent. */
+    ck_assert_int_eq(pglend_release(pool, conn), pglendd_is_strict(daemon_) ? PGLEND_OK : PGLEND_LOST);
+    ck_assert_ptr_nonnull(later);
+    ck_assert_ptr_null(pglend_acquire(another, 300));
+    ck_assert_int_eq(pglend_errcode(another), PGLEND_TIMEOUT);
+    run(later, "select 1");
+    ck_assert_int_eq(pglend_release(pool, later), PGLEND_OK);
+    pglend_close(another);
+    end();
+}
+END_TEST
+
 /* Leases that end in time are not looked at: nobody logs in for them. */
 START_TEST(short_leases_are_left_alone)
 {
@@ -184,6 +240,8 @@ int main(void)
     tcase_add_test(tc, lease_idle_max_revokes);
     tcase_add_loop_test(tc, an_idle_session_is_logged_off, 0, 2);
     tcase_add_test(tc, lease_idle_in_transaction_max_revokes);
+    tcase_add_test(tc, a_lost_lease_is_in_nobodys_way);
+    tcase_add_test(tc, a_release_ends_no_later_lease);
     tcase_add_test(tc, short_leases_are_left_alone);
     return harness_main(suite);
 }
