@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: ISC
-# make [all] check check-all check-tls check-strict check-wire check-bulk check-audit check-tsan check-steady check-crash
-#      check-faults check-valgrind soak fuzz coverage demo bench format lint install uninstall clean deps
+# make [all] check check-all check-tls check-strict check-wire check-bulk check-audit check-tsan check-model check-steady
+#      check-crash check-faults check-valgrind soak fuzz coverage demo bench format lint install uninstall clean deps
 #
 #   make CC=clang BUILD=build/clang            another compiler, its own directory
 #   make SANITIZE=address,undefined check      sanitizers (gcc or clang)

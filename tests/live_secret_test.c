@@ -34,7 +34,7 @@ static void expect_title(pid_t pid, const char *expected)
     ck_assert_msg(strncmp(title, expected, strlen(expected)) == 0, "\"%s\" instead of \"%s\"", title, expected);
 }
 
-/* Root keeps what design asks for: CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID. */
+/* Root keeps what the keeper needs: CAP_DAC_READ_SEARCH, CAP_KILL, CAP_SETGID, CAP_SETUID. */
 #define KEEPER_CAPABILITIES (1 << 2 | 1 << 5 | 1 << 6 | 1 << 7)
 
 /* With the user's own group, and with one of the configuration. */

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: ISC */
 /*
- * check.c - design invariants I1 to I8 after a fault, from outside: by what other workers get, by pg_stat_activity,
- * /proc, the segment's words and the administration's answers.
+ * check.c - the invariants I1 to I8 of tests/README.md after a fault, from outside: by what other workers get, by
+ * pg_stat_activity, /proc, the segment's words and the administration's answers.
  *
  * The hard thing: what a fault leaves may take a moment to be put right, so each state is waited for within a bound,
  * and what is told of a failure is the first thing that had not come true at its end.
