@@ -34,6 +34,7 @@ struct channel {
     channel_receive *receive;
     void *context;
     struct outgoing *first, **last;
+    bool reset;   /* the other end was killed: what it has sent is still to be read */
     bool gone;    /* the other end is; reported once */
     bool closing; /* channel_close() was called */
     struct message incoming;
@@ -132,7 +133,11 @@ static void receive_some(struct channel *c, int most)
             c->receive(c->context, &c->incoming, fd);
             continue;
         }
-        /* Reset: it was killed before it had read all. */
+        /* It was killed before it had read all, which is said once, and first: what it sent comes behind that. */
+        if (got == -1 && errno == ECONNRESET && !c->reset) {
+            c->reset = true;
+            continue;
+        }
         if (got == -1 && errno != ECONNRESET)
             log_error("channel: cannot receive: %s", strerror(errno));
         else if (got > 0)
@@ -166,8 +171,9 @@ static void channel_event(uv_poll_t *poll, int status, int events)
 {
     struct channel *c = poll->data;
 
+    /* An error is the last event: libuv watches no more. */
     if (status < 0 || (events & UV_READABLE) != 0)
-        receive_some(c, RECEIVE_BATCH);
+        receive_some(c, status < 0 ? DRAIN_BATCH : RECEIVE_BATCH);
     if (c->closing || c->gone)
         return;
     if ((events & UV_WRITABLE) != 0) {
