@@ -22,6 +22,7 @@
  *                          LOOK (what does the slot's backend do? answered by one LOOKED)
  *                          PROBE (is its server still what was asked for? answered by one PROBED)
  *                          WHO (slot: a number of the supervisor's; fd: a worker's pidfd; answered by one RUNS)
+ *                          AUDIT (once more: its descriptor did not arrive)
  *   keeper ─► supervisor   RUNS (slot: that number; text: path of its executable, "[name]" or "": not known)
  *   keeper ─► login        SECRET (fd: a memory file with the password of the last login) before the
  *                          JOB (text: JSON, child_give_job())     login ─► keeper   BACKEND | LOGIN_FAILED
