@@ -129,6 +129,7 @@ struct child {
     struct keeper_pool *pool; /* login, cancel, password */
     uint32_t slot;
     uint32_t generation;
+    char role[NAME_FIELD]; /* login: whom it logs in, as far as it has said that */
 };
 /* Start this program as "pglendd: ROLE POOL" (POOL may be NULL). NULL with a message in ERROR. */
 struct child *child_start(struct keeper *k, const struct child_kind *kind, const char *pool, char *error, size_t size);

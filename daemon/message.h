@@ -30,6 +30,7 @@
  *                          before what it answers SECRET, where a password was used for a session (fd: a memory file
  *                          with it; stamp: password_stamp() of the file that it was read from), or where that was
  *                          refused and the last login's was not (no fd; text: what the server said)
+ *                          before what it answers ROLE (role: whom it is about to log in; who is killed says no more)
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
  *   keeper ─► cancel       JOB, one after the other               cancel ─► keeper  CANCELLED
  *   keeper ─► audit        JOB · STOP · AUDIT (fd: the supervisor's end; the other end to the supervisor, the same way)
@@ -67,6 +68,7 @@ enum message_verb {
     MESSAGE_SEGMENT_READER,
     MESSAGE_AUDIT_DRAIN,
     MESSAGE_SECRET,
+    MESSAGE_ROLE,
     MESSAGE_LOGIN = 32,
     MESSAGE_CANCEL,
     MESSAGE_FORGET,
