@@ -141,6 +141,13 @@ static void say_role(const struct job *job, const PGconn *conn)
     job_say(&answer, -1);
 }
 
+/* libpq would print what the server says unasked, of any length and content, between the lines of the log. */
+static void ignore_notice(void *context, const PGresult *result)
+{
+    (void)context;
+    (void)result;
+}
+
 static PGconn *connect_to(const struct job *job, struct trace *trace)
 {
     FILE *stream = fmemopen(trace_text, sizeof trace_text, "w");
@@ -149,6 +156,7 @@ static PGconn *connect_to(const struct job *job, struct trace *trace)
 
     if (conn == NULL || stream == NULL)
         failed(job, LOGIN_FAILED_OTHER, "out of memory");
+    (void)PQsetNoticeReceiver(conn, ignore_notice, NULL);
     say_role(job, conn);
     /* What cannot even start has its message now; PQreset() would forget it. */
     (void)PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
