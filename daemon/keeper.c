@@ -376,7 +376,7 @@ int keeper_main(struct config *config)
     k->names = names_resolve(config);
     if (k->names == NULL)
         fatal(1, "cannot look up the users and groups of the access lists: %s", strerror(errno));
-    if (privilege_resolve(config, &k->uid, &k->gid, k->user, sizeof k->user, error, sizeof error) == -1 ||
+    if (privilege_resolve(config, &k->run_as, error, sizeof error) == -1 ||
         keeper_audit_open(k, error, sizeof error) == -1 || runtime_open(k, error, sizeof error) == -1 ||
         segments_open(k, error, sizeof error) == -1 || privilege_keep_few(config, error, sizeof error) == -1) {
         log_error("%s", error);

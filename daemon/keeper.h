@@ -54,9 +54,7 @@ enum keeper_phase { KEEPER_SERVING, KEEPER_STOPPING, KEEPER_KILLING };
 struct keeper {
     uv_loop_t loop;
     struct config *config;
-    uid_t uid; /* of the unprivileged processes */
-    gid_t gid;
-    char user[NAME_FIELD];
+    struct run_as run_as;        /* of the unprivileged processes */
     char secret[SECRET_HEX + 1]; /* for the supervisors: lets each know the cancel keys that the one before gave out */
 
     int lock;
