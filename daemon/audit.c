@@ -38,7 +38,7 @@ static struct audit {
     uv_timer_t window, tick, end, drain;
     uint64_t drain_pause; /* ms */
     uv_prepare_t round;
-    uint32_t serial;              /* of the supervisor's last event that was taken */
+    uint32_t serial, on_disk;     /* of the supervisor's last event that was taken, and that is on disk */
     uint64_t checkpointed, begun; /* ms of the loop: the last checkpoint, the present file */
     unsigned space_said;          /* percent left at the last alarm; 100: none */
     bool failing, waiting;        /* the state as told; the window is open */
@@ -55,7 +55,7 @@ static void tell_state(void)
     if (audit.supervisor == NULL)
         return;
     audit_trail_head(&audit.trail, head);
-    message_make(&m, MESSAGE_AUDIT_STATE, NULL, audit.serial, audit.failing ? audit.trail.error : head);
+    message_make(&m, MESSAGE_AUDIT_STATE, NULL, audit.on_disk, audit.failing ? audit.trail.error : head);
     m.status = audit.failing ? AUDIT_STATE_FAILING : AUDIT_STATE_ON;
     m.stamp = audit_copy_lost();
     channel_send(audit.supervisor, &m, -1);
@@ -69,8 +69,10 @@ static void set_failing(bool failing)
     else if (!failing && audit.failing)
         log_info("audit: the trail is written again");
     audit.failing = failing;
-    if (!failing)
+    if (!failing) {
+        audit.on_disk = audit.serial;
         audit_rings_free();
+    }
     tell_state();
 }
 
@@ -190,7 +192,7 @@ static void on_keeper(void *context, const struct message *m, int fd)
             channel_drain(audit.supervisor);
         channel_close(audit.supervisor);
         audit.supervisor = fd == -1 ? NULL : channel_open(&audit.loop, fd, on_supervisor, NULL);
-        audit.serial = 0;
+        audit.serial = audit.on_disk = 0;
         tell_state();
         return;
     case MESSAGE_SEGMENT:

@@ -28,6 +28,7 @@ struct kept {
 static struct {
     struct channel *channel; /* NULL: no audit process just now */
     bool draining, again;    /* it has been asked to look at the rings; and is to be asked once more when it has */
+    bool unjoined;           /* there is one, and the way to it got lost: the keeper is to be asked for another */
     struct kept *first, **last;
     size_t kept;
     uint32_t serial;
@@ -136,8 +137,11 @@ static void on_message(void *context, const struct message *m, int fd)
 
 void audit_link_open(struct supervisor *s, int fd)
 {
-    if (fd == -1)
+    trail.unjoined = fd == -1;
+    if (fd == -1) {
+        log_error("too many files open to be joined to the audit process: raise the limit (ulimit -n)");
         return;
+    }
     channel_close(trail.channel);
     if (trail.state == AUDIT_STATE_ON)
         set_state(s, AUDIT_STATE_FAILING, "the audit process has ended");
@@ -145,6 +149,7 @@ void audit_link_open(struct supervisor *s, int fd)
     trail.channel = channel_open(&s->loop, fd, on_message, s);
     if (trail.channel == NULL) {
         (void)close(fd);
+        trail.unjoined = true;
         return;
     }
     for (const struct kept *k = trail.first; k != NULL; k = k->next)
@@ -233,6 +238,9 @@ void audit_look(struct supervisor *s)
 {
     if (!is_on(s))
         return;
+    if (trail.unjoined)
+        supervisor_tell(s, MESSAGE_AUDIT, "", 0, 0);
+    trail.unjoined = false;
     for (size_t i = 0; i < s->pools; i++) {
         struct segment_header *header = s->pool[i]->segment.header;
         uint64_t lost;

@@ -19,6 +19,7 @@
 #define MESSAGE_HEAD    offsetof(struct message, text)
 #define RECEIVE_BATCH   16    /* messages, between other events */
 #define DRAIN_BATCH     4096  /* all that can be there */
+#define PAUSE_MS        10    /* before what was refused for want of memory or descriptors is sent again */
 #define BLOCKING_MAX_MS 10000 /* for a job, which is sent at once */
 
 struct outgoing {
@@ -30,10 +31,13 @@ struct outgoing {
 
 struct channel {
     uv_poll_t poll;
+    uv_timer_t pause; /* runs: nothing is sent */
+    int handles_open;
     int sock;
     channel_receive *receive;
     void *context;
     struct outgoing *first, **last;
+    bool reset;   /* the other end was killed: what it has sent is still to be read */
     bool gone;    /* the other end is; reported once */
     bool closing; /* channel_close() was called */
     struct message incoming;
@@ -112,6 +116,7 @@ static void channel_gone(struct channel *c)
     c->gone = true;
     drop_queue(c);
     (void)uv_poll_stop(&c->poll);
+    (void)uv_timer_stop(&c->pause);
     c->receive(c->context, NULL, -1);
 }
 
@@ -132,7 +137,11 @@ static void receive_some(struct channel *c, int most)
             c->receive(c->context, &c->incoming, fd);
             continue;
         }
-        /* Reset: it was killed before it had read all. */
+        /* It was killed before it had read all, which is said once, and first: what it sent comes behind that. */
+        if (got == -1 && errno == ECONNRESET && !c->reset) {
+            c->reset = true;
+            continue;
+        }
         if (got == -1 && errno != ECONNRESET)
             log_error("channel: cannot receive: %s", strerror(errno));
         else if (got > 0)
@@ -143,6 +152,13 @@ static void receive_some(struct channel *c, int most)
     }
 }
 
+static void watch(struct channel *c);
+
+static void on_pause_over(uv_timer_t *timer)
+{
+    watch(timer->data);
+}
+
 static void send_queued(struct channel *c)
 {
     while (c->first != NULL) {
@@ -151,6 +167,8 @@ static void send_queued(struct channel *c)
         if (wire_send_packet(c->sock, o->packet, o->length, o->fd, MSG_DONTWAIT) == -1) {
             if (!send_later(errno))
                 channel_break(c, why_broken(errno));
+            else if (errno != EAGAIN) /* the socket says all the time that it can be written to */
+                (void)uv_timer_start(&c->pause, on_pause_over, PAUSE_MS, 0);
             return;
         }
         c->first = o->next;
@@ -160,14 +178,13 @@ static void send_queued(struct channel *c)
     }
 }
 
-static void watch(struct channel *c);
-
 static void channel_event(uv_poll_t *poll, int status, int events)
 {
     struct channel *c = poll->data;
 
+    /* An error is the last event: libuv watches no more. */
     if (status < 0 || (events & UV_READABLE) != 0)
-        receive_some(c, RECEIVE_BATCH);
+        receive_some(c, status < 0 ? DRAIN_BATCH : RECEIVE_BATCH);
     if (c->closing || c->gone)
         return;
     if ((events & UV_WRITABLE) != 0) {
@@ -178,7 +195,9 @@ static void channel_event(uv_poll_t *poll, int status, int events)
 
 static void watch(struct channel *c)
 {
-    (void)uv_poll_start(&c->poll, UV_READABLE | (c->first == NULL ? 0 : UV_WRITABLE), channel_event);
+    bool sends = c->first != NULL && !uv_is_active((uv_handle_t *)&c->pause);
+
+    (void)uv_poll_start(&c->poll, UV_READABLE | (sends ? UV_WRITABLE : 0), channel_event);
 }
 
 struct channel *channel_open(uv_loop_t *loop, int sock, channel_receive *receive, void *context)
@@ -191,11 +210,13 @@ struct channel *channel_open(uv_loop_t *loop, int sock, channel_receive *receive
     c->receive = receive;
     c->context = context;
     c->last = &c->first;
-    c->poll.data = c;
+    c->poll.data = c->pause.data = c;
     if (uv_poll_init(loop, &c->poll, sock) != 0) {
         free(c);
         return NULL;
     }
+    (void)uv_timer_init(loop, &c->pause);
+    c->handles_open = 2;
     watch(c);
     return c;
 }
@@ -236,6 +257,8 @@ static void channel_closed(uv_handle_t *handle)
 {
     struct channel *c = handle->data;
 
+    if (--c->handles_open > 0)
+        return;
     (void)close(c->sock);
     free(c);
 }
@@ -247,6 +270,7 @@ void channel_close(struct channel *c)
     c->closing = true;
     drop_queue(c);
     uv_close((uv_handle_t *)&c->poll, channel_closed);
+    uv_close((uv_handle_t *)&c->pause, channel_closed);
 }
 
 void channel_drain(struct channel *c)

@@ -133,8 +133,12 @@ int privilege_keep_few(const struct config *config, char *error, size_t size);
 /* Home directory of the present user. 0, or -1 if there is none. */
 int privilege_home(char *home, size_t size);
 /* The user and group pglendd's unprivileged processes run as, resolved from the configuration. */
-int privilege_resolve(const struct config *config, uid_t *uid, gid_t *gid, char *name, size_t size, char *error,
-                      size_t error_size);
+struct run_as {
+    uid_t uid;
+    gid_t gid;
+    char user[NAME_FIELD];
+};
+int privilege_resolve(const struct config *config, struct run_as *as, char *error, size_t size);
 /* The user the audit process runs as: USER, that of the others, where neither configuration nor system has another. */
 int privilege_resolve_audit(const struct config *config, const char *user, char *name, size_t size, char *error,
                             size_t error_size);

@@ -171,15 +171,30 @@ static void on_steering(struct keeper *k, const struct message *m)
     pool->steering = strdup(m->text);
 }
 
+static void on_audit(struct keeper *k, const struct message *m)
+{
+    (void)m;
+    keeper_audit_join(k);
+}
+
 /* All that a supervisor may ask for. */
 static const struct {
     enum message_verb verb;
     void (*act)(struct keeper *k, const struct message *m);
 } requests[] = {
-    {MESSAGE_LOGIN, keeper_login},         {MESSAGE_REPLACE, keeper_login}, {MESSAGE_CANCEL, keeper_cancel},
-    {MESSAGE_FORGET, keeper_forget},       {MESSAGE_RELOAD, on_reload},     {MESSAGE_SHUTDOWN, on_shutdown},
-    {MESSAGE_NEW_SEGMENT, on_new_segment}, {MESSAGE_SERVING, on_serving},   {MESSAGE_STOPPED, on_stopped},
-    {MESSAGE_STEERING, on_steering},       {MESSAGE_LOOK, keeper_look},     {MESSAGE_PROBE, keeper_look},
+    {MESSAGE_LOGIN, keeper_login},
+    {MESSAGE_REPLACE, keeper_login},
+    {MESSAGE_CANCEL, keeper_cancel},
+    {MESSAGE_FORGET, keeper_forget},
+    {MESSAGE_RELOAD, on_reload},
+    {MESSAGE_SHUTDOWN, on_shutdown},
+    {MESSAGE_NEW_SEGMENT, on_new_segment},
+    {MESSAGE_SERVING, on_serving},
+    {MESSAGE_STOPPED, on_stopped},
+    {MESSAGE_STEERING, on_steering},
+    {MESSAGE_LOOK, keeper_look},
+    {MESSAGE_PROBE, keeper_look},
+    {MESSAGE_AUDIT, on_audit},
 };
 
 static void supervisor_receive(struct child *c, const struct message *m, int fd)
@@ -361,7 +376,7 @@ int keeper_main(struct config *config)
     k->names = names_resolve(config);
     if (k->names == NULL)
         fatal(1, "cannot look up the users and groups of the access lists: %s", strerror(errno));
-    if (privilege_resolve(config, &k->uid, &k->gid, k->user, sizeof k->user, error, sizeof error) == -1 ||
+    if (privilege_resolve(config, &k->run_as, error, sizeof error) == -1 ||
         keeper_audit_open(k, error, sizeof error) == -1 || runtime_open(k, error, sizeof error) == -1 ||
         segments_open(k, error, sizeof error) == -1 || privilege_keep_few(config, error, sizeof error) == -1) {
         log_error("%s", error);

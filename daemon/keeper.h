@@ -54,9 +54,7 @@ enum keeper_phase { KEEPER_SERVING, KEEPER_STOPPING, KEEPER_KILLING };
 struct keeper {
     uv_loop_t loop;
     struct config *config;
-    uid_t uid; /* of the unprivileged processes */
-    gid_t gid;
-    char user[NAME_FIELD];
+    struct run_as run_as;        /* of the unprivileged processes */
     char secret[SECRET_HEX + 1]; /* for the supervisors: lets each know the cancel keys that the one before gave out */
 
     int lock;
@@ -129,6 +127,7 @@ struct child {
     struct keeper_pool *pool; /* login, cancel, password */
     uint32_t slot;
     uint32_t generation;
+    char role[NAME_FIELD]; /* login: whom it logs in, as far as it has said that */
 };
 /* Start this program as "pglendd: ROLE POOL" (POOL may be NULL). NULL with a message in ERROR. */
 struct child *child_start(struct keeper *k, const struct child_kind *kind, const char *pool, char *error, size_t size);

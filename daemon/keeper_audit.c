@@ -127,6 +127,7 @@ int keeper_audit_open(struct keeper *k, char *error, size_t size)
         return -1;
     }
     k->audit_timer.data = k;
-    return wanted(k) ? privilege_resolve_audit(k->config, k->user, k->audit_user, sizeof k->audit_user, error, size)
-                     : 0;
+    return wanted(k)
+               ? privilege_resolve_audit(k->config, k->run_as.user, k->audit_user, sizeof k->audit_user, error, size)
+               : 0;
 }

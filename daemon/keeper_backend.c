@@ -141,7 +141,7 @@ static void keep(struct child *c, const struct message *m, int fd)
             keeper_drop_backend(own);
         else
             drop_spare(own);
-        login_failed(c->keeper, c->pool->config->name, c->slot, LOGIN_FAILED_OTHER, "", "out of memory");
+        login_failed(c->keeper, c->pool->config->name, c->slot, LOGIN_FAILED_OTHER, c->role, "out of memory");
         return;
     }
     slot->cancel_job = fact_take(slot->facts, FACT_CANCEL_JOB);
@@ -163,7 +163,9 @@ static void login_receive(struct child *c, const struct message *m, int fd)
 
     if (keeper_secret_told(c, m, fd))
         return;
-    if (!c->answered)
+    if (m->verb == MESSAGE_ROLE)
+        memcpy(c->role, m->role, sizeof c->role);
+    else if (!c->answered)
         keeper_password_told(c, m);
     if (!c->abandoned && !c->answered && (backend || m->verb == MESSAGE_LOGIN_FAILED)) {
         c->answered = true;
@@ -195,7 +197,8 @@ static void login_ended(struct child *c, const char *how)
                        (double)pool->login_timeout_ms / 1000, pool->database.host);
     else
         (void)snprintf(text, sizeof text, "the login process ended without an answer: %s", how);
-    login_failed(c->keeper, pool->name, c->slot, c->timed_out ? LOGIN_FAILED_TIMEOUT : LOGIN_FAILED_OTHER, "", text);
+    login_failed(c->keeper, pool->name, c->slot, c->timed_out ? LOGIN_FAILED_TIMEOUT : LOGIN_FAILED_OTHER, c->role,
+                 text);
 }
 
 static const struct child_kind login_kind = {.role = "login", .receive = login_receive, .ended = login_ended};

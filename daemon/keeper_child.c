@@ -107,8 +107,8 @@ static int spawn(struct child *c, char *title, int start)
     _Static_assert(sizeof stdio / sizeof stdio[0] == CHANNEL_FD + 1, "the channel is the last descriptor");
     if (c->kind->dropped && geteuid() == 0) {
         options.flags = UV_PROCESS_SETUID | UV_PROCESS_SETGID; /* empties the supplementary groups too */
-        options.uid = c->keeper->uid;
-        options.gid = c->keeper->gid;
+        options.uid = c->keeper->run_as.uid;
+        options.gid = c->keeper->run_as.gid;
     }
     return uv_spawn(&c->keeper->loop, &c->process, &options);
 }
@@ -188,7 +188,7 @@ int child_give_job(struct child *c, const char *task, json_t *details)
     static struct message m;
     const struct config *config = c->keeper->config;
     json_t *job = json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I}", "task", task, "name",
-                            c->pool == NULL ? "" : c->pool->config->name, "user", c->keeper->user, "group",
+                            c->pool == NULL ? "" : c->pool->config->name, "user", c->keeper->run_as.user, "group",
                             config->group, "log_level", (json_int_t)config->log_level, "log_format",
                             (json_int_t)config->log_format, "sandbox", (json_int_t)config->sandbox);
     char *text = NULL;

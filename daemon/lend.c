@@ -139,7 +139,6 @@ static int lend_own_socket(struct backend *b)
     (void)fcntl(b->next[1], F_SETFL, O_NONBLOCK | LEASE_IS_OUT);
     b->lent = b->next[0];
     b->next[0] = -1;
-    b->heard = false;
     lend_drop(b);
     return 0;
 }
@@ -181,7 +180,10 @@ int lend_send(struct worker *w, struct backend *b, uint32_t serial, uint64_t wor
         return -1;
     (void)backend_fact(b, ".user", out->user, sizeof out->user);
     (void)backend_fact(b, ".dbname", out->dbname, sizeof out->dbname);
-    return wire_send(w->sock, WIRE_BACKEND, &answer, b->lent != -1 ? b->lent : b->fd, MSG_DONTWAIT);
+    if (wire_send(w->sock, WIRE_BACKEND, &answer, b->lent != -1 ? b->lent : b->fd, MSG_DONTWAIT) == -1)
+        return -1;
+    b->heard = false;
+    return 0;
 }
 
 bool lend_refuse(const struct worker *w, uint32_t serial, pglend_status status, const char *why)

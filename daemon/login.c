@@ -130,6 +130,24 @@ static PGconn *refused(const struct job *job, PGconn *conn, FILE *stream)
     return NULL;
 }
 
+/* Before it may take too long: of a session to hand over it is recorded. */
+static void say_role(const struct job *job, const PGconn *conn)
+{
+    (void)snprintf(role, sizeof role, "%s", PQuser(conn) == NULL ? "" : PQuser(conn));
+    if (ask_of(job) != NULL)
+        return;
+    message_make(&answer, MESSAGE_ROLE, job->name, 0, NULL);
+    memcpy(answer.role, role, sizeof role);
+    job_say(&answer, -1);
+}
+
+/* libpq would print what the server says unasked, of any length and content, between the lines of the log. */
+static void ignore_notice(void *context, const PGresult *result)
+{
+    (void)context;
+    (void)result;
+}
+
 static PGconn *connect_to(const struct job *job, struct trace *trace)
 {
     FILE *stream = fmemopen(trace_text, sizeof trace_text, "w");
@@ -138,7 +156,8 @@ static PGconn *connect_to(const struct job *job, struct trace *trace)
 
     if (conn == NULL || stream == NULL)
         failed(job, LOGIN_FAILED_OTHER, "out of memory");
-    (void)snprintf(role, sizeof role, "%s", PQuser(conn) == NULL ? "" : PQuser(conn));
+    (void)PQsetNoticeReceiver(conn, ignore_notice, NULL);
+    say_role(job, conn);
     /* What cannot even start has its message now; PQreset() would forget it. */
     (void)PQsetErrorVerbosity(conn, PQERRORS_VERBOSE);
     if (PQstatus(conn) == CONNECTION_BAD)

@@ -31,7 +31,8 @@ void ask_cancel(const struct job *job, PGconn *conn, struct message *answer)
 {
     char pid[16], line[2048], sqlstate[6];
     PGresult *result = ask(conn, "SELECT pg_catalog.pg_cancel_backend($1::pg_catalog.int4)", pid_of(job, pid));
-    bool done = PQresultStatus(result) == PGRES_TUPLES_OK && strcmp(PQgetvalue(result, 0, 0), "t") == 0;
+    bool done = PQresultStatus(result) == PGRES_TUPLES_OK && PQntuples(result) == 1 &&
+                strcmp(PQgetvalue(result, 0, 0), "t") == 0;
 
     trace_error(PQresultErrorMessage(result), line, sizeof line, sqlstate);
     PQclear(result);

@@ -22,6 +22,7 @@
  *                          LOOK (what does the slot's backend do? answered by one LOOKED)
  *                          PROBE (is its server still what was asked for? answered by one PROBED)
  *                          WHO (slot: a number of the supervisor's; fd: a worker's pidfd; answered by one RUNS)
+ *                          AUDIT (once more: its descriptor did not arrive)
  *   keeper ─► supervisor   RUNS (slot: that number; text: path of its executable, "[name]" or "": not known)
  *   keeper ─► login        SECRET (fd: a memory file with the password of the last login) before the
  *                          JOB (text: JSON, child_give_job())     login ─► keeper   BACKEND | LOGIN_FAILED
@@ -29,6 +30,7 @@
  *                          before what it answers SECRET, where a password was used for a session (fd: a memory file
  *                          with it; stamp: password_stamp() of the file that it was read from), or where that was
  *                          refused and the last login's was not (no fd; text: what the server said)
+ *                          before what it answers ROLE (role: whom it is about to log in; who is killed says no more)
  *   keeper ─► password     JOB (path, stamp)                      password ─► keeper PASSWORD_CHANGED
  *   keeper ─► cancel       JOB, one after the other               cancel ─► keeper  CANCELLED
  *   keeper ─► audit        JOB · STOP · AUDIT (fd: the supervisor's end; the other end to the supervisor, the same way)
@@ -66,6 +68,7 @@ enum message_verb {
     MESSAGE_SEGMENT_READER,
     MESSAGE_AUDIT_DRAIN,
     MESSAGE_SECRET,
+    MESSAGE_ROLE,
     MESSAGE_LOGIN = 32,
     MESSAGE_CANCEL,
     MESSAGE_FORGET,

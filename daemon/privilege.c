@@ -104,17 +104,15 @@ static int find_account(const char *user, const char *group, struct account *acc
     return 0;
 }
 
-int privilege_resolve(const struct config *config, uid_t *uid, gid_t *gid, char *name, size_t size, char *error,
-                      size_t error_size)
+int privilege_resolve(const struct config *config, struct run_as *as, char *error, size_t size)
 {
     struct account account = {0};
     const char *user = config->user;
 
     if (geteuid() != 0) {
-        *uid = geteuid();
-        *gid = getegid();
-        (void)identity_user_name(*uid, account.name);
-        (void)snprintf(name, size, "%s", account.name);
+        as->uid = geteuid();
+        as->gid = getegid();
+        (void)identity_user_name(as->uid, as->user);
         return 0;
     }
     if (*user == '\0' && find_user("pglend", &account) == 1)
@@ -124,21 +122,20 @@ int privilege_resolve(const struct config *config, uid_t *uid, gid_t *gid, char 
         log_warning("there is no user \"pglend\": running as nobody, which other programs may share; create the user "
                     "or set \"user\"");
     }
-    if (find_account(user, config->group, &account, error, error_size) == -1)
+    if (find_account(user, config->group, &account, error, size) == -1)
         return -1;
     if (account.uid == 0) {
-        (void)snprintf(error, error_size, "user \"%s\" is root: set \"user\" to an unprivileged user", user);
+        (void)snprintf(error, size, "user \"%s\" is root: set \"user\" to an unprivileged user", user);
         return -1;
     }
     /* A password file may be readable to it. */
     if (account.gid == 0) {
-        (void)snprintf(error, error_size, "the group that user \"%s\" would have is root's: set \"group\" to another",
-                       user);
+        (void)snprintf(error, size, "the group that user \"%s\" would have is root's: set \"group\" to another", user);
         return -1;
     }
-    *uid = account.uid;
-    *gid = account.gid;
-    (void)snprintf(name, size, "%s", account.name);
+    as->uid = account.uid;
+    as->gid = account.gid;
+    (void)snprintf(as->user, sizeof as->user, "%s", account.name);
     return 0;
 }
 

@@ -187,7 +187,7 @@ static void look_at_base(struct relay *r, bool end)
     if (got == 1) {
         r->over = r->lent_readable = true;
         (void)shutdown(r->lease, SHUT_RDWR);
-    } else if (got == 0 || (errno != EAGAIN && errno != EINTR)) {
+    } else if (got == 0 || errno == ECONNRESET) {
         r->base_ended = true; /* the daemon is gone, and leases that are out finish */
     }
 }

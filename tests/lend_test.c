@@ -6,6 +6,7 @@
 #include "harness.h"
 #include "supervisor.h"
 
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -98,6 +99,28 @@ START_TEST(a_check_does_not_lose_it)
 }
 END_TEST
 
+/* Nobody has read it where the socket that it is in goes to nobody. */
+START_TEST(a_worker_that_has_gone_does_not_lose_it)
+{
+    struct worker worker = {0};
+    int pair[2];
+
+    start();
+    server_says_something();
+    ck_assert_int_eq(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+    (void)close(pair[1]);
+    worker.pool = backend->pool;
+    worker.sock = pair[0];
+    ck_assert_int_eq(lend_send(&worker, backend, 1, slot_word(&backend->pool->segment, 0), false), -1);
+    backend_returned(backend, 0);
+    ck_assert_int_eq(backend->phase, BACKEND_CLOSING);
+    ck_assert_int_eq(backend->reason, CLOSE_UNHEARD);
+    stop();
+    (void)close(pair[0]);
+    free(worker.shell);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("lend");
@@ -105,5 +128,6 @@ int main(void)
 
     tcase_add_test(tc, the_next_borrower_reads_it);
     tcase_add_loop_test(tc, a_check_does_not_lose_it, 0, 2);
+    tcase_add_test(tc, a_worker_that_has_gone_does_not_lose_it);
     return harness_main(suite);
 }

@@ -207,6 +207,24 @@ START_TEST(a_file_that_cannot_be_begun_is_told_at_once)
 }
 END_TEST
 
+/* What it has taken and not written it has in memory alone, and who told it must not have forgotten that. */
+START_TEST(what_the_disk_does_not_take_outlives_the_process)
+{
+    d = audited_start(harness_server(), ", 'rotate': '2s', 'checkpoint': '1h'", "");
+    wait_until(audited_is(d, "on"), 5);
+    ck_assert_int_eq(chmod(audited_directory, 0500), 0);
+    wait_until(pglendd_logged(d, "the trail is not written: cannot begin"), 10);
+    json_decref(pglendd_result(d, "recycle", NULL));
+    harness_sleep_ms(2500); /* it is tried every second */
+    ck_assert_int_eq(kill(pglendd_process(d, "audit"), SIGKILL), 0);
+    wait_until(pglendd_logged(d, "the audit process (pid"), 5);
+    ck_assert_int_eq(chmod(audited_directory, 0700), 0);
+    wait_until(audited_has("admin.command", "command", "recycle"), 15);
+    pglendd_stop(d);
+    audited_expect_intact();
+}
+END_TEST
+
 /* Without its key the audit process cannot begin. */
 static void take_key_away(bool away)
 {
@@ -428,6 +446,7 @@ int main(void)
     tcase_add_test(live, an_archive_command_that_fails_removes_nothing);
     tcase_add_test(live, what_is_stored_stays_for_its_retention);
     tcase_add_test(live, a_file_that_cannot_be_begun_is_told_at_once);
+    tcase_add_test(live, what_the_disk_does_not_take_outlives_the_process);
     tcase_add_test(live, degrade_lends_on_and_counts_what_it_does_not_record);
     tcase_add_test(live, events_that_find_no_room_are_counted);
     tcase_add_test(live, a_disk_that_fills_is_announced_and_has_a_reserve);

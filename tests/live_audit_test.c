@@ -7,6 +7,7 @@
 #include "lease.h"
 #include "pglend.h"
 
+#include <arpa/inet.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdio.h>
@@ -601,6 +602,36 @@ START_TEST(logins_are_recorded_as_whom_they_were)
 }
 END_TEST
 
+/* It cannot say that itself any more. */
+START_TEST(a_login_that_is_killed_is_recorded_as_whom_it_was)
+{
+    struct sockaddr_in silent = {.sin_family = AF_INET, .sin_addr = {htonl(INADDR_LOOPBACK)}};
+    int listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    char service[128], services[160], rest[512];
+    socklen_t size = sizeof silent;
+    json_t *record;
+
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&silent, size), 0);
+    ck_assert_int_eq(listen(listener, 8), 0);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&silent, &size), 0);
+    (void)snprintf(service, sizeof service, "[silent]\nhost=127.0.0.1\nport=%d\nuser=clinic_night\ndbname=clinic\n",
+                   ntohs(silent.sin_port));
+    make_file(services, "services", service, 0644);
+    (void)snprintf(rest, sizeof rest,
+                   ", 'pools': {'silent': {'size': {'min': 1}, 'login': {'timeout': '500ms'}, 'database': {'service': "
+                   "'silent', 'servicefile': '%s'}}}",
+                   services);
+    d = audited_start(harness_server(), "", rest);
+    wait_until(audited_has("session.login_failed", "pool", "silent"), 5);
+    record = audited_record("session.login_failed", "pool", "silent");
+    ck_assert_ptr_nonnull(strstr(audited_text(record, "reason"), "login.timeout"));
+    ck_assert_pstr_eq(audited_text(record, "role"), "clinic_night");
+    json_decref(record);
+    pglendd_stop(d);
+    (void)close(listener);
+}
+END_TEST
+
 START_TEST(a_reload_is_recorded)
 {
     char overrides[512];
@@ -767,6 +798,7 @@ int main(void)
     tcase_add_test(live, a_full_ring_holds_leases_and_drops_none);
     tcase_add_test(live, deny_lends_nothing_while_the_trail_is_not_written);
     tcase_add_test(live, logins_are_recorded_as_whom_they_were);
+    tcase_add_test(live, a_login_that_is_killed_is_recorded_as_whom_it_was);
     tcase_add_test(live, a_reload_is_recorded);
     tcase_add_test(live, events_wait_for_an_audit_process_that_died);
     tcase_add_test(live, a_new_supervisor_is_joined_and_a_killed_keeper_ends_the_trail_well);

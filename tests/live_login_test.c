@@ -636,6 +636,18 @@ START_TEST(init_query_runs_once)
 }
 END_TEST
 
+/* Which may be of anybody, and of several lines. */
+START_TEST(what_the_server_says_unasked_is_not_in_the_log)
+{
+    struct pglendd *d = pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}, 'init_query': 'drop "
+                                                        "table if exists of_a_patient'}}}");
+
+    expect_answer(d, "clinic", "select 1", "1");
+    ck_assert_uint_eq(pglendd_logged(d, "of_a_patient"), 0);
+    pglendd_stop(d);
+}
+END_TEST
+
 /* ---- settings ---- */
 
 /* They come with the login, so that DISCARD ALL goes back to them; the daemon's environment does not count. */
@@ -706,6 +718,7 @@ int main(void)
     tcase_add_test(tc, encrypted_connection_is_lent);
     tcase_add_test(tc, pools_share_max_backends);
     tcase_add_loop_test(tc, init_query_runs_once, 0, 5);
+    tcase_add_test(tc, what_the_server_says_unasked_is_not_in_the_log);
     tcase_add_test(tc, settings);
     return harness_main(suite);
 }

@@ -3,9 +3,9 @@
  * live_scarce_test.c - no descriptors left, in a worker, in the supervisor and in the keeper; and a directory that is
  * taken, or full of what a dead daemon left.
  */
+#include "audited.h"
 #include "harness.h"
 #include "pglend.h"
-#include "pglendd.h"
 #include "segment.h"
 
 #include <dirent.h>
@@ -334,6 +334,25 @@ START_TEST(segment_without_descriptor)
 }
 END_TEST
 
+/* The way to a new audit process does not arrive: it is asked for until it does. */
+START_TEST(audit_process_without_descriptor)
+{
+    pid_t supervisor;
+
+    daemon_ = audited_start(harness_server(), "", "");
+    wait_until(audited_is(daemon_, "on"), 5);
+    supervisor = pglendd_process(daemon_, "supervisor");
+    limit_process(supervisor, 3);
+    ck_assert_int_eq(kill(pglendd_process(daemon_, "audit"), SIGKILL), 0);
+    wait_until(pglendd_logged(daemon_, "too many files open to be joined to the audit process"), 5);
+    limit_process(supervisor, 0);
+    wait_until(audited_is(daemon_, "on"), 10);
+    ck_assert_int_eq(pglendd_process(daemon_, "supervisor"), supervisor);
+    pglendd_stop(daemon_);
+    audited_expect_intact();
+}
+END_TEST
+
 /* ---- the keeper without ---- */
 
 /* It cannot make a segment, for this supervisor or for the next one, and does when it can. */
@@ -507,6 +526,9 @@ int main(void)
     tcase_add_test(tc, supervisor_without_descriptors);
     tcase_add_test(tc, login_without_descriptor);
     tcase_add_test(tc, segment_without_descriptor);
+    tc = harness_live_case(suite, "audit", 60);
+    tcase_add_checked_fixture(tc, audited_set_up, audited_tear_down);
+    tcase_add_test(tc, audit_process_without_descriptor);
     tc = harness_live_case(suite, "keeper", 60);
     tcase_add_test(tc, segment_that_cannot_be_made);
     tcase_add_test(tc, login_that_cannot_be_taken);
