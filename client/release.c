@@ -20,6 +20,12 @@ static const char *reset_statement(const struct policy *policy)
     return policy->reset == RESET_FULL ? "DISCARD ALL" : policy->reset == RESET_QUERY ? policy->reset_query : NULL;
 }
 
+/* By the supervisor, which ends a session in good order after each lease then. */
+static enum fate to_be_replaced(const struct loan *loan)
+{
+    return PQstatus(loan->conn) == CONNECTION_OK ? HAND_OVER : REPLACE;
+}
+
 /* What becomes of the backend, given the state that the borrower left the PGconn in; mends it where it can. */
 static enum fate tidy(struct loan *loan, const struct policy *policy)
 {
@@ -28,7 +34,7 @@ static enum fate tidy(struct loan *loan, const struct policy *policy)
     uint64_t until;
 
     if (policy->reset == RESET_REPLACE)
-        return REPLACE;
+        return to_be_replaced(loan);
     rest = adopt_rest(loan, reset != NULL);
     if (rest == AT_REST && reset == NULL)
         return KEEP;
@@ -58,7 +64,7 @@ static enum fate tidy_strict(struct loan *loan, const struct policy *policy)
     uint64_t until = clock_ns() + (uint64_t)policy->reset_timeout_ms * 1000000;
 
     if (policy->reset == RESET_REPLACE)
-        return REPLACE;
+        return to_be_replaced(loan);
     switch (adopt_rest(loan, true)) {
     case AT_REST:
         return KEEP;

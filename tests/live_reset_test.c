@@ -364,6 +364,34 @@ START_TEST(reset_that_copies)
 }
 END_TEST
 
+/* Each lease has a session of its own, which is no fault of its borrower's. */
+START_TEST(replaced_after_each_lease)
+{
+    struct pglendd *d =
+        pglendd_start(harness_server(), "{'pools': {'clinic': {'size': {'max': 1}, 'reset': 'replace'}}}");
+    pglend *pool = pglend_open(d->runtime_dir, "clinic");
+    json_t *stats;
+    int backend = 0;
+
+    for (int i = 0; i < 3; i++) {
+        PGconn *conn = borrow(pool, "one of its own");
+
+        ck_assert_int_ne(PQbackendPID(conn), backend);
+        backend = PQbackendPID(conn);
+        if (i == 2) /* and whatever its borrower left */
+            PQclear(PQexec(conn, "begin"));
+        ck_assert_int_eq(pglend_release(pool, conn), PGLEND_OK);
+    }
+    wait_until(pglendd_count(d, "total") == 0, 10);
+    stats = pglendd_result(d, "stats", "{'pool': 'clinic'}");
+    ck_assert_int_eq(json_integer_value(json_object_get(json_array_get(stats, 0), "discarded")), 0);
+    json_decref(stats);
+    ck_assert(pglendd_logged(d, "replaced after each lease") && !pglendd_logged(d, "broken"));
+    pglend_close(pool);
+    pglendd_stop(d);
+}
+END_TEST
+
 /* ---- what the server changes ---- */
 
 static void set_zone(const char *sql)
@@ -434,6 +462,7 @@ int main(void)
     tcase_add_test(tc, all_in_a_row);
     tcase_add_test(tc, release_prints_nothing);
     tcase_add_test(tc, reset_that_copies);
+    tcase_add_test(tc, replaced_after_each_lease);
     tc = harness_live_case(suite, "changed", 40);
     tcase_add_loop_test(tc, a_setting_that_the_server_changes, 0, (int)(sizeof moments / sizeof moments[0]));
     return harness_main(suite);
