@@ -118,12 +118,13 @@ static bool is_at_rest(const struct pool *pool)
            count.total == (pool->steering.mode == POOL_PAUSED && pool->steering.keep ? count.idle : 0);
 }
 
+/* Or closed by the other verb: then nothing is to be waited for. */
 static bool is_lending(const struct pool *pool)
 {
     struct pool_count count;
 
     pool_count(pool, &count);
-    return count.idle + count.leased >= pool->steering.min;
+    return pool->steering.mode != POOL_ACTIVE || count.idle + count.leased >= pool->steering.min;
 }
 
 static bool is_in_size(const struct pool *pool)
@@ -134,9 +135,11 @@ static bool is_in_size(const struct pool *pool)
     return count.total >= pool->steering.min && count.total + count.connecting <= pool->steering.max;
 }
 
+/* One that is disabled stays so: the resume that follows would open it. */
 static void pause_pool(struct admin_connection *c, struct pool *pool, const char *by)
 {
-    steer_pause(pool, by, admin_is_said(c, "keep"));
+    if (pool->steering.mode != POOL_DISABLED)
+        steer_pause(pool, by, admin_is_said(c, "keep"));
 }
 
 static void disable_pool(struct admin_connection *c, struct pool *pool, const char *by)

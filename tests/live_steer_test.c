@@ -220,7 +220,9 @@ START_TEST(disable_refuses_at_once)
     one(held);
     give_back(pool, held);
     ck_assert_str_eq(order("disable", "{'wait': 'yes', 'timeout': '5'}", "total", text), "0");
-    ck_assert_str_eq(order("resume", NULL, "state", text), "disabled");
+    /* Each verb undoes its own counterpart, and has nothing to wait for where the other is in force. */
+    ck_assert_str_eq(order("pause", NULL, "state", text), "disabled");
+    ck_assert_str_eq(order("resume", "{'wait': 'yes', 'timeout': '5'}", "state", text), "disabled");
     ck_assert_str_eq(order("enable", "{'wait': 'yes', 'timeout': '5'}", "idle", text), "1");
     (void)borrow_once(pool);
     pglend_close(pool);
