@@ -71,9 +71,10 @@ static bool leave_word(struct attachment *at, union wire_message *release)
     full = !sent && errno == EAGAIN;
     if (!sent && !full) {
         at->greeted = false;
-        if (!at->talking && attachment_knock(at)) {
-            tell_held(at);
-            at->told = true;
+        if (!at->talking) {
+            at->told = attachment_knock(at);
+            if (at->told)
+                tell_held(at);
         }
     }
     (void)pthread_mutex_unlock(&at->dialogue);
