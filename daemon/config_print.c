@@ -92,11 +92,20 @@ static void compare_scope(const struct comparison *c, enum config_scope scope, c
 
     for (size_t i = 0; i < config_rows; i++) {
         const struct config_row *row = &config_row[i];
+        json_t *before, *now;
 
         if (row->scope != scope)
             continue;
         snprintf(path, sizeof path, "%s%s", prefix, row->path);
-        compare_json(c, path, row->kind->json(row, old), row->kind->json(row, new), row->takes);
+        before = row->kind->json(row, old);
+        now = row->kind->json(row, new);
+        /* Each row has a value: none is want of memory, and no difference. */
+        if (before != NULL && now != NULL) {
+            compare_json(c, path, before, now, row->takes);
+        } else {
+            json_decref(before);
+            json_decref(now);
+        }
     }
 }
 

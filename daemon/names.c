@@ -139,8 +139,14 @@ char *names_merge(const char *old, const char *new)
 
 void names_take(const char *text)
 {
+    json_t *now = json_loads(text, 0, NULL);
+
+    if (now == NULL) {
+        log_error("the names of users and groups are not to be read: those of before stay in force");
+        return;
+    }
     json_decref(known);
-    known = json_loads(text, 0, NULL);
+    known = now;
 }
 
 static bool number_of(const struct kind *kind, const char *name, unsigned long *number)
