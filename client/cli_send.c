@@ -7,6 +7,7 @@
  */
 #include "cli.h"
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
@@ -208,8 +209,8 @@ static enum cli_exit read_answer(const char *line, size_t length, json_t **resul
             exit_code = CLI_OK;
     }
     if (*result == NULL && (code == NULL || text == NULL)) {
-        snprintf(message, CLI_MESSAGE_MAX, "the answer is not one of this protocol (%s): %.60s",
-                 answer == NULL ? error.text : "no result and no error", line);
+        snprintf(message, CLI_MESSAGE_MAX, "the answer is not one of this protocol (%s): %.*s",
+                 answer == NULL ? error.text : "no result and no error", (int)(length < 60 ? length : 60), line);
     } else if (*result == NULL) {
         snprintf(message, CLI_MESSAGE_MAX, "%s", text);
         for (size_t i = 0; i < sizeof(error_exits) / sizeof(error_exits[0]); i++)
@@ -268,7 +269,8 @@ out:
 /* The keeper holds the listening socket until its end, also while there is no supervisor to answer on it. */
 enum cli_exit cli_await_end(const struct cli *cli, char message[CLI_MESSAGE_MAX])
 {
-    int64_t deadline = cli_now_ms() + (cli->timeout_given ? cli->timeout_ms : CLI_TIMEOUT_MAX_S * 1000LL);
+    int64_t wait_ms = cli->timeout_given ? cli->timeout_ms : CLI_TIMEOUT_MAX_S * 1000LL;
+    int64_t deadline = cli_now_ms() + wait_ms;
     enum cli_exit listening = CLI_OK;
     char path[sizeof(((struct sockaddr_un *)NULL)->sun_path)];
 
@@ -286,8 +288,9 @@ enum cli_exit cli_await_end(const struct cli *cli, char message[CLI_MESSAGE_MAX]
         poll(NULL, 0, END_NAP_MS);
     }
     snprintf(message, CLI_MESSAGE_MAX,
-             "shutdown: accepted, but pglendd still runs after %d ms; `pglend slots` shows the leases it waits for, "
+             "shutdown: accepted, but pglendd still runs after %" PRId64
+             " ms; `pglend slots` shows the leases it waits for, "
              "`pglend shutdown --fast` takes them back",
-             cli->timeout_ms);
+             wait_ms);
     return CLI_TIMED_OUT;
 }

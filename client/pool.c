@@ -37,6 +37,7 @@ pglend *pglend_open(const char *runtime_dir, const char *pool)
     (void)snprintf(p->name, sizeof p->name, "%s", pool);
     p->lock = (pthread_mutex_t)PTHREAD_MUTEX_INITIALIZER;
     fork_guard(p);
+    error_clear(p); /* it may have the address of one that was closed */
     return p;
 }
 

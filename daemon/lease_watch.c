@@ -15,6 +15,7 @@
 #define NS_PER_S      UINT64_C(1000000000)
 #define LOOK_AGAIN_NS NS_PER_S        /* no two looks at a session are closer */
 #define BLIND_NS      (10 * NS_PER_S) /* where a look failed */
+#define SECONDS_MAX   1e9             /* what a server says is more is taken for that */
 
 /* A row of pg_stat_activity. */
 struct session_state {
@@ -170,7 +171,9 @@ static double member_seconds(const json_t *json, const char *key)
 {
     const json_t *value = json_object_get(json, key);
 
-    return json_is_number(value) ? json_number_value(value) : -1;
+    if (!json_is_number(value))
+        return -1;
+    return json_number_value(value) < SECONDS_MAX ? json_number_value(value) : SECONDS_MAX;
 }
 
 /* False: TEXT is not what login_ask.c makes, or says nothing. */
