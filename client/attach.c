@@ -287,6 +287,7 @@ static void attachment_free(struct attachment *at)
         free(at->policy);
         at->policy = next;
     }
+    call_forget_unsaid(at);
     free(at->spare);
     free(at);
 }

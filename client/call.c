@@ -11,17 +11,64 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <stdlib.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
 #define FULL_MS 1000 /* a socket that takes nothing for so long belongs to a supervisor that is stopped */
 
+/* A release that found no room. Without memory its slot is lent again when this process ends. */
+struct unsaid {
+    struct unsaid *next;
+    struct wire_release release;
+};
+
+static void keep_unsaid(struct attachment *at, const struct wire_release *release)
+{
+    struct unsaid *u = malloc(sizeof *u);
+
+    if (u == NULL)
+        return;
+    u->release = *release;
+    (void)pthread_mutex_lock(&at->dialogue);
+    u->next = at->unsaid;
+    at->unsaid = u;
+    (void)pthread_mutex_unlock(&at->dialogue);
+}
+
+static void forget_first(struct attachment *at)
+{
+    struct unsaid *first = at->unsaid;
+
+    at->unsaid = first->next;
+    free(first);
+}
+
+void call_forget_unsaid(struct attachment *at)
+{
+    while (at->unsaid != NULL)
+        forget_first(at);
+}
+
+/* Under the lock. False: there is no room yet. */
+static bool say_unsaid(struct attachment *at)
+{
+    while (at->unsaid != NULL) {
+        union wire_message message = {.release = at->unsaid->release};
+
+        if (wire_send(at->sock, WIRE_RELEASE, &message, -1, MSG_DONTWAIT) == -1)
+            return false;
+        forget_first(at);
+    }
+    return true;
+}
+
 static void send_want(struct attachment *at, struct call *call)
 {
     union wire_message message = {.acquire = call->want};
 
-    call->sent = wire_send(at->sock, WIRE_ACQUIRE, &message, -1, MSG_DONTWAIT) == 0;
+    call->sent = say_unsaid(at) && wire_send(at->sock, WIRE_ACQUIRE, &message, -1, MSG_DONTWAIT) == 0;
 }
 
 /* ---- a new supervisor ---- */
@@ -55,6 +102,7 @@ static void tell_held(struct attachment *at)
             add_held(at, &held, call->answer.backend.slot, call->answer.backend.version);
     message.holding = held;
     (void)wire_send(at->sock, WIRE_HOLDING, &message, -1, 0);
+    call_forget_unsaid(at); /* what is not held has been released */
 }
 
 /*
@@ -91,10 +139,14 @@ void strict_release(struct attachment *at, uint32_t slot, uint64_t version, enum
         bool full = errno == EAGAIN;
         uint64_t now = clock_ns();
 
-        if (full ? now >= until : leave_word(at, &message))
+        if (full && now >= until) {
+            keep_unsaid(at, &message.release);
             return;
+        }
         if (full)
             (void)poll(&pfd, 1, (int)((until - now + 999999) / 1000000));
+        else if (leave_word(at, &message))
+            return;
     }
 }
 

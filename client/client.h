@@ -112,13 +112,14 @@ struct attachment {
     _Atomic bool greeting;    /* a hello went out on SOCK and has not been answered */
     _Atomic bool gone;        /* a new supervisor does not know this segment */
     _Atomic int unreached;    /* errno of the last attempt to greet one; 0: it was answered */
-    pthread_mutex_t dialogue; /* shared isolation: one request at a time; strict: of the next five, never held long */
+    pthread_mutex_t dialogue; /* shared isolation: one request at a time; strict: of the next six, never held long */
     uint32_t serial;
-    struct call *calls;   /* strict isolation: requests of this process's threads */
-    _Atomic bool greeted; /* the supervisor at SOCK knows what this process holds */
-    bool told;            /* one that has yet to answer a hello has been told what is held */
-    bool talking;         /* a thread reads from SOCK, for all */
-    pthread_cond_t heard; /* an answer came, or that thread has gone */
+    struct call *calls;    /* strict isolation: requests of this process's threads */
+    _Atomic bool greeted;  /* the supervisor at SOCK knows what this process holds */
+    bool told;             /* one that has yet to answer a hello has been told what is held */
+    bool talking;          /* a thread reads from SOCK, for all */
+    struct unsaid *unsaid; /* releases that the supervisor took no notice of, to be said before the next request */
+    pthread_cond_t heard;  /* an answer came, or that thread has gone */
     /* Calls and leases that need it, and the handle while it is current. Who takes the last one away frees it. */
     _Atomic unsigned users;
 
@@ -247,6 +248,8 @@ struct call {
 bool call_supervisor(struct attachment *at, struct call *call, const struct wire_acquire *want, uint64_t until);
 /* What it brought stands in the table of loans, or is given back. */
 void call_end(struct attachment *at, struct call *call);
+/* Releases that found no room are not said any more. */
+void call_forget_unsaid(struct attachment *at);
 
 /*
  * record.c: a lease's begin and end for the audit trail, if there is one. BEGAN, UNTIL: clock_ns(). False: there was no
