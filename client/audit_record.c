@@ -367,6 +367,12 @@ static const char *place_fault(const struct audit_line *line, const struct audit
     return NULL;
 }
 
+static const char *uncomputed(struct audit_chain *chain)
+{
+    chain->uncomputed = true;
+    return "its seal or hash could not be computed";
+}
+
 const char *audit_line_check(const char *text, size_t length, struct audit_chain *chain, EVP_PKEY *public_key,
                              struct audit_line *line)
 {
@@ -381,8 +387,9 @@ const char *audit_line_check(const char *text, size_t length, struct audit_chain
     if (line->epoch > chain->key.epoch || (line->epoch < chain->key.epoch && public_key != NULL))
         return "sealed with the key of another epoch";
     /* Its writer, reading back, has the newest key only. */
-    if (line->epoch == chain->key.epoch &&
-        (!audit_mac(&chain->key, text, line->maced, mac) || CRYPTO_memcmp(mac, line->mac, AUDIT_HASH) != 0))
+    if (line->epoch == chain->key.epoch && !audit_mac(&chain->key, text, line->maced, mac))
+        return uncomputed(chain);
+    if (line->epoch == chain->key.epoch && CRYPTO_memcmp(mac, line->mac, AUDIT_HASH) != 0)
         return "its content does not fit its seal";
     if (memcmp(line->prev, chain->prev, AUDIT_HASH) != 0)
         return "it does not follow the record before";
@@ -391,11 +398,11 @@ const char *audit_line_check(const char *text, size_t length, struct audit_chain
     if (line->signed_length != 0 && public_key != NULL && !signature_good(text, line, public_key))
         return "its signature does not fit";
     if (!audit_hash(text, length, chain->prev))
-        return "it cannot be hashed";
+        return uncomputed(chain);
     chain->seq = line->seq;
     chain->durable = line->durable;
     if (line->event == AUDIT_CHECKPOINT && line->epoch == chain->key.epoch && !audit_key_advance(&chain->key))
-        return "the key of the next cannot be made";
+        return uncomputed(chain);
     return NULL;
 }
 

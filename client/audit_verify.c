@@ -154,8 +154,10 @@ static void start_at(struct audit_verify *v, const char *text, size_t length)
     if (!audit_line_parse(text, length, &line) || line.epoch > line.seq || line.epoch > EPOCHS_MAX)
         return;
     while (v->chain.key.epoch < line.epoch)
-        if (!audit_key_advance(&v->chain.key))
+        if (!audit_key_advance(&v->chain.key)) {
+            v->chain.uncomputed = true;
             return;
+        }
     if (v->partial) {
         v->chain.seq = line.seq - 1;
         memcpy(v->chain.prev, line.prev, AUDIT_HASH);
@@ -265,6 +267,8 @@ void audit_verify_bytes(struct audit_verify *v, const char *text, size_t length)
 
 enum audit_verdict audit_verify_end(struct audit_verify *v)
 {
+    if (v->chain.uncomputed)
+        return AUDIT_UNKNOWN;
     if (v->fault.kind != NULL)
         return AUDIT_ALTERED;
     for (size_t i = 0; i < v->anchors; i++)
@@ -314,7 +318,10 @@ void audit_verify_explain(const struct audit_verify *v, enum audit_verdict verdi
                        span, v->pending_length, file);
         return;
     case AUDIT_UNKNOWN:
-        if (v->records == 0)
+        if (v->chain.uncomputed)
+            (void)snprintf(out, size, "cannot tell: OpenSSL failed at record %" PRIu64 ": out of memory?",
+                           v->chain.seq + 1);
+        else if (v->records == 0)
             (void)snprintf(out, size, "cannot tell: there is no record; name the trail's directory");
         else
             (void)snprintf(out, size,

@@ -35,12 +35,14 @@ static int64_t last_file(int directory)
             (void)close(fd);
         return -1;
     }
-    while ((entry = readdir(dir)) != NULL) {
+    while (errno = 0, (entry = readdir(dir)) != NULL) {
         uint32_t number = audit_file_number(entry->d_name);
 
         if (number > last)
             last = number;
     }
+    if (errno != 0)
+        last = -1;
     (void)closedir(dir);
     return last;
 }
@@ -61,9 +63,15 @@ static char *read_file(int directory, uint32_t number, size_t *length)
     while (text != NULL && *length < (size_t)st.st_size) {
         ssize_t got = pread(fd, text + *length, (size_t)st.st_size - *length, (off_t)*length);
 
-        if (got <= 0)
+        if (got == 0)
             break;
-        *length += (size_t)got;
+        if (got > 0) {
+            *length += (size_t)got;
+        } else if (errno != EINTR) {
+            /* What cannot be read is not what is not there. */
+            free(text);
+            text = NULL;
+        }
     }
     /* What is built on from now on must be on disk: the run before may have died before it saw to that. */
     if (text != NULL && fsync(fd) == -1) {
@@ -130,18 +138,20 @@ static int move_aside(int directory, uint32_t number)
     return renameat(directory, name, directory, aside);
 }
 
-static void judge(const char *text, size_t length, const struct audit_seal *seal, bool closed, struct audit_ending *e)
+/* False: OpenSSL failed, and nothing can be said. */
+static bool judge(const char *text, size_t length, const struct audit_seal *seal, bool closed, struct audit_ending *e)
 {
+    bool hashed = true;
+
     e->torn = length - e->bytes;
     e->end = closed ? AUDIT_END_CLOSED : AUDIT_END_KILLED;
     if (e->torn > 0) {
-        bool hashed = audit_hash(text + e->bytes, e->torn, e->torn_hash);
-
-        e->end = hashed && audit_tail_is_torn(text + e->bytes, e->torn, e->bytes, &e->chain) ? AUDIT_END_TORN
-                                                                                             : AUDIT_END_ALTERED;
+        hashed = audit_hash(text + e->bytes, e->torn, e->torn_hash);
+        e->end = audit_tail_is_torn(text + e->bytes, e->torn, e->bytes, &e->chain) ? AUDIT_END_TORN : AUDIT_END_ALTERED;
     }
     if (e->chain.seq < seal->chain.seq)
         e->end = AUDIT_END_ALTERED;
+    return hashed && !e->chain.uncomputed;
 }
 
 /* 1: done, 0: the file held no record and was moved aside, -1 with a message. */
@@ -158,9 +168,10 @@ static int recover_file(int directory, const struct audit_seal *seal, struct aud
     }
     if (start(text, length, seal, &e->chain))
         e->bytes = follow(text, length, seal, &e->chain, &closed);
-    if (e->bytes > 0) {
-        judge(text, length, seal, closed, e);
-    } else {
+    if (!judge(text, length, seal, closed, e)) {
+        status = -1;
+        (void)snprintf(error, size, "cannot check file %u of the audit trail: OpenSSL failed: out of memory?", e->file);
+    } else if (e->bytes == 0 && e->file > seal->file) {
         status = move_aside(directory, e->file) == 0 ? 0 : -1;
         if (status == -1)
             (void)snprintf(error, size, "cannot move file %u of the audit trail aside: %s", e->file, strerror(errno));
@@ -184,8 +195,8 @@ int audit_recover(int directory, const struct audit_seal *seal, struct audit_end
         e->file = (uint32_t)last;
         status = last == 0 ? 1 : recover_file(directory, seal, e, error, size);
     } while (status == 0);
-    /* Files that the last checkpoint knew are gone: the next one's number tells. */
-    if (status == 1 && e->file < seal->file) {
+    /* Files that the last checkpoint knew are gone, or have none of its records: the next one's number tells. */
+    if (status == 1 && (e->file < seal->file || (e->file == seal->file && e->file != 0 && e->bytes == 0))) {
         e->file = seal->file;
         e->bytes = 0;
         e->end = AUDIT_END_ALTERED;

@@ -172,6 +172,7 @@ struct audit_chain {
     unsigned char prev[AUDIT_HASH]; /* its hash */
     uint64_t durable;
     struct audit_key key;
+    bool uncomputed; /* OpenSSL failed: that a record does not check says nothing about it */
 };
 
 /*

@@ -285,6 +285,23 @@ START_TEST(a_changed_bit_stays_visible_over_a_restart)
 }
 END_TEST
 
+/* A checkpoint knew records of it: what is there now is evidence, and no file that a crash took. */
+START_TEST(a_file_whose_first_record_is_gone_stays)
+{
+    begin();
+    add_leases(20);
+    ck_assert(audit_trail_checkpoint(&trail, "timer"));
+    die();
+    change(1, 0, "#", 1);
+    begin();
+    add_leases(3);
+    audit_trail_close(&trail);
+    ck_assert_int_gt(size_of(1), 0);
+    ck_assert_int_gt(size_of(2), 0);
+    expect_verdict(AUDIT_ALTERED, "its first byte");
+}
+END_TEST
+
 START_TEST(the_key_before_is_erased)
 {
     char first[AUDIT_HEX + 1], text[2048], path[256];
@@ -534,6 +551,7 @@ int main(void)
     tcase_add_test(written, a_torn_end_is_kept_and_explained);
     tcase_add_test(written, what_a_checkpoint_knew_cannot_be_passed_off_as_a_crash);
     tcase_add_test(written, a_changed_bit_stays_visible_over_a_restart);
+    tcase_add_test(written, a_file_whose_first_record_is_gone_stays);
     tcase_add_test(written, the_key_before_is_erased);
     tcase_add_test(written, a_file_that_fails_is_left_for_the_next);
     tcase_add_test(written, records_wait_for_a_disk_that_comes_back);
