@@ -192,6 +192,10 @@ static void on_keeper(void *context, const struct message *m, int fd)
             channel_drain(audit.supervisor);
         channel_close(audit.supervisor);
         audit.supervisor = fd == -1 ? NULL : channel_open(&audit.loop, fd, on_supervisor, NULL);
+        /* Nobody would ask for it again. The next process is joined anew, and all that is not on disk is still there. */
+        if (audit.supervisor == NULL)
+            fatal(1, "audit: there is no %s for what the supervisor has to say: starting again",
+                  fd == -1 ? "descriptor" : "memory");
         audit.serial = audit.on_disk = 0;
         tell_state();
         return;
