@@ -277,13 +277,16 @@ static bool all_gone(const pid_t *process, size_t count)
     return true;
 }
 
-/* A relay ends by itself when nobody holds its socket any more, whoever started it. */
-static bool is_relay(pid_t pid)
+/*
+ * A relay ends by itself when nobody holds its socket any more, whoever started it: nobody waits for it. What is dying
+ * already has no title any more.
+ */
+static bool may_linger(pid_t pid)
 {
     char title[256];
 
     process_title(pid, title);
-    return strncmp(title, "pglendd: relay", 14) == 0;
+    return title[0] == '\0' || strncmp(title, "pglendd: relay", 14) == 0;
 }
 
 static bool has_ended(pid_t pid)
@@ -303,18 +306,18 @@ void pglendd_free(struct pglendd *d)
 void pglendd_stop(struct pglendd *d)
 {
     pid_t process[PROCESSES_MAX];
-    bool relay[PROCESSES_MAX];
+    bool lingers[PROCESSES_MAX];
     size_t count = process_children(d->pid, process, PROCESSES_MAX);
     int status = -1;
 
     for (size_t i = 0; i < count; i++)
-        relay[i] = is_relay(process[i]);
+        lingers[i] = may_linger(process[i]);
     ck_assert_int_eq(kill(d->pid, SIGTERM), 0);
     wait_until(waitpid(d->pid, &status, WNOHANG) == d->pid, END_SECONDS);
     d->pid = 0;
     ck_assert_msg(status == 0, "pglendd ended with status %#x: see %s", (unsigned)status, d->log);
     for (size_t i = 0; i < count; i++) {
-        if (relay[i])
+        if (lingers[i])
             wait_until(has_ended(process[i]), 2);
         ck_assert_msg(has_ended(process[i]), "pglendd left process %d behind", (int)process[i]);
     }
@@ -329,7 +332,7 @@ void pglendd_kill(struct pglendd *d)
     size_t all = process_children(d->pid, process, PROCESSES_MAX), count = 0;
 
     for (size_t i = 0; i < all; i++)
-        if (!is_relay(process[i]))
+        if (!may_linger(process[i]))
             process[count++] = process[i];
     ck_assert_int_eq(kill(d->pid, SIGKILL), 0);
     ck_assert_int_eq(waitpid(d->pid, NULL, 0), d->pid);
