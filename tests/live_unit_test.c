@@ -133,7 +133,7 @@ START_TEST(confined_as_the_unit_says)
     in_worker(borrow_once, NULL, 10);
     (void)pglendd_replace(daemon_, "supervisor");
     in_worker(borrow_once, NULL, 10);
-    (void)postgres_ask(harness_server(), "select count(pg_terminate_backend(pid)) from pg_stat_activity"
+    (void)postgres_ask(harness_server(), "select count(pg_terminate_backend(pid, 10000)) from pg_stat_activity"
                                          " where usename = 'clinic'");
     in_worker(borrow_once, NULL, 10);
     json_decref(pglendd_result(daemon_, "reload", NULL));
