@@ -170,7 +170,7 @@ check: | $(BUILD)/have-build $(BUILD)/have-check
 
 # The same tests where all sessions are encrypted: some in each check, the rest on request.
 TLS_SOME = live_borrow live_relay_secret live_secret
-TLS_REST = live_access live_audit live_audit_admin live_audit_disk live_cancel live_cli live_context live_crowd live_cut live_daemon live_damage live_death live_export \
+TLS_REST = live_access live_audit live_audit_admin live_audit_disk live_audit_login live_cancel live_cli live_context live_crowd live_cut live_daemon live_damage live_death live_export \
            live_failover live_fuzz live_health live_hostile live_kept live_lease live_login live_override live_password live_reset live_restart live_roles live_rotation \
            live_sandbox live_scarce live_soak live_stats live_steady live_steer live_supervisor live_token live_top
 check-tls: all $(tests_bin)
@@ -182,7 +182,7 @@ check-tls: all $(tests_bin)
 STRICT_TLS_SOME = live_borrow
 STRICT_TLS_REST = live_reset live_death live_hostile live_supervisor
 STRICT_SOME = live_borrow live_reset live_death
-STRICT_REST = live_access live_audit live_audit_admin live_audit_disk live_cancel live_cli live_context live_crowd \
+STRICT_REST = live_access live_audit live_audit_admin live_audit_disk live_audit_login live_cancel live_cli live_context live_crowd \
               live_cut live_daemon live_failover live_health live_hostile live_kept live_lease live_login live_override live_relay \
               live_restart live_rotation live_scarce live_secret live_soak live_stats live_steady live_steer \
               live_supervisor
